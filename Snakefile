@@ -1,0 +1,57 @@
+# From original records to a model you can run. The chain, in order: ingest, recall, label, synthesize, folds, train,
+# evaluate, export, audit. Start with README.md; docs/architecture.md says why things are as they are.
+
+from snakemake.utils import min_version
+
+min_version("9.27.1")
+
+
+include: "rules/common.smk"
+
+
+pathvars:
+    results=RESULTS,
+    logs=LOGS,
+    benchmarks=BENCHMARKS,
+
+
+wildcard_constraints:
+    recipe="[a-z0-9_]+",
+    fold="[a-zA-Z0-9_]+",
+    model="[a-z0-9_]+",
+
+
+include: "rules/ingest.smk"
+include: "rules/recall.smk"
+include: "rules/label.smk"
+include: "rules/synthesize.smk"
+include: "rules/folds.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/export.smk"
+include: "rules/audit.smk"
+
+
+rule all:
+    """Metrics, export and audit files of the chosen recipes."""
+    default_target: True
+    input:
+        metrics_files(),
+        export_files(),
+        audit_files(),
+
+
+rule data:
+    """The folds of the chosen recipes: all that needs no GPU."""
+    input:
+        fold_files(),
+
+
+rule models:
+    """The trained models of the chosen recipes."""
+    input:
+        model_files(),
+
+
+onstart:
+    start_run()

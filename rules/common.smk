@@ -1,0 +1,380 @@
+# What the rules share: the checked configuration, and functions that give inputs, params and resources.
+
+import operator
+import os
+import re
+import secrets
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+ROOT = Path(workflow.basedir)
+SCRIPTS = ROOT / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+import yaml
+
+from finetrail.artifacts import write_json
+from finetrail.config.load import load_config
+from finetrail.config.current import RUN_CONFIG_VARIABLE
+from finetrail.errors import FinetrailError
+from finetrail.lineage.code_digest import code_digest, tree_digests
+from finetrail.lineage.file_digest import env_digest, source_digest
+from finetrail.lineage.gate import DIGESTS_VARIABLE, check_rules, current_digests
+from finetrail.lineage.journal import RUN_VARIABLE, git_state
+from finetrail.llm.offline import teacher_digest
+from finetrail.llm.prompts import load_prompt
+from finetrail.records import canonical_json, sha256_file
+
+RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
+RULE_NAMES = [
+    name
+    for path in RULE_FILES
+    for name in re.findall(r"^(?:rule|checkpoint) (\w+):", path.read_text(), re.M)
+]
+
+try:
+    CONFIG = load_config(
+        ROOT,
+        configfiles=[Path(path) for path in workflow.configfiles],
+        config=workflow.config_settings.config,
+        rule_names=RULE_NAMES,
+    )
+except FinetrailError as error:
+    raise WorkflowError(str(error))
+
+RESULTS = CONFIG.results.as_posix()
+TUTORIAL = CONFIG.scale == "tutorial"
+LOGS = "logs/tutorial" if TUTORIAL else "logs"
+BENCHMARKS = "benchmarks/tutorial" if TUTORIAL else "benchmarks"
+# Scripts find the library by this path, also inside the rules' environments, where PYTHONPATH would be gone.
+shell.prefix(
+    f"set -euo pipefail; export PYTHONNOUSERSITE=1 PYTHONPATH={str(SCRIPTS)!r}; "
+)
+
+
+def start_run():
+    """Write the merged configuration and the digests that every job of this run is held to."""
+    run = (
+        Path(LOGS)
+        / "runs"
+        / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    )
+    merged = yaml.safe_dump(CONFIG.merged(), sort_keys=False, allow_unicode=True)
+    for path in (CONFIG.results / "run_config.yaml", run / "run_config.yaml"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(merged, encoding="utf-8")
+    write_json(run / "digests.json", DIGESTS)
+    os.environ[RUN_VARIABLE] = str(run)
+    os.environ[RUN_CONFIG_VARIABLE] = str(run / "run_config.yaml")
+    os.environ[DIGESTS_VARIABLE] = str(run / "digests.json")
+
+
+def run_digests():
+    """Collect what the jobs compare with their own: rules, code, prompts, settings and the config files."""
+    prompts = sorted((ROOT / "config" / "prompts").rglob("*.md"))
+    configs = sorted((ROOT / "config").rglob("*.yaml")) + [
+        Path(path) for path in workflow.configfiles
+    ]
+    return {
+        "rules": {
+            path.relative_to(ROOT).as_posix(): sha256_file(path)
+            for path in (ROOT / "Snakefile", *RULE_FILES)
+        },
+        "code": tree_digests(SCRIPTS.rglob("*.py"), SCRIPTS),
+        "prompts": {
+            path.relative_to(ROOT).as_posix(): load_prompt(path).digest
+            for path in prompts
+        },
+        "settings": {name: CONFIG.result_settings(name) for name in CONFIG.recipes},
+        "config": {os.path.relpath(path): sha256_file(path) for path in configs},
+        "git": git_state(ROOT),
+    }
+
+
+DIGESTS = run_digests()
+
+if workflow.remote_exec and (started_with := current_digests()):
+    try:
+        check_rules(started_with, DIGESTS["rules"])
+    except FinetrailError as error:
+        raise WorkflowError(str(error))
+
+
+def settings_of(*keys):
+    """Return the result settings under dotted keys, as canonical JSON: a change of theirs reruns the rule."""
+    return lambda wildcards: canonical_json(CONFIG.settings_at(wildcards.recipe, *keys))
+
+
+def model_settings(wildcards):
+    """Return the training settings of a model; a shuffled control is trained with its model's."""
+    model = f"train.models.{plain_model(wildcards.model)}"
+    return canonical_json(CONFIG.settings_at(wildcards.recipe, model, "limits"))
+
+
+def shuffle_option(wildcards):
+    """Return the option that makes a training a shuffled control."""
+    return (
+        "--shuffle-targets" if wildcards.model != plain_model(wildcards.model) else ""
+    )
+
+
+def state_folder(wildcards):
+    """Return where a training keeps its checkpoints; Snakemake fills in no path variables among params."""
+    return f"{RESULTS}/state/{wildcards.recipe}.{wildcards.model}.{wildcards.fold}"
+
+
+def training_seed(wildcards):
+    """Return the seed of a model's training."""
+    return (
+        CONFIG.recipe(wildcards.recipe).train.models[plain_model(wildcards.model)].seed
+    )
+
+
+def code_of(script):
+    """Return the digest of a script and of every local module that it imports."""
+    return code_digest(SCRIPTS / script, SCRIPTS)
+
+
+def env_of(name):
+    """Return the digest of an environment file, for rules whose results depend on its versions."""
+    return env_digest(ROOT / "envs" / f"{name}.yaml")
+
+
+def prompt_of(name):
+    """Return the path of a prompt; a variant uses its base's unless it has its own."""
+    return lambda wildcards: CONFIG.prompt_path(wildcards.recipe, name).as_posix()
+
+
+def prompt_digest_of(name):
+    """Return the digest of a prompt's content, so that an edit reruns the rule and a touch does not."""
+    return lambda wildcards: load_prompt(
+        ROOT / CONFIG.prompt_path(wildcards.recipe, name)
+    ).digest
+
+
+def teacher_of(key):
+    """Return the digest of the offline teacher where a model reference uses it: its code is part of its answers."""
+
+    def digest(wildcards):
+        reference = operator.attrgetter(key)(CONFIG.recipe(wildcards.recipe))
+        offline = (
+            reference is not None
+            and CONFIG.endpoint(reference.endpoint).kind == "offline"
+        )
+        return teacher_digest() if offline else "none"
+
+    return digest
+
+
+def source_of(key):
+    """Return a digest of the content of original files, which also sees a file replaced by an older one."""
+
+    def digest(wildcards):
+        try:
+            return source_digest(
+                source_paths(wildcards, key),
+                Path(".snakemake") / "finetrail_sources.json",
+            )
+        except FinetrailError as error:
+            raise WorkflowError(str(error))
+
+    return digest
+
+
+def source_paths(wildcards, key):
+    """Return the original files that a key of `source` names."""
+    return [Path(path) for path in getattr(CONFIG.recipe(wildcards.recipe).source, key)]
+
+
+def source_files(wildcards):
+    """Return the files of original records."""
+    return source_paths(wildcards, "files")
+
+
+def corpus_files(wildcards):
+    """Return the files of passages."""
+    return source_paths(wildcards, "corpus")
+
+
+def resources_of(rule):
+    """Return a rule's resources, threads aside, as the executor knows them."""
+    asked = CONFIG.resources_for(rule)
+    named = {"mem_mb": asked["mem_mb"], "runtime": asked["runtime"]}
+    if asked["gpus"]:
+        named["gpu"] = asked["gpus"]
+    if asked.get("partition"):
+        named["slurm_partition"] = asked["partition"]
+    return named
+
+
+def threads_of(rule):
+    """Return a rule's threads."""
+    return CONFIG.resources_for(rule)["threads"]
+
+
+def made_fold(wildcards):
+    """Return the fold's checkpoint. A rule behind it whose inputs do not ask for it is never looked at again."""
+    return checkpoints.make_folds.get(recipe=wildcards.recipe, fold=wildcards.fold)
+
+
+def fold_file(name):
+    """Return a file of a fold, known once the fold was made: unchanged bytes then rerun nothing."""
+    return lambda wildcards: made_fold(wildcards).output.get(name)
+
+
+def base_manifest(wildcards):
+    """Return the manifest of the base model: made here, or fetched."""
+    if CONFIG.recipe(wildcards.recipe).base_model.tiny:
+        return f"{RESULTS}/{wildcards.recipe}/bases/{wildcards.fold}/manifest.json"
+    return f"{RESULTS}/{wildcards.recipe}/base_model/manifest.json"
+
+
+def merged_manifest(wildcards):
+    """Return the manifest of the merged model."""
+    made_fold(wildcards)
+    folder = f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}"
+    return f"{folder}/final_merged_checkpoint/manifest.json"
+
+
+def adapter_manifest(wildcards):
+    """Return the manifest of a model's adapter; the untuned base has none."""
+    made_fold(wildcards)
+    if wildcards.model == "base":
+        return []
+    return f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}/final_adapter/manifest.json"
+
+
+def plain_model(model):
+    """Return the model that a shuffled control belongs to; other models are themselves."""
+    return model.removesuffix("_shuffled")
+
+
+def control_names(model):
+    """Return what a model is compared with: untuned base, shuffled labels, trivial answers."""
+    return ["base", f"{model}_shuffled", "trivial"]
+
+
+def control_files(wildcards):
+    """Return the judged predictions of a model's controls."""
+    made_fold(wildcards)
+    folder = f"{RESULTS}/{wildcards.recipe}/predictions"
+    return [
+        f"{folder}/{name}/{wildcards.fold}.judged.jsonl"
+        for name in control_names(wildcards.model)
+    ]
+
+
+def neural_models():
+    """Match the models that predict with a network: the tuned ones, their shuffled controls and the base."""
+    tuned = {
+        model for recipe in CONFIG.recipes.values() for model in recipe.train.models
+    }
+    return "|".join(sorted({"base", *tuned, *(f"{model}_shuffled" for model in tuned)}))
+
+
+def recipes_exporting(form):
+    """Match the recipes that export in a format; nothing where there is none."""
+    names = [
+        name
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.export and recipe.export.format == form
+    ]
+    return "|".join(names) or "(?!)"
+
+
+def per_model(recipe, pattern):
+    """Fill a path under the results folder for every model and fold of a recipe."""
+    folds = CONFIG.recipes[recipe].folds.names
+    models = CONFIG.recipes[recipe].train.models
+    return [
+        f"{RESULTS}/{recipe}/{pattern.format(model=model, fold=fold)}"
+        for model in models
+        for fold in folds
+    ]
+
+
+def metrics_files():
+    """List the metrics files of all chosen recipes."""
+    return [
+        path
+        for recipe in CONFIG.recipes
+        for path in per_model(recipe, "metrics/{model}/{fold}.json")
+    ]
+
+
+def fold_files():
+    """List the fold reports of all chosen recipes."""
+    chosen = CONFIG.recipes.items()
+    return [
+        f"{RESULTS}/{name}/folds/{fold}/report.json"
+        for name, recipe in chosen
+        for fold in recipe.folds.names
+    ]
+
+
+def model_files():
+    """List the trained adapters of all chosen recipes."""
+    pattern = "models/{model}/{fold}/final_adapter/manifest.json"
+    return [path for recipe in CONFIG.recipes for path in per_model(recipe, pattern)]
+
+
+def export_files():
+    """List the exported folders of all chosen recipes that export."""
+    exporting = [
+        name
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.export and recipe.export.format != "none"
+    ]
+    files = [
+        f"ollama/{{model}}/{{fold}}/{name}" for name in ("parity.json", "Modelfile")
+    ]
+    return [
+        path for name in exporting for file in files for path in per_model(name, file)
+    ]
+
+
+def audit_files():
+    """List the audit files of all chosen recipes."""
+    return [f"{RESULTS}/{recipe}/audit/files.json" for recipe in CONFIG.recipes]
+
+
+def meta_files(wildcards):
+    """List the meta files of everything that a recipe makes."""
+    recipe = CONFIG.recipe(wildcards.recipe)
+    steps = [
+        "records",
+        "splits",
+        "passages",
+        "queries",
+        "recall",
+        "reranked",
+        "pointwise_labeled",
+    ]
+    steps += ["answers", "judged", "synthetic"]
+    metas = [f"{RESULTS}/{wildcards.recipe}/{step}.meta.json" for step in steps]
+    exported = ["Modelfile"] if recipe.export and recipe.export.format != "none" else []
+    exported += (
+        ["model.gguf"] if recipe.export and recipe.export.format == "gguf" else []
+    )
+    base = (
+        "bases/{fold}.meta.json" if recipe.base_model.tiny else "base_model.meta.json"
+    )
+    patterns = ["folds/{fold}/fold.meta.json", base, "models/{model}/{fold}.meta.json"]
+    patterns += [
+        "models/{model}_shuffled/{fold}.meta.json",
+        "metrics/{model}/{fold}.meta.json",
+    ]
+    patterns += [f"ollama/{{model}}/{{fold}}/{name}.meta.json" for name in exported]
+    patterns += ["models/{model}/{fold}.merged.meta.json"] if exported else []
+    for predictor in ("{model}", "base", "{model}_shuffled", "trivial"):
+        patterns += [
+            f"predictions/{predictor}/{{fold}}.meta.json",
+            f"predictions/{predictor}/{{fold}}.judged.meta.json",
+        ]
+    listed = [
+        path for pattern in patterns for path in per_model(wildcards.recipe, pattern)
+    ]
+    return list(dict.fromkeys(metas + listed))

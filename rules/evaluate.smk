@@ -1,0 +1,114 @@
+rule predict_answers:
+    """Answer the test questions turn by turn, with the model's own earlier answers, and measure its held-out loss."""
+    input:
+        test=fold_file("test"),
+        base=base_manifest,
+        adapter=adapter_manifest,
+    output:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
+        meta="<results>/{recipe}/predictions/{model}/{fold}.meta.json",
+    log:
+        "<logs>/{recipe}/predict_answers.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/predict_answers.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        model=neural_models(),
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of("predict_answers")
+    resources:
+        **resources_of("predict_answers"),
+    params:
+        settings=settings_of("predict", "limits"),
+        environment=env_of("train"),
+        code=code_of("evaluate/predict_answers.py"),
+    shell:
+        "python scripts/evaluate/predict_answers.py --recipe {wildcards.recipe} --test {input.test:q}"
+        " --base {input.base:q} --adapter {input.adapter:q}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule predict_trivial:
+    """Answer every test question with the refusal, at the loss of a unigram model: the trivial baseline."""
+    input:
+        train=fold_file("train"),
+        test=fold_file("test"),
+        base=base_manifest,
+    output:
+        rows="<results>/{recipe}/predictions/trivial/{fold}.jsonl",
+        meta="<results>/{recipe}/predictions/trivial/{fold}.meta.json",
+    log:
+        "<logs>/{recipe}/predict_trivial.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/predict_trivial.{fold}.jsonl"
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of("predict_trivial")
+    resources:
+        **resources_of("predict_trivial"),
+    params:
+        settings=settings_of("predict", "limits", "synthesize.refusal_text"),
+        code=code_of("evaluate/predict_trivial.py"),
+    shell:
+        "python scripts/evaluate/predict_trivial.py --recipe {wildcards.recipe} --train {input.train:q}"
+        " --test {input.test:q} --base {input.base:q} --settings {params.settings:q} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule judge_predictions:
+    """Compare each prediction with the record's own answer: exact match first, then the judge."""
+    input:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
+        test=fold_file("test"),
+    output:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.judged.jsonl",
+        meta="<results>/{recipe}/predictions/{model}/{fold}.judged.meta.json",
+    log:
+        "<logs>/{recipe}/judge_predictions.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/judge_predictions.{model}.{fold}.jsonl"
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("judge_predictions")
+    resources:
+        **resources_of("judge_predictions"),
+    params:
+        settings=settings_of("evaluate"),
+        prompt=prompt_of("judge_answers"),
+        digest=prompt_digest_of("judge_answers"),
+        teacher=teacher_of("evaluate.judge"),
+        code=code_of("evaluate/judge_predictions.py"),
+    shell:
+        "python scripts/evaluate/judge_predictions.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --test {input.test:q}"
+        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --code {params.code} --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule score_answers:
+    """Score a model beside its controls, with paired bootstrap intervals over groups."""
+    input:
+        tuned="<results>/{recipe}/predictions/{model}/{fold}.judged.jsonl",
+        controls=control_files,
+    output:
+        metrics="<results>/{recipe}/metrics/{model}/{fold}.json",
+        meta="<results>/{recipe}/metrics/{model}/{fold}.meta.json",
+    log:
+        "<logs>/{recipe}/score_answers.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/score_answers.{model}.{fold}.jsonl"
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("score_answers")
+    resources:
+        **resources_of("score_answers"),
+    params:
+        settings=settings_of("evaluate"),
+        seeds=training_seed,
+        code=code_of("evaluate/score_answers.py"),
+    shell:
+        "python scripts/evaluate/score_answers.py --recipe {wildcards.recipe} --tuned {input.tuned:q}"
+        " --controls {input.controls:q} --seeds {params.seeds}"
+        " --settings {params.settings:q} --code {params.code}"
+        " --out {output.metrics:q} --meta {output.meta:q} 2> {log:q}"

@@ -1,0 +1,30 @@
+rule label_relevance:
+    """Judge each reranked passage against its question, one call a passage; train records only."""
+    input:
+        rows="<results>/{recipe}/reranked.jsonl",
+        splits="<results>/{recipe}/splits.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+    output:
+        rows="<results>/{recipe}/pointwise_labeled.jsonl",
+        meta="<results>/{recipe}/pointwise_labeled.meta.json",
+    log:
+        "<logs>/{recipe}/label_relevance.log",
+    benchmark:
+        "<benchmarks>/{recipe}/label_relevance.jsonl"
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("label_relevance")
+    resources:
+        **resources_of("label_relevance"),
+    params:
+        settings=settings_of("label"),
+        prompt=prompt_of("label_relevance"),
+        digest=prompt_digest_of("label_relevance"),
+        teacher=teacher_of("label.model"),
+        code=code_of("label/label_relevance.py"),
+    shell:
+        "python scripts/label/label_relevance.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --splits {input.splits:q} --passages {input.passages:q}"
+        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"

@@ -1,0 +1,106 @@
+rule load_passages:
+    """Read the corpus into one validated row a passage."""
+    input:
+        files=corpus_files,
+    output:
+        rows="<results>/{recipe}/passages.jsonl",
+        meta="<results>/{recipe}/passages.meta.json",
+    log:
+        "<logs>/{recipe}/load_passages.log",
+    benchmark:
+        "<benchmarks>/{recipe}/load_passages.jsonl"
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("load_passages")
+    resources:
+        **resources_of("load_passages"),
+    params:
+        source=source_of("corpus"),
+        code=code_of("recall/load_passages.py"),
+    shell:
+        "python scripts/recall/load_passages.py --recipe {wildcards.recipe} --files {input.files:q}"
+        " --source {params.source} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule make_queries:
+    """Write the search queries of each question, from the user's turns only."""
+    input:
+        rows="<results>/{recipe}/records.jsonl",
+    output:
+        rows="<results>/{recipe}/queries.jsonl",
+        meta="<results>/{recipe}/queries.meta.json",
+    log:
+        "<logs>/{recipe}/make_queries.log",
+    benchmark:
+        "<benchmarks>/{recipe}/make_queries.jsonl"
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("make_queries")
+    resources:
+        **resources_of("make_queries"),
+    params:
+        settings=settings_of("queries"),
+        prompt=prompt_of("make_queries"),
+        digest=prompt_digest_of("make_queries"),
+        teacher=teacher_of("queries.model"),
+        code=code_of("recall/make_queries.py"),
+    shell:
+        "python scripts/recall/make_queries.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule recall_passages:
+    """Find the candidate passages of each question."""
+    input:
+        rows="<results>/{recipe}/queries.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+    output:
+        rows="<results>/{recipe}/recall.jsonl",
+        meta="<results>/{recipe}/recall.meta.json",
+    log:
+        "<logs>/{recipe}/recall_passages.log",
+    benchmark:
+        "<benchmarks>/{recipe}/recall_passages.jsonl"
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("recall_passages")
+    resources:
+        **resources_of("recall_passages"),
+    params:
+        settings=settings_of("recall"),
+        environment=env_of("data"),
+        code=code_of("recall/recall_passages.py"),
+    shell:
+        "python scripts/recall/recall_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --passages {input.passages:q} --settings {params.settings:q} --environment {params.environment}"
+        " --code {params.code} --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule rerank_passages:
+    """Keep the best chunks of the candidate passages."""
+    input:
+        rows="<results>/{recipe}/recall.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+    output:
+        rows="<results>/{recipe}/reranked.jsonl",
+        meta="<results>/{recipe}/reranked.meta.json",
+    log:
+        "<logs>/{recipe}/rerank_passages.log",
+    benchmark:
+        "<benchmarks>/{recipe}/rerank_passages.jsonl"
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("rerank_passages")
+    resources:
+        **resources_of("rerank_passages"),
+    params:
+        settings=settings_of("rerank"),
+        environment=env_of("data"),
+        code=code_of("recall/rerank_passages.py"),
+    shell:
+        "python scripts/recall/rerank_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --passages {input.passages:q} --settings {params.settings:q} --environment {params.environment}"
+        " --code {params.code} --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"

@@ -1,0 +1,92 @@
+rule generate_answers:
+    """Write several versions of each train record's answer from its relevant passages."""
+    input:
+        rows="<results>/{recipe}/pointwise_labeled.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+    output:
+        rows="<results>/{recipe}/answers.jsonl",
+        meta="<results>/{recipe}/answers.meta.json",
+    log:
+        "<logs>/{recipe}/generate_answers.log",
+    benchmark:
+        "<benchmarks>/{recipe}/generate_answers.jsonl"
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("generate_answers")
+    resources:
+        **resources_of("generate_answers"),
+    params:
+        settings=settings_of("synthesize.versions", "synthesize.teacher"),
+        prompt=prompt_of("generate_answers"),
+        digest=prompt_digest_of("generate_answers"),
+        teacher=teacher_of("synthesize.teacher"),
+        code=code_of("synthesize/generate_answers.py"),
+    shell:
+        "python scripts/synthesize/generate_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --passages {input.passages:q}"
+        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule judge_answers:
+    """Compare each answer version with the record's own answer."""
+    input:
+        rows="<results>/{recipe}/answers.jsonl",
+        records="<results>/{recipe}/records.jsonl",
+    output:
+        rows="<results>/{recipe}/judged.jsonl",
+        meta="<results>/{recipe}/judged.meta.json",
+    log:
+        "<logs>/{recipe}/judge_answers.log",
+    benchmark:
+        "<benchmarks>/{recipe}/judge_answers.jsonl"
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("judge_answers")
+    resources:
+        **resources_of("judge_answers"),
+    params:
+        settings=settings_of("synthesize.judge"),
+        prompt=prompt_of("judge_answers"),
+        digest=prompt_digest_of("judge_answers"),
+        teacher=teacher_of("synthesize.judge"),
+        code=code_of("synthesize/judge_answers.py"),
+    shell:
+        "python scripts/synthesize/judge_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --records {input.records:q}"
+        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule select_answers:
+    """Keep the right versions once each, balance refusals, and list what was dropped and why."""
+    input:
+        rows="<results>/{recipe}/judged.jsonl",
+        records="<results>/{recipe}/pointwise_labeled.jsonl",
+    output:
+        rows="<results>/{recipe}/synthetic.jsonl",
+        dropped="<results>/{recipe}/synthetic.dropped.jsonl",
+        meta="<results>/{recipe}/synthetic.meta.json",
+    log:
+        "<logs>/{recipe}/select_answers.log",
+    benchmark:
+        "<benchmarks>/{recipe}/select_answers.jsonl"
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("select_answers")
+    resources:
+        **resources_of("select_answers"),
+    params:
+        settings=settings_of(
+            "synthesize.keep_original",
+            "synthesize.keep",
+            "synthesize.refusal_share",
+            "synthesize.refusal_text",
+        ),
+        code=code_of("synthesize/select_answers.py"),
+    shell:
+        "python scripts/synthesize/select_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --records {input.records:q} --settings {params.settings:q} --code {params.code}"
+        " --out {output.rows:q} --dropped {output.dropped:q} --meta {output.meta:q} 2> {log:q}"

@@ -1,0 +1,79 @@
+rule fetch_model:
+    """Download the base model at its revision, or register a local folder."""
+    output:
+        manifest="<results>/{recipe}/base_model/manifest.json",
+        meta="<results>/{recipe}/base_model.meta.json",
+    log:
+        "<logs>/{recipe}/fetch_model.log",
+    benchmark:
+        "<benchmarks>/{recipe}/fetch_model.jsonl"
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of("fetch_model")
+    resources:
+        **resources_of("fetch_model"),
+    params:
+        settings=settings_of("base_model"),
+        code=code_of("train/fetch_model.py"),
+    shell:
+        "python scripts/train/fetch_model.py --recipe {wildcards.recipe}"
+        " --settings {params.settings:q} --code {params.code}"
+        " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule make_tiny_base:
+    """Train a tokenizer and a tiny model on the fold's own text, for tutorials and tests."""
+    input:
+        train=fold_file("train"),
+    output:
+        manifest="<results>/{recipe}/bases/{fold}/manifest.json",
+        meta="<results>/{recipe}/bases/{fold}.meta.json",
+    log:
+        "<logs>/{recipe}/make_tiny_base.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/make_tiny_base.{fold}.jsonl"
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of("make_tiny_base")
+    resources:
+        **resources_of("make_tiny_base"),
+    params:
+        settings=settings_of("base_model", "folds.system_prompt"),
+        environment=env_of("train"),
+        code=code_of("train/make_tiny_base.py"),
+    shell:
+        "python scripts/train/make_tiny_base.py --recipe {wildcards.recipe} --train {input.train:q}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule train_adapter:
+    """Fine-tune an adapter on one fold; checkpoints outlive a failure in the state directory."""
+    input:
+        train=fold_file("train"),
+        eval=fold_file("eval"),
+        base=base_manifest,
+    output:
+        manifest="<results>/{recipe}/models/{model}/{fold}/final_adapter/manifest.json",
+        training_log="<results>/{recipe}/models/{model}/{fold}/training_log.jsonl",
+        meta="<results>/{recipe}/models/{model}/{fold}.meta.json",
+    log:
+        "<logs>/{recipe}/train_adapter.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/train_adapter.{model}.{fold}.jsonl"
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of("train_adapter")
+    resources:
+        **resources_of("train_adapter"),
+    params:
+        settings=model_settings,
+        control=shuffle_option,
+        state=state_folder,
+        environment=env_of("train"),
+        code=code_of("train/train_adapter.py"),
+    shell:
+        "python scripts/train/train_adapter.py --recipe {wildcards.recipe} --train {input.train:q}"
+        " --eval {input.eval:q} --base {input.base:q} --state {params.state:q} {params.control}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --manifest {output.manifest:q} --training-log {output.training_log:q} --meta {output.meta:q} 2> {log:q}"

@@ -1,0 +1,92 @@
+"""Answer the test questions turn by turn, with the model's own earlier answers as history.
+
+Beside the answers stands the held-out loss: how unlikely the model finds the original answers, given the gold
+history, so that every model is asked about the same tokens.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from finetrail.artifacts import check_manifest
+from finetrail.errors import FinetrailError
+from finetrail.records import Row, read_rows
+from finetrail.step import Step, add_input, add_output, run_step, step_parser
+
+
+def refuse_images(rows: Sequence[Row]) -> None:
+    """Stop before a model that reads text only is asked about images.
+
+    Raises:
+        FinetrailError: names the first such row.
+    """
+    for row in rows:
+        if row["image"] is not None:
+            raise FinetrailError(
+                "the question is about an image, and this model reads text only",
+                where=row["id"],
+                hint="Vision models are not supported yet",
+            )
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write one prediction a test row."""
+    from transformers import AutoTokenizer
+
+    from finetrail.training.generate import answer_sessions, load_model
+    from finetrail.training.likelihood import answer_loss
+    from finetrail.training.masks import encode_row
+    from finetrail.training.settings import Limits
+
+    limits = Limits(**step.settings["limits"])
+    for manifest in [args.base, *args.adapter]:
+        check_manifest(manifest.parent, manifest)
+    rows = list(read_rows(args.test))
+    refuse_images(rows)
+    tokenizer = AutoTokenizer.from_pretrained(args.base.parent)
+    model = load_model(args.base.parent, args.adapter[0].parent if args.adapter else None)
+    losses = answer_loss(model, (encode_row(row, tokenizer, limits) for row in step.progress("losses").over(rows)))
+    progress = step.progress("turns", len(rows))
+    answers = answer_sessions(
+        model,
+        tokenizer,
+        rows,
+        limits=limits,
+        max_answer_tokens=step.settings["predict"]["max_answer_tokens"],
+        progress=lambda done, total: progress.advance(done - progress.done),
+    )
+    out = step.writer(args.out)
+    for row, answer, loss in zip(rows, answers, losses, strict=True):
+        out.write(
+            {
+                "id": row["id"],
+                "parents": row["parents"],
+                "group": row["group"],
+                "session_id": row["session_id"],
+                "turn": row["turn"],
+                "answer": answer.text,
+                "stopped": answer.stopped,
+                "loss": {"nats": round(loss.nats, 6), "tokens": loss.tokens},
+            }
+        )
+    step.count(rows_in=len(rows), kept=out.count)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    add_input(parser, "--test", "the fold's test.jsonl")
+    add_input(parser, "--base", "manifest.json of the base model")
+    add_input(
+        parser,
+        "--adapter",
+        "manifest.json of the adapter; none for the base alone",
+        nargs="*",
+        required=False,
+    )
+    add_output(parser, "--out", "predictions")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The trivial baseline: every question is refused, and the answers' tokens cost what a unigram model says."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from finetrail.records import read_rows
+from finetrail.step import Step, add_input, add_output, run_step, step_parser
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write one prediction a test row."""
+    from transformers import AutoTokenizer
+
+    from finetrail.training.masks import encode_row
+    from finetrail.training.settings import Limits
+    from finetrail.training.unigram import Unigram, target_ids
+
+    limits = Limits(**step.settings["limits"])
+    tokenizer = AutoTokenizer.from_pretrained(args.base.parent)
+    targets = (target_ids(encode_row(row, tokenizer, limits)) for row in read_rows(args.train))
+    unigram = Unigram(targets, len(tokenizer))
+    out = step.writer(args.out)
+    for row in step.rows(args.test):
+        (loss,) = unigram.answer_loss([encode_row(row, tokenizer, limits)])
+        out.write(
+            {
+                "id": row["id"],
+                "parents": row["parents"],
+                "group": row["group"],
+                "session_id": row["session_id"],
+                "turn": row["turn"],
+                "answer": step.settings["synthesize"]["refusal_text"],
+                "stopped": "eos",
+                "loss": {"nats": round(loss.nats, 6), "tokens": loss.tokens},
+            }
+        )
+    step.count(rows_in=out.count, kept=out.count)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    add_input(parser, "--train", "the fold's train.jsonl")
+    add_input(parser, "--test", "the fold's test.jsonl")
+    add_input(parser, "--base", "manifest.json of the base model, for its tokenizer")
+    add_output(parser, "--out", "predictions")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

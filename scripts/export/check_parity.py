@@ -1,0 +1,67 @@
+"""The parity gate: the exported file must answer like the trained model, in llama.cpp, or there is no Modelfile."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from finetrail.artifacts import check_manifest, render_json
+from finetrail.errors import FinetrailError
+from finetrail.export.gguf_writer import convert_to_gguf
+from finetrail.export.ollama_folder import CONVERSATIONS, modelfile_for, parity_conversations
+from finetrail.export.parity import check_parity
+from finetrail.records import read_rows
+from finetrail.step import Step, add_input, add_output, run_step, step_parser
+
+
+def compared(step: Step, args: argparse.Namespace) -> dict[str, Any]:
+    """Compare the unquantized file, and the file that ships where it is another one."""
+    settings, system = step.settings["export"], step.settings["folds"]["system_prompt"]
+    conversations = parity_conversations(list(islice(read_rows(args.test), CONVERSATIONS)), system)
+    bounds = {"max_difference": settings["parity_bound"], "max_shipped_kl": settings["quantized_bound"]}
+    if settings["quantization"] == "f32":
+        return check_parity(args.merged.parent, args.gguf, conversations, **bounds)
+    with tempfile.TemporaryDirectory(dir=args.gguf.parent, prefix=".exact-") as scratch:
+        exact = Path(scratch) / "model-f32.gguf"
+        convert_to_gguf(args.merged.parent, exact, quantization="F32")
+        return check_parity(args.merged.parent, exact, conversations, shipped_path=args.gguf, **bounds)
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write parity.json and, when the gate is passed, the Modelfile."""
+    check_manifest(args.merged.parent, args.merged)
+    parity = compared(step, args)
+    if parity["verdict"] != "pass":
+        step.journal.facts["parity"] = parity
+        raise FinetrailError(
+            "the exported model does not answer like the trained one: " + "; ".join(parity["reasons"]),
+            where=str(args.gguf),
+            hint="No Modelfile is written; the whole comparison is in the run's record",
+        )
+    step.file(args.parity).write_text(render_json(parity), encoding="utf-8")
+    modelfile = modelfile_for(
+        args.merged.parent,
+        source="./model.gguf",
+        system=step.settings["folds"]["system_prompt"],
+        parameters=step.settings["export"]["parameters"],
+        answer_tokens=step.settings["predict"]["max_answer_tokens"],
+    )
+    step.file(args.modelfile).write_text(modelfile, encoding="utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    add_input(parser, "--test", "the fold's test.jsonl, whose first prompts are compared")
+    add_input(parser, "--merged", "manifest.json of the merged model")
+    add_input(parser, "--gguf", "model.gguf")
+    add_output(parser, "--parity", "parity.json")
+    add_output(parser, "--modelfile", "Modelfile")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

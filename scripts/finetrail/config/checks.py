@@ -1,0 +1,121 @@
+"""Checks across sections; each runs on whatever sections are valid, so that no error hides another."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from finetrail.config.fields import Section
+from finetrail.config.messages import did_you_mean, dotted
+from finetrail.config.model import RecipeConfig
+from finetrail.config.model_llm import OFFLINE_PREFIX, ModelReference
+from finetrail.config.schema import as_section, child, is_mapping
+from finetrail.config.yaml_lines import KeyPath
+
+
+class Finding(NamedTuple):
+    """Something wrong at a path of a recipe."""
+
+    path: KeyPath
+    text: str
+    hint: str | None = None
+
+
+def _phases_fit(recipe: RecipeConfig) -> Iterator[Finding]:
+    needs = [("label", "recall"), ("train", "base_model"), ("evaluate", "train"), ("export", "train")]
+    for section, needed in needs:
+        if getattr(recipe, section) is not None and getattr(recipe, needed) is None:
+            yield Finding((section,), f"{section} needs the section {needed}", f"Add {needed} or leave {section} out")
+    if recipe.recall is not None and not recipe.source.corpus:
+        yield Finding(("recall",), "recall needs passages to search", "Name their files in `source.corpus`")
+
+
+def _counts_fit(recipe: RecipeConfig) -> Iterator[Finding]:
+    if recipe.recall is None:
+        return
+    kept, found = recipe.rerank.keep_passages, recipe.recall.top_k
+    if kept > found:
+        yield Finding(
+            ("rerank", "keep_passages"),
+            f"rerank.keep_passages is {kept}, but recall.top_k finds only {found}",
+        )
+    shown, chunks = recipe.folds.evidence, recipe.rerank.keep_chunks
+    if shown > chunks:
+        yield Finding(
+            ("folds", "evidence"),
+            f"folds.evidence is {shown}, but rerank.keep_chunks keeps only {chunks}",
+        )
+
+
+def _judges_differ(recipe: RecipeConfig) -> Iterator[Finding]:
+    if recipe.synthesize is None or recipe.evaluate is None or recipe.evaluate.judge is None:
+        return
+    model = recipe.evaluate.judge.model
+    if model == recipe.synthesize.judge.model and not recipe.evaluate.allow_same_judge:
+        yield Finding(
+            ("evaluate", "judge", "model"),
+            f"evaluate.judge.model is {model}, which filters the train rows as synthesize.judge.model",
+            "Score with another model, or set `evaluate.allow_same_judge: true` (the report says so)",
+        )
+
+
+Check = Callable[[RecipeConfig], Iterator[Finding]]
+
+# Each check, and the sections that must be valid for it to run.
+CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
+    (_phases_fit, frozenset({"source", "recall", "label", "base_model", "train", "evaluate", "export"})),
+    (_counts_fit, frozenset({"recall", "rerank", "folds"})),
+    (_judges_differ, frozenset({"synthesize", "evaluate"})),
+)
+
+
+def cross_check(tree: Mapping[str, Any], broken: set[str]) -> Iterator[Finding]:
+    """Run the checks whose sections are valid.
+
+    Args:
+        tree: a recipe's merged values.
+        broken: names of its sections that are not valid.
+    """
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        section = as_section(child(RecipeConfig, name))
+        if name in RecipeConfig.model_fields and name not in broken:
+            values[name] = section.model_validate(value) if section else value
+    partial = RecipeConfig.model_construct(**values)
+    for check, needed in CHECKS:
+        if not needed & broken:
+            yield from check(partial)
+
+
+def check_endpoints(tree: Any, endpoints: Mapping[str, Any]) -> Iterator[Finding]:
+    """Check that every model reference names an endpoint, and that the offline teacher has its own name."""
+    for path, reference in _references(RecipeConfig, tree, ()):
+        name, model = reference.get("endpoint"), str(reference.get("model"))
+        if not isinstance(name, str):
+            continue
+        key = dotted(path)
+        if name not in endpoints:
+            yield Finding(
+                (*path, "endpoint"),
+                f"{key}.endpoint: no endpoint `{name}` in llm.endpoints",
+                did_you_mean(name, endpoints),
+            )
+            continue
+        offline = isinstance(endpoints[name], dict) and endpoints[name].get("kind") == "offline"
+        if offline != model.startswith(OFFLINE_PREFIX):
+            text = f"{key}.model: {model} cannot be served by the endpoint {name}"
+            yield Finding(
+                (*path, "model"),
+                text,
+                f"The offline teacher, and nothing else, has names with {OFFLINE_PREFIX}",
+            )
+
+
+def _references(annotation: Any, value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
+    """Yield the model references in a tree of values that may be wrong."""
+    section: type[Section] | None = as_section(annotation)
+    if not isinstance(value, dict):
+        return
+    if section is ModelReference:
+        yield path, value
+    elif is_mapping(annotation):
+        for key, item in value.items():
+            yield from _references(child(annotation, key), item, (*path, key))

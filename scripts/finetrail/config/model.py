@@ -1,0 +1,186 @@
+"""The typed configuration as a whole: the project file, a recipe, and a run (everything merged)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from finetrail.config.fields import Count, Name, Section, Text, operation, result
+from finetrail.config.model_data import (
+    Folds,
+    Label,
+    Limits,
+    Queries,
+    Recall,
+    Rerank,
+    Source,
+    Splits,
+    Synthesize,
+)
+from finetrail.config.model_llm import Endpoint, Llm
+from finetrail.config.model_train import BaseModelChoice, Evaluate, Export, Predict, Train
+from finetrail.config.schema import plain, select
+from finetrail.config.yaml_lines import read_yaml
+from finetrail.errors import FinetrailError
+
+Scale = Literal["full", "tutorial"]
+
+# The keys that each phase reads, in the order of the chain; every result key belongs to exactly one phase.
+PHASES: dict[str, tuple[str, ...]] = {
+    "ingest": ("limit", "source.format", "source.files", "source.images", "splits"),
+    "recall": ("source.corpus", "queries", "recall", "rerank"),
+    "label": ("label",),
+    "synthesize": ("synthesize",),
+    "folds": ("folds",),
+    "train": ("base_model", "train", "limits"),
+    "evaluate": ("predict", "evaluate"),
+    "export": ("export",),
+    "audit": ("description", "source.licence", "source.citation"),
+}
+
+
+class Resources(Section):
+    """What a rule's job asks for; a key left out is taken from the entry `default`, then as said below."""
+
+    mem_mb: Count | None = operation(None, "memory, in MB; 2000 where nothing is said")
+    runtime: Count | None = operation(None, "time limit, in minutes; 60 where nothing is said")
+    threads: Count | None = operation(None, "CPU cores; 1 where nothing is said")
+    gpus: Annotated[int, Field(ge=0)] | None = operation(None, "GPUs; 0 where nothing is said")
+    partition: Text | None = operation(None, "SLURM partition; none for the cluster's default")
+
+
+LEAST_RESOURCES: dict[str, Any] = {"mem_mb": 2000, "runtime": 60, "threads": 1, "gpus": 0}
+
+
+class RecipeConfig(Section):
+    """A recipe: config/recipes/<recipe>.yaml, and what the other layers change of it."""
+
+    description: Text = result(..., "what the recipe makes, in one sentence")
+    extends: Name | None = operation(None, "recipe that this one is a variant of: only the differences are written")
+    limit: Count | None = result(None, "pilot: only this many records, chosen by hash; none for all")
+    source: Source = result(..., "the original records")
+    splits: Splits = result(Splits(), "train, dev and test")
+    queries: Queries = result(Queries(), "search queries")
+    recall: Recall | None = result(None, "retrieval of passages; without this section the phase is left out")
+    rerank: Rerank = result(Rerank(), "ranking of the retrieved passages")
+    label: Label | None = result(None, "relevance labels; without this section the phase is left out")
+    synthesize: Synthesize | None = result(None, "synthetic examples; without this section the phase is left out")
+    folds: Folds = result(Folds(), "data sets for training")
+    limits: Limits = result(Limits(), "what of a row a model sees")
+    base_model: BaseModelChoice | None = result(None, "model that tuning starts from; compulsory with `train`")
+    train: Train | None = result(None, "tuning; without this section the phase is left out")
+    predict: Predict = result(Predict(), "answers of the models")
+    evaluate: Evaluate | None = result(None, "scores; without this section the phase is left out")
+    export: Export | None = result(None, "folders for Ollama; without this section the phase is left out")
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The phases that the recipe uses, in the order of the chain."""
+        optional = {"recall", "label", "synthesize", "train", "evaluate", "export"}
+        return tuple(name for name in PHASES if name not in optional or getattr(self, name) is not None)
+
+
+class ProjectConfig(Section):
+    """The user's choice: config/config.yaml, then --configfile and --config."""
+
+    recipes: list[Name] = operation(..., "recipes that `all` makes", min_length=1)
+    scale: Scale = operation("full", "`tutorial` lays config/tutorial/<recipe>.yaml over each recipe")
+    results_dir: Text = operation("results", "folder of the results; the tutorial's go to its subfolder `tutorial`")
+    llm: Llm = operation(Llm(), "language model endpoints")
+    resources: dict[Name, Resources] = operation({}, "resources by rule; the name `default` holds for all rules")
+    overrides: dict[Name, RecipeConfig] = operation({}, "changes to recipes, by recipe; the same keys as in a recipe")
+
+
+class RunConfig(Section):
+    """A run: every layer merged and checked, as it is written to run_config.yaml."""
+
+    scale: Scale
+    results_dir: str
+    llm: Llm
+    resources: dict[str, Resources]
+    recipes: dict[str, RecipeConfig]
+
+    @property
+    def results(self) -> Path:
+        """The folder that the contract's paths are relative to."""
+        return Path(self.results_dir) / "tutorial" if self.scale == "tutorial" else Path(self.results_dir)
+
+    def merged(self) -> dict[str, Any]:
+        """Return everything as plain data; `read_run_config` reads it back."""
+        return {name: plain(getattr(self, name)) for name in RunConfig.model_fields}
+
+    def recipe(self, name: str) -> RecipeConfig:
+        """Return a recipe.
+
+        Raises:
+            FinetrailError: the run has no such recipe.
+        """
+        if name not in self.recipes:
+            known = ", ".join(self.recipes)
+            raise FinetrailError(f"the run has no recipe {name!r}", hint=f"It has: {known}")
+        return self.recipes[name]
+
+    def endpoint(self, name: str) -> Endpoint:
+        """Return an endpoint that a model reference names."""
+        return self.llm.endpoints[name]
+
+    def settings_for(self, recipe: str, phase: str) -> dict[str, Any]:
+        """Return the *result* keys of a phase as plain data, nested as in the recipe."""
+        return self.settings_at(recipe, *PHASES[phase])
+
+    def settings_at(self, recipe: str, *keys: str) -> dict[str, Any]:
+        """Return the *result* keys under dotted keys, such as ``train.models.lora``, nested as in the recipe.
+
+        Raises:
+            KeyError: the recipe has no such key (a bug in a rule, not in the configuration).
+        """
+        return _pick(select(self.recipe(recipe), "result"), keys)
+
+    def result_settings(self, recipe: str) -> dict[str, Any]:
+        """Return all *result* keys of a recipe, nested as in the recipe."""
+        return select(self.recipe(recipe), "result")
+
+    def operation_for(self, recipe: str, phase: str) -> dict[str, Any]:
+        """Return the *operation* keys of a phase, and those of `llm`, as plain data."""
+        chosen = _pick(select(self.recipe(recipe), "operation"), PHASES[phase], partly=True)
+        return {**chosen, "llm": plain(self.llm)}
+
+    def resources_for(self, rule: str) -> dict[str, Any]:
+        """Return what a rule's job asks for: its own entry over `default` over `LEAST_RESOURCES`."""
+        asked = dict(LEAST_RESOURCES)
+        for name in ("default", rule):
+            if entry := self.resources.get(name):
+                asked |= {key: value for key, value in plain(entry).items() if value is not None}
+        return asked
+
+
+def _pick(tree: dict[str, Any], keys: Sequence[str], *, partly: bool = False) -> dict[str, Any]:
+    """Copy what stands under dotted keys, with the mappings that lead there."""
+    picked: dict[str, Any] = {}
+    for dotted in keys:
+        source, target = tree, picked
+        *above, last = dotted.split(".")
+        for name in above:
+            source, target = source.get(name, {}) if partly else source[name], target.setdefault(name, {})
+        if not partly or last in source:
+            target[last] = source[last]
+    return {name: value for name, value in picked.items() if value != {}} if partly else picked
+
+
+def read_run_config(path: Path) -> RunConfig:
+    """Read a run_config.yaml.
+
+    Raises:
+        FinetrailError: the file is not what `RunConfig.merged` gives.
+    """
+    try:
+        return RunConfig.model_validate(read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise FinetrailError(
+            f"{key}: {first['msg']}",
+            where=str(path),
+            hint="The file is written by the workflow: start the run again",
+        ) from error

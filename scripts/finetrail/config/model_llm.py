@@ -1,0 +1,70 @@
+"""Sections about language models: endpoints, prices, and references to a model."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, StringConstraints, model_validator
+
+from finetrail.config.fields import Count, Name, Section, Share, Text, operation, result
+
+OFFLINE_PREFIX = "offline-"
+
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]*$")]
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$")]
+Money = Annotated[float, Field(ge=0)]
+
+
+class ModelReference(Section):
+    """A language model behind an endpoint, and how it is sampled."""
+
+    endpoint: Name = operation(..., "name of an endpoint under `llm.endpoints`")
+    model: Text = result(..., "model id, as the endpoint calls it")
+    revision: Text | None = result(None, "revision of the model, where the server has one; part of every call's key")
+    temperature: float = result(0.0, "sampling temperature", ge=0, le=2)
+    top_p: Share = result(1.0, "nucleus sampling: share of probability kept")
+    max_tokens: Count = result(512, "longest reply, in tokens")
+    extra_body: dict[str, Any] = result({}, "further fields of every request, as the server documents them")
+
+    replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": ("revision",)}
+
+
+class Price(Section):
+    """What a model costs."""
+
+    input: Money = operation(..., "USD per million input tokens")
+    output: Money = operation(..., "USD per million output tokens")
+
+
+class Endpoint(Section):
+    """A server that speaks the OpenAI protocol."""
+
+    kind: Literal["openai", "offline"] = operation(
+        ...,
+        "`openai`: any server of that protocol; `offline`: the rule-based teacher, started where needed",
+    )
+    base_url: Url | None = operation(None, "address, ending in /v1; compulsory for `openai`")
+    api_key_env: VariableName | None = operation(None, "environment variable that holds the key; none for no key")
+    timeout_s: float = operation(120.0, "seconds to wait for one reply", gt=0)
+    max_concurrency: Count = operation(8, "most calls under way at once")
+    max_retries: int = operation(5, "further tries of a call that failed for a passing cause", ge=0)
+    prices: dict[Text, Price] = operation({}, "prices by model id; calls of other models count as free")
+
+    replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"kind": ("base_url", "api_key_env", "prices")}
+
+    @model_validator(mode="after")
+    def _check_address(self) -> "Endpoint":
+        if self.kind == "openai" and self.base_url is None:
+            raise ValueError("an endpoint of kind openai needs a `base_url`")
+        if self.kind == "offline" and (self.base_url or self.api_key_env):
+            raise ValueError("the offline teacher has neither `base_url` nor `api_key_env`")
+        return self
+
+
+class Llm(Section):
+    """Language model endpoints and the budget."""
+
+    mode: Literal["live", "replay"] = operation(
+        "live", "`replay` uses no network: a call that is not stored is an error"
+    )
+    max_quarantined_share: Share = operation(0.05, "a step fails when more of its rows could not be processed")
+    endpoints: dict[Name, Endpoint] = operation({}, "servers by name")

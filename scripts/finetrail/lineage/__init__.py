@@ -1,0 +1,1 @@
+"""Where everything comes from: digests of code, environments and original files, and the records of runs."""

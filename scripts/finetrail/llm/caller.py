@@ -1,0 +1,265 @@
+"""One request to its answer: attempts, patience, the check of what came back, one repair, and the commit."""
+
+import asyncio
+import json
+import logging
+import random
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from finetrail.errors import FinetrailError
+from finetrail.llm.commit import Committer
+from finetrail.llm.endpoints import Endpoint
+from finetrail.llm.faults import Failed, Fault, judge_exception
+from finetrail.llm.lane import Lane
+from finetrail.llm.money import Ledger
+from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Usage
+from finetrail.llm.segment import StoredCall
+from finetrail.llm.structured import NotAsAsked, parse_answer, repair_request
+from finetrail.records import derive_seed
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 30.0
+REFUSALS_A_RETRY = 8
+HOPELESS = 20
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a server said to one attempt."""
+
+    text: str
+    finish_reason: str
+    model: str
+    fingerprint: str | None
+    usage: Usage
+
+
+@dataclass
+class _Patience:
+    """What has been tried for one row."""
+
+    attempts: int = 0
+    retries: int = 0
+    refusals: int = 0
+
+    def has_end(self, fault: Fault, most: int) -> bool:
+        """Count a fault; refusals for asking too much say little about the row, so they may be more."""
+        if fault.kind == "limited":
+            self.refusals += 1
+            return self.refusals > REFUSALS_A_RETRY * most
+        self.retries += 1
+        return fault.kind == "row" or self.retries > most
+
+
+def read_reply(content: bytes) -> Reply:
+    """Read the body of a chat completion.
+
+    Raises:
+        Failed: it is no completion (to be tried again), or holds no text (the row's fault).
+    """
+    try:
+        body = json.loads(content)
+        choice = body["choices"][0]
+        message = choice["message"]
+        usage = body.get("usage") or {}
+        reply = Reply(
+            message.get("content") or "",
+            choice.get("finish_reason") or "unknown",
+            body.get("model") or "unknown",
+            body.get("system_fingerprint"),
+            Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0),
+        )
+        reply.text.encode("utf-8")
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise Failed(Fault("retry", f"the reply is no chat completion: {error!r}")) from error
+    if not reply.text.strip():
+        why = message.get("refusal") or f"finish_reason {reply.finish_reason}"
+        raise Failed(Fault("row", f"the model gave no text ({why})"))
+    return reply
+
+
+class Caller:
+    """Asks one endpoint, with one client; lives in one event loop.
+
+    Args:
+        endpoint: where to ask; its `base_url` is set.
+        api_key: sent to it, and kept out of every message.
+        committer: makes answers durable.
+        ledger: counts attempts and money.
+    """
+
+    def __init__(self, endpoint: Endpoint, api_key: str, committer: Committer, ledger: Ledger) -> None:
+        self.endpoint = endpoint
+        self._api_key = api_key
+        self._committer = committer
+        self._ledger = ledger
+        self._lanes: dict[str, Lane] = {}
+        self._client: AsyncOpenAI | None = None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.close()
+
+    async def answer(self, request: ChatRequest, place: int) -> ChatAnswer | CallFailure:
+        """Ask until there is a usable answer and it is stored, or the row is given up.
+
+        Raises:
+            FinetrailError: the failure concerns every call.
+        """
+        lane = self._lanes.setdefault(request.model, Lane(self.endpoint.max_concurrency))
+        patience = _Patience()
+        try:
+            reply, extra = await self._usable_reply(request, place, lane, patience)
+        except Failed as failed:
+            self._mind_hopeless(lane, failed.fault)
+            return CallFailure(request.row_id, request.key, failed.fault.error, patience.attempts)
+        try:
+            call = self._describe(request, reply, extra)
+            await self._committer.commit(call)
+        finally:
+            lane.settled()
+        return answer_of(call, request, from_store=False)
+
+    async def _usable_reply(
+        self, request: ChatRequest, place: int, lane: Lane, patience: _Patience
+    ) -> tuple[Reply, dict[str, Any]]:
+        """Return a reply that fits the schema; the lane still counts it as open."""
+        reply = await self._reply(request, place, lane, patience)
+        try:
+            parse_answer(reply.text, request.schema)
+        except NotAsAsked as problem:
+            lane.settled()
+            if reply.finish_reason == "length":
+                raise Failed(Fault("row", f"the answer was cut at max_tokens and is {problem}")) from problem
+            self._ledger.count(request.phase, "repairs")
+            again = repair_request(request, reply.text, problem)
+            repaired = await self._reply(again, place, lane, patience)
+            try:
+                parse_answer(repaired.text, request.schema)
+            except NotAsAsked as second:
+                lane.settled()
+                raise Failed(Fault("row", f"the answer is not as asked, nor is its repair: {second}")) from second
+            return replace(repaired, usage=reply.usage + repaired.usage), {"repaired_from": reply.text}
+        except BaseException:
+            lane.settled()
+            raise
+        return reply, {}
+
+    async def _reply(self, request: ChatRequest, place: int, lane: Lane, patience: _Patience) -> Reply:
+        while True:
+            epoch = await lane.enter(place)
+            patience.attempts += 1
+            try:
+                reply = await self._attempt(request, lane)
+            except Failed as failed:
+                lane.settled()
+                wait = self._wait_after(failed.fault, request, lane, epoch, patience)
+            except BaseException:
+                lane.settled()
+                raise
+            else:
+                lane.succeeded()
+                self._ledger.pay(
+                    request.phase,
+                    request.model,
+                    reply.model,
+                    reply.fingerprint,
+                    reply.usage,
+                    free=self.endpoint.kind != "openai",
+                )
+                return reply
+            await asyncio.sleep(wait)
+
+    async def _attempt(self, request: ChatRequest, lane: Lane) -> Reply:
+        import httpx2
+
+        self._ledger.count(request.phase, "attempts")
+        try:
+            body = request.for_wire()
+            async with asyncio.timeout(self.endpoint.timeout_s):
+                response = await self._open_client().post("/chat/completions", body=body, cast_to=httpx2.Response)
+        except (FinetrailError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            raise Failed(judge_exception(error, self.endpoint, request.model, self._api_key)) from error
+        finally:
+            lane.called()
+        return read_reply(response.content)
+
+    def _wait_after(self, fault: Fault, request: ChatRequest, lane: Lane, epoch: int, patience: _Patience) -> float:
+        """Return the seconds until the next attempt; give the row up where there is none."""
+        if fault.kind == "limited":
+            self._ledger.count(request.phase, "rate_limited")
+            lane.refused(epoch)
+        hopeless = patience.has_end(fault, self.endpoint.max_retries)
+        if fault.kind == "unreachable" and (hopeless or not lane.answered):
+            raise FinetrailError(
+                fault.error,
+                where=f"endpoint {self.endpoint.name!r}",
+                hint="Check base_url and that the server runs; answers paid so far are kept",
+            )
+        if hopeless:
+            raise Failed(fault)
+        tried = patience.retries + patience.refusals
+        jitter = random.Random(derive_seed(request.key, tried)).random()
+        if fault.retry_after is not None:
+            return fault.retry_after + 0.1 * jitter * (1.0 + fault.retry_after)
+        wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tried - 1, 10))
+        return wait * (0.5 + 0.5 * jitter)
+
+    def _mind_hopeless(self, lane: Lane, fault: Fault) -> None:
+        lane.given_up += 1
+        if not lane.answered and lane.given_up >= HOPELESS:
+            raise FinetrailError(
+                f"{lane.given_up} rows were given up and none was answered; the last one: {fault.error}",
+                where=f"endpoint {self.endpoint.name!r}",
+                hint="Check base_url, the model's name and the server's own log",
+            )
+
+    def _describe(self, request: ChatRequest, reply: Reply, extra: dict[str, Any]) -> StoredCall:
+        answer = vars(reply) | {"usage": vars(reply.usage)} | extra
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        paid = {"phase": request.phase, "row": request.row_id, "at": now}
+        return StoredCall.make(request.key, answer, request.canonical, paid)
+
+    def _open_client(self) -> "AsyncOpenAI":
+        if self._client is None:
+            import openai
+
+            logging.getLogger("httpx2").setLevel(logging.WARNING)  # it would log a line a call
+            local = self.endpoint.kind != "openai"
+            self._client = openai.AsyncOpenAI(
+                base_url=self.endpoint.base_url,
+                api_key=self._api_key,
+                max_retries=0,
+                timeout=self.endpoint.timeout_s,
+                http_client=openai.DefaultAioHttpClient(trust_env=not local),
+            )
+        return self._client
+
+
+def answer_of(call: StoredCall, request: ChatRequest, *, from_store: bool) -> ChatAnswer:
+    """Turn a stored call into the answer to a request.
+
+    Raises:
+        NotAsAsked: the text does not parse, which no stored answer's does.
+    """
+    said = call.answer
+    return ChatAnswer(
+        row_id=request.row_id,
+        key=call.key,
+        answer_sha256=call.answer_sha256,
+        text=said["text"],
+        parsed=None if request.schema is None else json.loads(said["text"]),
+        finish_reason=said["finish_reason"],
+        model=said["model"],
+        fingerprint=said["fingerprint"],
+        usage=Usage(**said["usage"]),
+        from_store=from_store,
+    )

@@ -1,0 +1,67 @@
+"""Named endpoints: where a model is asked, and with which patience."""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from finetrail.errors import FinetrailError
+from finetrail.llm.offline import teacher_digest
+
+Kind = Literal["openai", "offline"]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One server, or the recipe for one of our own.
+
+    Args:
+        name: its name in the config.
+        kind: `openai` for any server with that protocol, `offline` for the rule-based teacher, which the
+            engine starts and stops itself.
+        base_url: the address that ends in `/v1`; None for servers of our own.
+        api_key_env: the environment variable that holds the key; None where the server wants none.
+        timeout_s: seconds that one attempt may take, first byte to last.
+        max_concurrency: the most calls that are under way at once (sent and not yet safely stored).
+        max_retries: how often a failed attempt is repeated before the row is given up.
+    """
+
+    name: str
+    kind: Kind
+    base_url: str | None = None
+    api_key_env: str | None = None
+    timeout_s: float = 120.0
+    max_concurrency: int = 16
+    max_retries: int = 5
+
+    def __post_init__(self) -> None:
+        where = f"endpoint {self.name!r}"
+        if self.kind == "openai" and not (self.base_url or "").startswith(("http://", "https://")):
+            raise FinetrailError(
+                f"base_url must be an http or https address, found {self.base_url!r}",
+                where=where,
+                hint="Give the address that ends in /v1",
+            )
+        if self.max_concurrency < 1 or self.max_retries < 0 or self.timeout_s <= 0:
+            raise FinetrailError("max_concurrency, max_retries and timeout_s must be positive", where=where)
+
+    def facts(self) -> dict[str, Any]:
+        """Return what the endpoint adds to the key of every request that goes to it."""
+        return {"offline_teacher": teacher_digest()} if self.kind == "offline" else {}
+
+    def api_key(self) -> str:
+        """Read the key from the environment.
+
+        Raises:
+            FinetrailError: the variable is not set.
+        """
+        if self.api_key_env is None:
+            return "none"
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            raise FinetrailError(
+                f"the environment variable {self.api_key_env} is not set",
+                where=f"endpoint {self.name!r}",
+                hint=f"Run: export {self.api_key_env}=...  (keys are read from the environment only), "
+                "or choose the endpoint 'offline'",
+            )
+        return key

@@ -1,0 +1,142 @@
+"""What the offline teacher can do, by the name of the response schema: same request, same answer."""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from finetrail.llm.offline.sections import UnknownRequest, section, sections
+from finetrail.llm.offline.words import (
+    PRONOUNS,
+    content_words,
+    coverage,
+    sentences,
+    stems,
+    tokens,
+)
+from finetrail.records import derive_seed
+
+SHORT_QUESTION = 4  # content words
+CONTEXT_WORDS = 8  # that a search query takes over from earlier questions
+RELEVANT_TO_QUESTION = 0.34  # share of the question's words that a relevant passage holds
+RELEVANT_TO_ANSWER = 0.34  # share of the reference answer's words, where there is one
+ANSWERABLE = 0.25  # score that a run of sentences needs
+LONGEST_ANSWER = 55  # words: about 75 tokens
+BEST_FEW = 8  # runs of sentences among which a seed chooses
+CORRECT_RECALL = 0.25  # share of the reference's words in the answer, if also ...
+CORRECT_PRECISION = 0.25  # ... this share of the answer's words is in the reference
+CORRECT_BY_RECALL = 0.5  # share of the reference's words that is enough alone
+NO_ANSWER = "I don't know"
+LIST_NUMBER = re.compile(r"^\s*\d+\.\s+")
+
+Task = Callable[[str, int | None], dict[str, Any]]
+
+
+def search_queries(prompt: str, seed: int | None) -> dict[str, Any]:
+    """The question; and where it is short or has pronouns, the question with words of earlier questions."""
+    question = " ".join(section(prompt, "question").split())
+    queries = [question]
+    words = content_words(question)
+    if len(words) <= SHORT_QUESTION or PRONOUNS & set(tokens(question)):
+        earlier = section(prompt, "earlier_questions", needed=False).splitlines()
+        questions = [LIST_NUMBER.sub("", line) for line in reversed(earlier)]
+        context = [word for text in questions for word in content_words(text)]
+        added = [word for word in dict.fromkeys(context) if word not in words][:CONTEXT_WORDS]
+        if added:
+            queries.append(f"{question} {' '.join(added)}")
+    return {"queries": queries}
+
+
+def relevance(prompt: str, seed: int | None) -> dict[str, Any]:
+    """Whether a passage holds enough words of the reference answer or, without one, of the question."""
+    passage = stems(section(prompt, "passage"))
+    reference = stems(section(prompt, "reference_answer", needed=False))
+    question = stems(section(prompt, "question"))
+    name, wanted, bound = ("question", question, RELEVANT_TO_QUESTION)
+    if reference:
+        name, wanted, bound = ("reference answer", reference, RELEVANT_TO_ANSWER)
+    share = coverage(wanted, passage)
+    return {
+        "reason": f"The passage holds {share:.0%} of the content words of the {name}.",
+        "relevant": share >= bound,
+    }
+
+
+class _Window(NamedTuple):
+    """Neighbouring sentences of one passage, and the share of the question's words that they hold."""
+
+    score: float
+    passage: int
+    start: int
+    text: str
+
+
+def _windows(question: frozenset[str], passages: list[str]) -> list[_Window]:
+    """Cut each passage into runs of sentences, one from each start, and rank those that share a word."""
+    found = []
+    for number, passage in enumerate(passages):
+        pieces = [piece for piece in sentences(passage) if not piece.endswith("?")]
+        for start in range(len(pieces)):
+            text = _cut(pieces[start:])
+            first = coverage(question, stems(pieces[start]))
+            share = (coverage(question, stems(text)) + first) / 2  # the first sentence should be on the subject
+            if first > 0:
+                found.append(_Window(share, number, start, text))
+    return sorted(found, key=lambda w: (-round(w.score, 6), w.passage, w.start))
+
+
+def _cut(pieces: list[str]) -> str:
+    """Join sentences up to the longest answer; a first sentence that is longer is cut."""
+    words = pieces[0].split()[:LONGEST_ANSWER]
+    for piece in pieces[1:]:
+        more = piece.split()
+        if len(words) + len(more) > LONGEST_ANSWER:
+            break
+        words += more
+    return " ".join(words)
+
+
+def grounded_answer(prompt: str, seed: int | None) -> dict[str, Any]:
+    """The best run of sentences, about 75 tokens at most; a seed chooses among the best few."""
+    question = stems(section(prompt, "question"))
+    windows = _windows(question, sections(prompt, "passage") or [section(prompt, "passages")])
+    few = [window for window in windows[:BEST_FEW] if window.score >= ANSWERABLE]
+    if not few:
+        return {"answer": NO_ANSWER}
+    return {"answer": few[0 if seed is None else derive_seed("offline-teacher", seed) % len(few)].text}
+
+
+def answer_verdict(prompt: str, seed: int | None) -> dict[str, Any]:
+    """Whether an answer and its reference share enough words; not to know is not correct."""
+    reference = stems(section(prompt, "reference_answer"))
+    answer_text = section(prompt, "answer")
+    answer = stems(answer_text)
+    if not answer or answer == stems(NO_ANSWER) or answer_text.casefold().startswith("i don't know"):
+        return {"reason": "The answer says that it does not know.", "correct": False}
+    recall, precision = coverage(reference, answer), coverage(answer, reference)
+    return {
+        "reason": f"The answer holds {recall:.0%} of the reference's content words; {precision:.0%} of its "
+        "own are in the reference.",
+        "correct": recall >= CORRECT_BY_RECALL or (recall >= CORRECT_RECALL and precision >= CORRECT_PRECISION),
+    }
+
+
+TASKS: dict[str, Task] = {
+    "search_queries": search_queries,
+    "relevance": relevance,
+    "grounded_answer": grounded_answer,
+    "answer_verdict": answer_verdict,
+}
+
+
+def perform(name: str | None, prompt: str, seed: int | None) -> dict[str, Any]:
+    """Do the task that a response schema's name asks for.
+
+    Raises:
+        UnknownRequest: there is no such task, or a section is missing.
+    """
+    if name not in TASKS:
+        raise UnknownRequest(
+            f"the offline teacher knows the tasks {', '.join(TASKS)} (the names of response schemas), "
+            f"not {name!r}; ask a real model for others"
+        )
+    return TASKS[name](prompt, seed)

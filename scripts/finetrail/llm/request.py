@@ -1,0 +1,209 @@
+"""What is asked of a language model and what comes back; a request's key names its answer for ever."""
+
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from finetrail.errors import FinetrailError
+from finetrail.records import canonical_json, derive_seed, sha256_file
+
+KEY_FORMAT = 1
+SIGNATURES = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"RIFF": "image/webp",
+}
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image part of a message: its hash enters the key, its bytes go over the wire only."""
+
+    sha256: str
+    path: Path
+
+    @classmethod
+    def from_file(cls, path: Path) -> "Image":
+        """Describe an image file by the SHA-256 of its bytes."""
+        return cls(sha256_file(path), path)
+
+    def data_url(self) -> str:
+        """Read the image as a data URL.
+
+        Raises:
+            FinetrailError: the file is missing, has changed since it was hashed, or is of no known kind.
+        """
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise FinetrailError(f"the image cannot be read: {error.strerror}", where=str(self.path)) from error
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise FinetrailError(
+                "the image has changed since its hash was taken",
+                where=str(self.path),
+                hint="Run ingest again",
+            )
+        kind = next((name for start, name in SIGNATURES.items() if content.startswith(start)), None)
+        if kind is None:
+            raise FinetrailError("not a PNG, JPEG, GIF or WebP image", where=str(self.path), hint="Convert it")
+        return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation: its role, its text, and the images that stand before the text."""
+
+    role: str
+    content: str
+    images: tuple[Image, ...] = ()
+
+    def for_key(self) -> dict[str, Any]:
+        """Render the message as it enters the key and the store: images by hash."""
+        return self._render([{"type": "image", "sha256": image.sha256} for image in self.images])
+
+    def for_wire(self) -> dict[str, Any]:
+        """Render the message as the server reads it: images as data URLs."""
+        return self._render([{"type": "image_url", "image_url": {"url": image.data_url()}} for image in self.images])
+
+    def _render(self, images: list[dict[str, Any]]) -> dict[str, Any]:
+        if not images:
+            return {"role": self.role, "content": self.content}
+        return {"role": self.role, "content": [*images, {"type": "text", "text": self.content}]}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the answer is drawn; what is None is left to the server and not sent."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+
+    def settings(self) -> dict[str, float | int]:
+        """Return the settings that are given."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+
+@dataclass(frozen=True, eq=False)
+class ChatRequest:
+    """One question to a model.
+
+    Args:
+        row_id: the row that needs the answer; for messages and totals, not part of the key.
+        phase: the phase that asks; for messages and totals, not part of the key.
+        messages: the conversation so far.
+        endpoint: the name of the endpoint; where a model is served is not part of the key.
+        model: the model's id, as the server knows it.
+        sampling: temperature and the like. The seed on the wire is derived from it and `sample`.
+        schema: JSON Schema of the answer; None for free text.
+        schema_name: the schema's name, which the server is told.
+        sample: which of several answers to the same question.
+        revision: the model's revision, where it has one.
+        extra_body: fields added to the HTTP request as they are.
+        facts: what else decides the answer (dtype, chat template, code of the offline teacher ...);
+            the engine adds what the endpoint knows (`Engine.bind`).
+    """
+
+    row_id: str
+    phase: str
+    messages: tuple[Message, ...]
+    endpoint: str
+    model: str
+    sampling: Sampling = Sampling()
+    schema: Mapping[str, Any] | None = None
+    schema_name: str | None = None
+    sample: int = 0
+    revision: str | None = None
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.schema is None) != (self.schema_name is None):
+            raise ValueError("a schema and its name come together")
+
+    @cached_property
+    def canonical(self) -> dict[str, Any]:
+        """Everything that decides the answer and nothing else; the store keeps it beside the answer."""
+        schema = None if self.schema is None else {"name": self.schema_name, "schema": self.schema}
+        return {
+            "format": KEY_FORMAT,
+            "model": self.model,
+            "revision": self.revision,
+            "messages": [message.for_key() for message in self.messages],
+            "sampling": self.sampling.settings(),
+            "schema": schema,
+            "sample": self.sample,
+            "extra_body": dict(self.extra_body),
+            "facts": dict(self.facts),
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 of the canonical request, in hexadecimal.
+
+        Raises:
+            UnicodeEncodeError: a message holds half of a surrogate pair, which is no text.
+        """
+        return hashlib.sha256(canonical_json(self.canonical).encode("utf-8")).hexdigest()
+
+    def for_wire(self) -> dict[str, Any]:
+        """Render the body of the HTTP request, in the protocol of OpenAI's chat completions."""
+        body: dict[str, Any] = {"model": self.model, "messages": [m.for_wire() for m in self.messages]}
+        body |= self.sampling.settings()
+        if self.sampling.seed is not None and self.sample:
+            body["seed"] = derive_seed(self.sampling.seed, self.sample)
+        if self.schema is not None:
+            body["response_format"] = {
+                "type": "json_schema",
+                "json_schema": {"name": self.schema_name, "schema": self.schema, "strict": True},
+            }
+        return {**body, **self.extra_body}
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens that one answer cost."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+
+
+@dataclass(frozen=True)
+class ChatAnswer:
+    """The answer to a request; `parsed` is the value of its JSON where a schema was asked for.
+
+    Rows may carry everything but `from_store`, which depends on what had been paid before.
+    """
+
+    row_id: str
+    key: str
+    answer_sha256: str
+    text: str
+    parsed: Any
+    finish_reason: str
+    model: str
+    fingerprint: str | None
+    usage: Usage
+    from_store: bool
+
+
+@dataclass(frozen=True)
+class CallFailure:
+    """A request that got no usable answer: the row goes into quarantine with this error.
+
+    `attempts` counts the HTTP requests that were made for it.
+    """
+
+    row_id: str
+    key: str
+    error: str
+    attempts: int

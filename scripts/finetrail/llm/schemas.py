@@ -1,0 +1,58 @@
+"""JSON Schemas of the answers that the phases ask for, written out.
+
+They keep to what strict structured output allows everywhere: every property required, none besides, no
+lengths. The offline teacher recognises a task by the schema's name.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+
+class ResponseSchema(NamedTuple):
+    """A schema and the name that it goes by."""
+
+    name: str
+    schema: Mapping[str, Any]
+
+
+def _object(**properties: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+SEARCH_QUERIES = ResponseSchema(
+    "search_queries",
+    _object(
+        queries={
+            "type": "array",
+            "items": {"type": "string"},
+            "minItems": 1,
+            "description": "One to three web search queries, the best first.",
+        }
+    ),
+)
+
+RELEVANCE = ResponseSchema(
+    "relevance",
+    _object(
+        reason={"type": "string", "description": "One short sentence, written before the decision."},
+        relevant={"type": "boolean", "description": "Whether the passage helps to answer the question."},
+    ),
+)
+
+GROUNDED_ANSWER = ResponseSchema(
+    "grounded_answer",
+    _object(answer={"type": "string", "description": "The answer, or: I don't know"}),
+)
+
+ANSWER_VERDICT = ResponseSchema(
+    "answer_verdict",
+    _object(
+        reason={"type": "string", "description": "One short sentence, written before the decision."},
+        correct={"type": "boolean", "description": "Whether the answer says what the reference answer says."},
+    ),
+)

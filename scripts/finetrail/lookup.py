@@ -1,0 +1,64 @@
+"""Random access to the rows of a JSON Lines file by id, without holding them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from finetrail.errors import FinetrailError
+from finetrail.records import Row, parse_line
+from finetrail.text.prompts import Evidence
+
+
+class RowFile:
+    """A file whose rows are read on demand; memory holds ids and byte offsets only.
+
+    Raises:
+        FinetrailError: the file is missing, a row has no id, or two rows share one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offsets: dict[str, int] = {}
+        try:
+            self._stream = path.open("rb")
+        except OSError as error:
+            raise FinetrailError(f"cannot be read: {error.strerror}", where=str(path)) from error
+        offset = 0
+        for number, raw in enumerate(self._stream, start=1):
+            row_id = parse_line(raw, path, number).get("id")
+            if not isinstance(row_id, str) or row_id in self._offsets:
+                cause = f"the id {row_id!r} occurs twice" if row_id in self._offsets else "the row has no id"
+                raise FinetrailError(cause, where=f"{path}:{number}")
+            self._offsets[row_id] = offset
+            offset += len(raw)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+
+    def __getitem__(self, row_id: str) -> Row:
+        """Return a row.
+
+        Raises:
+            FinetrailError: there is no such row.
+        """
+        offset = self._offsets.get(row_id)
+        if offset is None:
+            raise FinetrailError("the file has no such row", where=f"{self._path} ({row_id})")
+        self._stream.seek(offset)
+        return parse_line(self._stream.readline(), self._path, 0)
+
+
+class PassageFile(RowFile):
+    """A passages file, whose chunks can be shown as evidence."""
+
+    def evidence(self, chunk: Mapping[str, Any]) -> Evidence:
+        """Return title and text of a chunk, ``{"passage_id", "start", "end"}``, as it is shown with a question."""
+        passage = self[chunk["passage_id"]]
+        text = " ".join(passage["text"][chunk["start"] : chunk["end"]].split())
+        return Evidence(title=passage["title"], text=text)

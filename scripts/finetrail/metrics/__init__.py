@@ -1,0 +1,1 @@
+"""Scores of answers, and intervals that say how sure they are."""

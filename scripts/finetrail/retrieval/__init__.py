@@ -1,0 +1,33 @@
+"""Find passages for a question: read a corpus, search it, and pick the best parts of what was found."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+Passage = Mapping[str, Any]
+"""A passage row: ``{"id", "title", "text", "url"}``."""
+
+_WORD = re.compile(r"\w+")
+
+
+class Hit(NamedTuple):
+    """A found passage and its rounded score (higher is better)."""
+
+    passage_id: str
+    score: float
+
+
+class SearchIndex(Protocol):
+    """Whatever finds passages for queries; `source` names it in the rows."""
+
+    @property
+    def source(self) -> str:
+        """The name that candidates carry, such as ``bm25``."""
+
+    def search(self, queries: Sequence[str], k: int) -> Iterator[list[Hit]]:
+        """Yield at most `k` hits a query, in the order of the queries, best first, ties by passage id."""
+
+
+def words(text: str) -> list[str]:
+    """Cut a text into lower-cased words (runs of letters, digits and underscores)."""
+    return _WORD.findall(text.lower())

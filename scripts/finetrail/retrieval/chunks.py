@@ -1,0 +1,52 @@
+"""Cut passages into chunks at sentence borders, each known by its span of characters."""
+
+import re
+from collections.abc import Iterator
+from itertools import chain
+
+Span = tuple[int, int]
+
+LONGEST_WORD = 40
+"""Characters after which an unbroken run counts as a further word, so that chunks stay bounded."""
+
+_WORD = re.compile(rf"\S{{1,{LONGEST_WORD}}}")
+# A sentence ends at a line break, at . ! ? before white space, or at an ideographic full stop. What follows
+# is looked at in code: a lookahead would try each character of a long run anew, in quadratic time.
+_BORDER = re.compile(
+    r"(?P<always>\n|[\u3002\uff01\uff1f]+[\u2019\u201d\u300d\u300f\uff09]*)|[.!?\u2026]+[\"')\]\u2019\u201d]*"
+)
+
+
+def chunk_spans(text: str, max_words: int) -> list[Span]:
+    """Return the spans of the chunks of a text: ``text[start:end]`` is a chunk, without white space around.
+
+    Sentences are packed while they fit into `max_words` words; a longer sentence is cut between words.
+    The spans are in order, do not overlap, and leave out nothing but white space.
+
+    Raises:
+        ValueError: `max_words` is below 1.
+    """
+    if max_words < 1:
+        raise ValueError(f"a chunk needs at least one word, found max_words={max_words}")
+    chunks: list[Span] = []
+    room = 0
+    for start, end, count in _pieces(text, max_words):
+        if chunks and count <= room:
+            chunks[-1] = (chunks[-1][0], end)
+            room -= count
+        else:
+            chunks.append((start, end))
+            room = max_words - count
+    return chunks
+
+
+def _pieces(text: str, max_words: int) -> Iterator[tuple[int, int, int]]:
+    """Yield start, end and number of words of each sentence, long ones in several pieces."""
+    found_borders = (m.end() for m in _BORDER.finditer(text) if m["always"] or text[m.end() : m.end() + 1].isspace())
+    begin = 0
+    for border in chain(found_borders, [len(text)]):
+        found = [match.span() for match in _WORD.finditer(text, begin, border)]
+        for first in range(0, len(found), max_words):
+            part = found[first : first + max_words]
+            yield part[0][0], part[-1][1], len(part)
+        begin = border

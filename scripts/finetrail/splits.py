@@ -1,0 +1,149 @@
+"""Give every record its split, whole groups at a time, before anything is synthesised.
+
+Records that share a value of any group key (a session, an image) belong together: trained on one and tested
+on the other, a model would be asked what it was told.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+
+from finetrail.errors import FinetrailError
+from finetrail.records import Row, content_id, unit_interval
+
+TOLERANCE = 1e-9
+
+
+class UnionFind:
+    """Disjoint sets of texts, with path halving; the smallest member names its set."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def find(self, item: str) -> str:
+        """Return the name of the item's set; an unknown item becomes a set of its own."""
+        parent = self._parent
+        parent.setdefault(item, item)
+        while parent[item] != item:
+            parent[item] = parent[parent[item]]
+            item = parent[item]
+        return item
+
+    def union(self, left: str, right: str) -> None:
+        """Join the sets of two items."""
+        first, second = sorted((self.find(left), self.find(right)))
+        self._parent[second] = first
+
+
+def group_rows(rows: Iterable[Row]) -> dict[str, str]:
+    """Join rows into groups by the values of their ``group_keys`` and return record id → group id.
+
+    A row shares a group with every row that has an equal value under an equal key, and with whatever
+    those rows are joined to. Null values join nothing; a row without values is a group of its own.
+    The order of the result is that of the rows; the group ids do not depend on it.
+
+    Raises:
+        FinetrailError: an id occurs twice.
+    """
+    sets = UnionFind()
+    first_key: dict[str, str] = {}
+    for row in rows:
+        keys = _keys(row) or [f"id={row['id']}"]
+        if row["id"] in first_key:
+            raise FinetrailError("the id occurs twice", where=row["id"])
+        first_key[row["id"]] = keys[0]
+        for key in keys:
+            sets.union(keys[0], key)
+    return {row_id: content_id("group", sets.find(key)) for row_id, key in first_key.items()}
+
+
+def _keys(row: Row) -> list[str]:
+    return [f"{name}={value}" for name, value in row["group_keys"].items() if value is not None]
+
+
+def assign(groups: Mapping[str, str], shares: Mapping[str, float], seed: int) -> list[Row]:
+    """Assign whole groups to splits by a hash of (seed, group id): a new record never moves an old group.
+
+    The hash is a number in [0, 1); each split owns a stretch of it as long as its share. With few groups the row
+    counts miss the shares; another seed gives another draw.
+
+    Args:
+        groups: record id → group id, as `group_rows` returns it.
+        shares: split → share above 0; they add up to 1.
+        seed: another seed draws anew.
+
+    Returns:
+        Rows ``{"id", "group", "split", "reason"}`` in the order of `groups`.
+
+    Raises:
+        FinetrailError: the shares are wrong, or a split gets no group.
+    """
+    _check_shares(shares)
+    ends = list(accumulate(shares.values()))
+    chosen: dict[str, tuple[str, str]] = {}
+    for group in dict.fromkeys(groups.values()):
+        place = unit_interval("split", seed, group)
+        number = min(bisect_right(ends, place), len(ends) - 1)
+        split = list(shares)[number]
+        chosen[group] = (split, f"hash {place:.4f} of the group lies in {_stretch(ends, number)}")
+    rows = [
+        {"id": row_id, "group": group, "split": chosen[group][0], "reason": chosen[group][1]}
+        for row_id, group in groups.items()
+    ]
+    if empty := [split for split in shares if split not in {row["split"] for row in rows}]:
+        raise FinetrailError(
+            f"no group falls into {' and '.join(empty)}: there are {len(chosen)} groups for {len(shares)} splits",
+            hint="A group (records that share a session or an image) is never divided: add records, or try another "
+            "splits.seed",
+        )
+    return rows
+
+
+def _stretch(ends: Sequence[float], number: int) -> str:
+    start = ends[number - 1] if number else 0.0
+    return f"[{start:.4g}, {ends[number]:.4g})"
+
+
+def _check_shares(shares: Mapping[str, float]) -> None:
+    if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > TOLERANCE:
+        listed = ", ".join(f"{split} {share}" for split, share in shares.items())
+        raise FinetrailError(f"the shares must be above 0 and add up to 1, found {listed or 'none'}")
+
+
+def prove_disjoint(rows: Iterable[Row], splits: Sequence[Row]) -> Row:
+    """Check over the records themselves that no value of a group key occurs in two splits.
+
+    This looks at every key value on its own and does not rely on how the groups were found.
+
+    Returns:
+        What was checked: ``{"rows": {split: n}, "shares": {split: share}, "groups": n, "key_values": n,
+        "straddling": 0}``.
+
+    Raises:
+        FinetrailError: a record has no split, a split row has no record, or a value or group straddles.
+    """
+    assigned = {row["id"]: row for row in splits}
+    homes: dict[str, str] = {}
+    straddling: list[str] = []
+    seen = 0
+    for row in rows:
+        if row["id"] not in assigned:
+            raise FinetrailError("the record has no split", where=row["id"])
+        seen += 1
+        place = assigned[row["id"]]
+        for key in [*_keys(row), f"group={place['group']}"]:
+            if homes.setdefault(key, place["split"]) != place["split"]:
+                straddling.append(f"{key} is in {homes[key]} and in {place['split']}")
+    if straddling:
+        raise FinetrailError(f"{len(straddling)} records straddle splits: {'; '.join(straddling[:20])}")
+    if seen != len(assigned) or len(assigned) != len(splits):
+        raise FinetrailError(f"{len(splits)} split rows do not match {seen} records one to one")
+    counts = Counter(row["split"] for row in splits)
+    return {
+        "rows": dict(sorted(counts.items())),
+        "shares": {split: round(count / seen, 6) for split, count in sorted(counts.items())},
+        "groups": len({row["group"] for row in splits}),
+        "key_values": sum(not key.startswith("group=") for key in homes),
+        "straddling": 0,
+    }

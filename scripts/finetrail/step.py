@@ -1,0 +1,297 @@
+"""The skeleton of every script: arguments, logging, the digest gate, atomic publishing and the meta file.
+
+A script has a `main(argv)` that declares its files with `add_input` and `add_output` and hands its work to `run_step`.
+Outputs appear together, when the work is done, and their meta file last; a failure leaves none of them behind.
+"""
+
+import argparse
+import json
+import logging
+import shutil
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from finetrail.artifacts import (
+    describe_file,
+    publish_file,
+    publish_folder,
+    temporary_name,
+    write_json,
+    write_manifest,
+)
+from finetrail.errors import FinetrailError
+from finetrail.lineage import gate
+from finetrail.lineage.journal import Journal, git_state
+from finetrail.progress import Progress
+from finetrail.records import Row, dump_row, read_rows
+
+LOGGER = logging.getLogger("finetrail.step")
+LIBRARY_ROOT = Path(__file__).resolve().parents[1]
+
+
+class Interrupted(BaseException):
+    """The job was told to stop by a signal."""
+
+
+def step_parser(description: str | None) -> argparse.ArgumentParser:
+    """Make a parser with the arguments that every step takes."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="by_hand", help="whose operation settings apply; names the records")
+    parser.add_argument("--settings", default="{}", help="the phase's result settings as JSON")
+    parser.add_argument("--code", default=None, help="digest of this script and of all that it imports")
+    parser.add_argument("--prompt", type=Path, default=None, help="the prompt file")
+    parser.add_argument("--prompt-digest", default=None, help="digest of the prompt's content")
+    parser.add_argument("--environment", default=None, help="digest of the environment file")
+    parser.add_argument("--source", default=None, help="digest of the original input files")
+    parser.add_argument("--meta", type=Path, required=True, help="where the description of the outputs goes")
+    parser.set_defaults(input_names=(), output_names=())
+    return parser
+
+
+def add_input(parser: argparse.ArgumentParser, name: str, help: str, **options: Any) -> None:
+    """Declare an argument that names one or several input files."""
+    parser.add_argument(name, type=Path, help=help, **({"required": True} | options))
+    parser.set_defaults(input_names=(*parser.get_default("input_names"), name.lstrip("-").replace("-", "_")))
+
+
+def add_output(parser: argparse.ArgumentParser, name: str, help: str, **options: Any) -> None:
+    """Declare an argument that names an output file."""
+    parser.add_argument(name, type=Path, help=help, **({"required": True} | options))
+    parser.set_defaults(output_names=(*parser.get_default("output_names"), name.lstrip("-").replace("-", "_")))
+
+
+class RowWriter:
+    """Writes rows to a temporary file; the step publishes it."""
+
+    def __init__(self, temporary: Path) -> None:
+        self.count = 0
+        self._stream = temporary.open("w", encoding="utf-8", newline="\n")
+
+    def write(self, row: Row) -> None:
+        """Append one row."""
+        self._stream.write(dump_row(row) + "\n")
+        self.count += 1
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._stream.close()
+
+
+class Step:
+    """One attempt at one job: what it reads, writes and counts.
+
+    Args:
+        script: the script that runs.
+        args: its parsed arguments.
+    """
+
+    def __init__(self, script: Path, args: argparse.Namespace) -> None:
+        self.script = script
+        self.args = args
+        self.rule = script.stem
+        self.recipe: str = args.recipe
+        self.prompt: Path | None = args.prompt
+        self.settings: dict[str, Any] = json.loads(args.settings)
+        self.counts: dict[str, Any] = {}
+        self._digests = gate.current_digests()
+        self.facts: dict[str, Any] = {}
+        self._writers: dict[Path, RowWriter] = {}
+        self._files: dict[Path, Path] = {}
+        self._folders: dict[Path, tuple[Path, Path, dict[str, Any]]] = {}
+        self._may_be_empty: set[Path] = set()
+        self.journal = Journal(self.rule, self.recipe, self._job_name(), self._first_facts())
+
+    def _job_name(self) -> str:
+        """Name the job by its meta file, whose path holds all its wildcards."""
+        place = self.args.meta.with_suffix("").with_suffix("").parts[-4:]
+        return ".".join([self.rule, *place])
+
+    def _first_facts(self) -> dict[str, Any]:
+        files = {*self.args.input_names, *self.args.output_names, "meta", "input_names", "output_names"}
+        given = ((key, value) for key, value in sorted(vars(self.args).items()) if key not in files)
+        parameters = {key: value.as_posix() if isinstance(value, Path) else value for key, value in given}
+        parameters["settings"] = self.settings
+        git = self._digests["git"] if self._digests else git_state(self.script.parent)
+        return {"parameters": parameters, "seed": self.settings.get("seed"), "git": git}
+
+    def _paths(self, names: Iterable[str]) -> list[Path]:
+        values = (getattr(self.args, name) for name in names)
+        lists = (value if isinstance(value, list) else [value] for value in values if value is not None)
+        return [path for group in lists for path in group]
+
+    def check_digests(self) -> None:
+        """Compare this job's code, prompt and settings with what the run was started with.
+
+        Raises:
+            FinetrailError: names the file that was edited meanwhile.
+        """
+        if self._digests is None:
+            return
+        gate.check_code(self._digests, self.script, LIBRARY_ROOT)
+        gate.check_prompts(self._digests, [self.prompt] if self.prompt else [])
+        gate.check_settings(self._digests, self.recipe, self.settings)
+
+    def rows(self, path: Path, label: str = "rows", total: int | None = None) -> Iterator[Row]:
+        """Stream an input's rows and report progress."""
+        return self.progress(label, total).over(read_rows(path))
+
+    def progress(self, label: str, total: int | None = None) -> Progress:
+        """Make a progress report that also feeds the heartbeat."""
+        return Progress(label, total, self.journal.beat)
+
+    def writer(self, path: Path, *, may_be_empty: bool = False) -> RowWriter:
+        """Open an output for rows; it is published when the step ends well.
+
+        Args:
+            path: the output's final name.
+            may_be_empty: whether no row at all is a result (a list of what was dropped), not an error.
+        """
+        if may_be_empty:
+            self._may_be_empty.add(path)
+        self._writers[path] = RowWriter(self.file(path))
+        return self._writers[path]
+
+    def file(self, path: Path) -> Path:
+        """Return a temporary file that is published under `path` when the step ends well."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return self._files.setdefault(path, temporary_name(path))
+
+    def folder(self, path: Path, manifest: Path, facts: Mapping[str, Any] | None = None) -> Path:
+        """Return a temporary folder whose files are published under `path`, its manifest last."""
+        temporary = temporary_name(path)
+        temporary.mkdir(parents=True)
+        self._folders[path] = (temporary, manifest, dict(facts or {}))
+        return temporary
+
+    def manifest_facts(self, path: Path, facts: Mapping[str, Any]) -> None:
+        """Add to what a folder's manifest will say."""
+        self._folders[path][2].update(facts)
+
+    def quarantine(self, rows: Iterable[Row]) -> int:
+        """Keep rows that could not be processed, with their errors, among the run's records."""
+        self.journal.folder.mkdir(parents=True, exist_ok=True)
+        count = 0
+        with self.journal.quarantine_path.open("a", encoding="utf-8") as stream:
+            for row in rows:
+                stream.write(dump_row(row) + "\n")
+                count += 1
+        return count
+
+    def count(self, *, rows_in: int, kept: int, dropped: Mapping[str, int] | None = None, quarantined: int = 0) -> None:
+        """Record the step's balance.
+
+        Raises:
+            FinetrailError: rows in differ from kept, dropped and quarantined together.
+        """
+        reasons = {reason: number for reason, number in sorted((dropped or {}).items()) if number}
+        if rows_in != kept + sum(reasons.values()) + quarantined:
+            raise FinetrailError(
+                f"{rows_in} rows came in and {kept} kept + {sum(reasons.values())} dropped + {quarantined} "
+                "quarantined went out",
+                hint="This is a bug in the step: nothing was published",
+            )
+        self.counts |= {"in": rows_in, "kept": kept, "dropped": reasons, "quarantined": quarantined}
+
+    def publish(self) -> None:
+        """Move all outputs to their names, then write the meta file.
+
+        Raises:
+            FinetrailError: an output without rows, or sources edited while the step ran.
+        """
+        for path, writer in self._writers.items():
+            writer.close()
+            if writer.count == 0 and path not in self._may_be_empty:
+                raise FinetrailError("no row came out of this step", where=str(path), hint="Look at what it dropped")
+        self.check_digests()
+        for path, temporary in self._files.items():
+            publish_file(temporary, path)
+        for path, (temporary, manifest, facts) in self._folders.items():
+            publish_folder(temporary, path)
+            write_manifest(path, manifest, facts)
+        self._write_meta()
+
+    def _write_meta(self) -> None:
+        rows = {path: writer.count for path, writer in self._writers.items()}
+        outputs = self._paths(self.args.output_names)
+        described = [
+            describe_file(path) | ({"rows": rows[path]} if path in rows else {}) for path in outputs if path.is_file()
+        ]
+        inputs = [describe_file(path) for path in self._paths(self.args.input_names) if path.is_file()]
+        self.journal.facts |= {"inputs": inputs, "outputs": described, "counts": self.counts, **self.facts}
+        self.journal.end("complete")
+        write_json(self.args.meta, self.journal.facts)
+
+    def clean(self) -> None:
+        """Remove what was not published."""
+        for writer in self._writers.values():
+            writer.close()
+        for temporary in self._files.values():
+            temporary.unlink(missing_ok=True)
+        for temporary, _, _ in self._folders.values():
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _raise_interrupted(number: int, _frame: FrameType | None) -> None:
+    raise Interrupted(signal.Signals(number).name)
+
+
+def _set_up_logging(log_path: Path) -> None:
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    kept = logging.FileHandler(log_path, encoding="utf-8")
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr), kept]
+    form = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S", handlers=handlers, force=True)
+
+
+def _last_line(rule: str, message: str) -> None:
+    LOGGER.error("%s failed: %s", rule, message)
+
+
+def run_step(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    script: str,
+    work: Callable[[Step, argparse.Namespace], None],
+) -> int:
+    """Run a step's work between the digest gate and publishing.
+
+    Args:
+        parser: made by `step_parser`.
+        argv: the command line; None takes the process's own.
+        script: the script's ``__file__``.
+        work: reads its inputs, writes through the step, and returns when all is written.
+
+    Returns:
+        0, or 1 after a failure whose cause is the last line of the log.
+    """
+    args = parser.parse_args(argv)
+    step = Step(Path(script).resolve(), args)
+    _set_up_logging(step.journal.log_path)
+    signal.signal(signal.SIGTERM, _raise_interrupted)
+    step.journal.write()
+    try:
+        step.check_digests()
+        work(step, args)
+        step.publish()
+    except FinetrailError as error:
+        step.journal.end("failed", str(error))
+        _last_line(step.rule, str(error))
+        return 1
+    except (Interrupted, KeyboardInterrupt) as error:
+        step.journal.end("interrupted", f"{type(error).__name__} {error}")
+        _last_line(step.rule, f"interrupted {error}".strip())
+        return 1
+    except Exception as error:
+        LOGGER.error("%s", traceback.format_exc())
+        step.journal.end("failed", f"{type(error).__name__}: {error}")
+        _last_line(step.rule, f"unexpected {type(error).__name__}: {error}. The traceback above says where")
+        return 1
+    finally:
+        step.clean()
+    LOGGER.info("%s: %s", step.rule, json.dumps(step.counts or "done"))
+    return 0

@@ -1,0 +1,166 @@
+"""Answer conversations turn by turn, with its own earlier answers as history: as it will be deployed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from finetrail.errors import FinetrailError
+from finetrail.text.prompts import Message, chat_messages
+from finetrail.training.hardware import precision
+from finetrail.training.masks import cut_text, prompt_ids, shorten_history
+from finetrail.training.settings import Limits
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said to one row.
+
+    Attributes:
+        row_id: the row's id.
+        text: the answer without control tokens.
+        stopped: ``eos`` when the model ended its turn, ``length`` when it was cut.
+        dropped_passages: passages left out so that the prompt fits.
+    """
+
+    row_id: str
+    text: str
+    stopped: Literal["eos", "length"]
+    dropped_passages: int
+
+
+def load_model(folder: Path, adapter: Path | None = None) -> "PreTrainedModel":
+    """Load a model for scoring and answering, with an adapter on top where one is given.
+
+    The weights are fp32 on a CPU and bf16 on a GPU that has it.
+    """
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    formats = precision()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=formats.dtype)
+    if adapter is not None:
+        model = PeftModel.from_pretrained(model, adapter)
+    return model.to("cpu" if formats.use_cpu else "cuda").eval()
+
+
+def answer_sessions(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    limits: Limits,
+    max_answer_tokens: int = 75,
+    batch_size: int = 16,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Answer]:
+    """Answer every row greedily; turn t of all sessions goes in left-padded batches before turn t + 1.
+
+    Args:
+        model: in evaluation mode, on its device.
+        tokenizer: with its chat template.
+        rows: ``id``, ``session_id``, ``turn``, ``question``, ``evidence`` and ``messages`` (for the system
+            message only: gold history and answer are not looked at). A session's rows may stand anywhere.
+        limits: as in training; passages are dropped until prompt and answer fit.
+        max_answer_tokens: an answer ends there, also as history of the next turn.
+        batch_size: rows at once. Batches are made in row order, so that the same rows give the same answers;
+            another size may flip a token where two are equally likely.
+        progress: called with (rows answered, rows in all).
+
+    Returns:
+        One answer a row, in the order of the rows.
+
+    Raises:
+        FinetrailError: a prompt does not fit even without evidence, or a turn occurs twice in a session.
+    """
+    answers: dict[str, Answer] = {}
+    own: dict[str, list[Message]] = {}
+    for wave in _waves(rows):
+        for start in range(0, len(wave), batch_size):
+            batch = wave[start : start + batch_size]
+            prompts = [
+                _fitting_prompt(row, own.get(row["session_id"], []), tokenizer, limits, max_answer_tokens)
+                for row in batch
+            ]
+            replies = _greedy(model, tokenizer, [ids for ids, _ in prompts], max_answer_tokens)
+            for row, (_, dropped), (text, stopped) in zip(batch, prompts, replies, strict=True):
+                answers[row["id"]] = Answer(row["id"], text, stopped, dropped)
+                own.setdefault(row["session_id"], []).extend(
+                    [
+                        Message(role="user", content=row["question"]),
+                        Message(role="assistant", content=cut_text(text, tokenizer, max_answer_tokens)),
+                    ]
+                )
+            if progress is not None:
+                progress(len(answers), len(rows))
+    return [answers[row["id"]] for row in rows]
+
+
+def _waves(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    """The first turn of every session, then the second of every session, and so on."""
+    sessions: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        sessions.setdefault(row["session_id"], []).append(row)
+    for name, turns in sessions.items():
+        turns.sort(key=lambda row: int(row["turn"]))
+        if len({row["turn"] for row in turns}) < len(turns):
+            raise FinetrailError("a turn occurs twice in the session", where=name)
+    deepest = max((len(turns) for turns in sessions.values()), default=0)
+    return [[turns[depth] for turns in sessions.values() if depth < len(turns)] for depth in range(deepest)]
+
+
+def _fitting_prompt(
+    row: Mapping[str, Any],
+    history: Sequence[Message],
+    tokenizer: "PreTrainedTokenizerBase",
+    limits: Limits,
+    max_answer_tokens: int,
+) -> tuple[list[int], int]:
+    """The prompt's ids and how many passages were left out, so that an answer still fits behind it."""
+    first = row["messages"][0]
+    system = first["content"] if first["role"] == "system" else ""
+    evidence = row.get("evidence") or []
+    for kept in range(len(evidence), -1, -1):
+        messages = chat_messages(system, history, row["question"], evidence[:kept], None)
+        ids = prompt_ids(shorten_history(messages, tokenizer, limits), tokenizer, where=str(row["id"]))
+        if len(ids) + max_answer_tokens <= limits.max_length:
+            return ids, len(evidence) - kept
+    raise FinetrailError(
+        f"the prompt has {len(ids)} tokens without any evidence, and {max_answer_tokens} for the answer"
+        f" do not fit into {limits.max_length}",
+        where=str(row["id"]),
+        hint="Raise max_length, or lower history_turns",
+    )
+
+
+def _greedy(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    prompts: Sequence[Sequence[int]],
+    max_answer_tokens: int,
+) -> list[tuple[str, Literal["eos", "length"]]]:
+    """Generate for prompts padded on the left to [rows, longest]; the most likely token each time."""
+    import torch
+
+    longest = max(len(ids) for ids in prompts)
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    inputs = torch.tensor([[pad] * (longest - len(ids)) + list(ids) for ids in prompts], device=model.device)
+    mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts], device=model.device)
+    with torch.inference_mode():
+        made = model.generate(
+            input_ids=inputs,
+            attention_mask=mask,
+            do_sample=False,
+            max_new_tokens=max_answer_tokens,
+            eos_token_id=end,
+            pad_token_id=pad,
+        )
+    replies: list[tuple[str, Literal["eos", "length"]]] = []
+    for ids in made[:, longest:].tolist():
+        said = ids[: ids.index(end)] if end in ids else ids
+        text = tokenizer.decode(said, skip_special_tokens=True).strip()
+        replies.append((text, "eos" if end in ids else "length"))
+    return replies

@@ -1,0 +1,29 @@
+"""Merge a LoRA adapter into its base, in fp32, into a folder that any runtime loads."""
+
+import shutil
+from pathlib import Path
+
+MERGED = "final_merged_checkpoint"
+
+
+def merge_adapter(base_dir: Path, adapter_dir: Path, out_dir: Path) -> Path:
+    """Merge and save weights (safetensors), tokenizer and chat template.
+
+    Args:
+        base_dir: the base that the adapter was trained on; it is loaded in fp32.
+        adapter_dir: ``final_adapter/``, with the tokenizer beside the weights.
+        out_dir: replaced if it exists.
+
+    Returns:
+        out_dir.
+    """
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base = AutoModelForCausalLM.from_pretrained(base_dir, dtype="float32")
+    merged = PeftModel.from_pretrained(base, adapter_dir).merge_and_unload(safe_merge=True)
+    shutil.rmtree(out_dir, ignore_errors=True)
+    out_dir.mkdir(parents=True)
+    merged.save_pretrained(out_dir)
+    AutoTokenizer.from_pretrained(adapter_dir).save_pretrained(out_dir)
+    return out_dir

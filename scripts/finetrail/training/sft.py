@@ -1,0 +1,243 @@
+"""Supervised fine-tuning of a chat model: LoRA or all weights, on TRL and PEFT, with exact resume."""
+
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetrail.errors import FinetrailError
+from finetrail.records import canonical_json, sha256_file, sha256_text
+from finetrail.training.checkpoints import newest_complete, open_state
+from finetrail.training.hardware import Precision, precision
+from finetrail.training.masks import Example, encode_row
+from finetrail.training.settings import TrainSettings
+from finetrail.training.training_log import speed_callback, write_training_log
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import PreTrainedTokenizerBase
+    from trl import SFTConfig, SFTTrainer
+
+ADAPTER = "final_adapter"
+CHECKPOINT = "final_checkpoint"
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a finished run says of itself; the same for a straight and a resumed run.
+
+    Attributes:
+        folder: ``final_adapter`` or ``final_checkpoint``.
+        steps: optimizer steps in all.
+        rows, target_tokens: training rows and the tokens that carry loss in one epoch.
+        trimmed_rows, dropped_passages: rows that lost passages so that they fit, and how many passages.
+        trainable_parameters, parameters: counts.
+        final_loss, eval_loss: the last logged training loss and the evaluation loss (nats a token).
+    """
+
+    folder: str
+    steps: int
+    rows: int
+    target_tokens: int
+    trimmed_rows: int
+    dropped_passages: int
+    trainable_parameters: int
+    parameters: int
+    final_loss: float | None
+    eval_loss: float | None
+
+
+def train_adapter(
+    base_dir: Path,
+    train_rows: Sequence[Mapping[str, Any]],
+    eval_rows: Sequence[Mapping[str, Any]],
+    settings: TrainSettings,
+    *,
+    state_dir: Path,
+    out_dir: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrainReport:
+    """Tune a base model on chat rows; only the assistant's last turn carries loss.
+
+    Args:
+        base_dir: model and tokenizer in the layout of the transformers library, with a chat template.
+        train_rows: see `finetrail.training.masks.encode_row` for their fields.
+        eval_rows: dev rows for the evaluation loss; may be empty.
+        settings: everything that decides the weights.
+        state_dir: checkpoints; a run that finds one continues from the newest complete one, bit for bit.
+        out_dir: gets ``final_adapter/`` (or ``final_checkpoint/``), ``training_log.jsonl`` and
+            ``training_speed.jsonl``.
+        progress: called with (steps done, steps in all).
+
+    Raises:
+        FinetrailError: no rows, a row that does not fit, a state directory of another run, or a loss that is
+            not finite.
+    """
+    from transformers import AutoTokenizer
+
+    if not train_rows:
+        raise FinetrailError("there are no rows to train on", hint="See what the folds kept and dropped")
+    tokenizer = AutoTokenizer.from_pretrained(base_dir)
+    train = [encode_row(row, tokenizer, settings.limits) for row in train_rows]
+    evaluation = [encode_row(row, tokenizer, settings.limits) for row in eval_rows]
+    open_state(state_dir, _identity(base_dir, train, evaluation, settings))
+    trainer = build_trainer(base_dir, tokenizer, train, evaluation, settings, state_dir)
+    speed = state_dir / "training_speed.jsonl"
+    trainer.add_callback(speed_callback(speed, _tokens_of_step(train, settings), progress))
+    resume = newest_complete(state_dir)
+    if resume is not None:
+        logger.info("resuming from %s", resume)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    eval_loss = trainer.evaluate()["eval_loss"] if evaluation else None
+    return _publish(trainer, tokenizer, settings, train, eval_loss, speed, out_dir)
+
+
+def build_trainer(
+    base_dir: Path,
+    tokenizer: "PreTrainedTokenizerBase",
+    train: Sequence[Example],
+    evaluation: Sequence[Example],
+    settings: TrainSettings,
+    state_dir: Path,
+) -> "SFTTrainer":
+    """Build the trainer with model, adapter and encoded rows; nothing has been trained yet."""
+    from transformers import AutoModelForCausalLM, set_seed
+    from trl import SFTTrainer
+
+    formats = precision()
+    set_seed(settings.seed)
+    dtype = formats.dtype if settings.mode == "lora" else "float32"  # mixed precision keeps fp32 master weights
+    model = AutoModelForCausalLM.from_pretrained(base_dir, dtype=dtype)
+    return SFTTrainer(
+        model=model,
+        args=trainer_arguments(settings, formats, state_dir, evaluate=bool(evaluation)),
+        train_dataset=_dataset(train),
+        eval_dataset=_dataset(evaluation) if evaluation else None,
+        processing_class=tokenizer,
+        peft_config=lora_config(settings) if settings.mode == "lora" else None,
+    )
+
+
+def trainer_arguments(settings: TrainSettings, formats: Precision, state_dir: Path, *, evaluate: bool) -> "SFTConfig":
+    """Name every argument of the trainer that our settings decide."""
+    from trl import SFTConfig
+
+    return SFTConfig(
+        output_dir=str(state_dir),
+        use_cpu=formats.use_cpu,
+        bf16=formats.bf16,
+        fp16=formats.fp16,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        max_length=None,  # rows fit already; the trainer must not cut them
+        packing=False,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup_share,  # below 1 it is a share of the steps
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch",
+        num_train_epochs=settings.epochs,
+        max_steps=-1 if settings.max_steps is None else settings.max_steps,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        gradient_accumulation_steps=settings.gradient_accumulation,
+        eval_strategy="steps" if evaluate and settings.eval_steps else "no",
+        eval_steps=settings.eval_steps,
+        save_strategy="steps",
+        save_steps=settings.save_steps,
+        save_total_limit=settings.save_total_limit,
+        logging_strategy="steps",
+        logging_steps=settings.logging_steps,
+        logging_nan_inf_filter=False,
+        disable_tqdm=True,
+        report_to=[],
+        dataloader_pin_memory=not formats.use_cpu,
+        seed=settings.seed,
+        data_seed=settings.seed,
+    )
+
+
+def lora_config(settings: TrainSettings) -> "LoraConfig":
+    """The adapter as PEFT names it."""
+    from peft import LoraConfig
+
+    targets = settings.target_modules
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        modules_to_save=list(settings.modules_to_save) or None,
+        bias="none",
+    )
+
+
+def _dataset(examples: Sequence[Example]) -> "Dataset":
+    from datasets import Dataset
+
+    return Dataset.from_dict(
+        {
+            "input_ids": [example.input_ids for example in examples],
+            "labels": [example.labels for example in examples],
+        }
+    )
+
+
+def _identity(base_dir: Path, train: Sequence[Example], evaluation: Sequence[Example], settings: TrainSettings) -> str:
+    """Digest what decides the weights: settings, encoded rows, and the bytes of the base."""
+    base = sorted((path.name, sha256_file(path)) for path in base_dir.iterdir() if path.is_file())
+    rows = [[example.input_ids, example.target_tokens] for example in (*train, *evaluation)]
+    return sha256_text(canonical_json([asdict(settings), base, rows]))
+
+
+def _tokens_of_step(train: Sequence[Example], settings: TrainSettings) -> float:
+    mean = sum(len(example.input_ids) for example in train) / len(train)
+    return mean * settings.batch_size * settings.gradient_accumulation
+
+
+def _publish(
+    trainer: "SFTTrainer",
+    tokenizer: "PreTrainedTokenizerBase",
+    settings: TrainSettings,
+    train: Sequence[Example],
+    eval_loss: float | None,
+    speed: Path,
+    out_dir: Path,
+) -> TrainReport:
+    """Write the result folder and the logs, and gather the report."""
+    import math
+
+    folder = ADAPTER if settings.mode == "lora" else CHECKPOINT
+    history = trainer.state.log_history
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    if not all(math.isfinite(loss) for loss in losses):
+        raise FinetrailError(
+            "the training loss is not finite", where=str(out_dir), hint="Lower the learning rate or use bf16"
+        )
+    target = out_dir / folder
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    trainer.model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    write_training_log(out_dir / "training_log.jsonl", history)
+    if speed.exists():
+        shutil.copyfile(speed, out_dir / speed.name)
+    trainable = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
+    return TrainReport(
+        folder=folder,
+        steps=trainer.state.global_step,
+        rows=len(train),
+        target_tokens=sum(example.target_tokens for example in train),
+        trimmed_rows=sum(example.dropped_passages > 0 for example in train),
+        dropped_passages=sum(example.dropped_passages for example in train),
+        trainable_parameters=trainable,
+        parameters=trainer.model.num_parameters(),
+        final_loss=losses[-1] if losses else None,
+        eval_loss=eval_loss,
+    )

@@ -1,0 +1,42 @@
+"""The shuffled-label control: the same rows, each with the answer of a row of another session."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from finetrail.errors import FinetrailError
+from finetrail.records import derive_seed
+
+
+def shuffle_targets(rows: Sequence[Mapping[str, Any]], seed: int, group: str = "session_id") -> list[dict[str, Any]]:
+    """Permute the assistant's targets so that none stays in its own group.
+
+    Rows are put in a seeded order with each group in one piece, and every target moves on by the size of the
+    largest group: whoever stands there belongs to another group.
+
+    Args:
+        rows: chat rows whose last message is the target; ids, prompts and order stay.
+        seed: of the order.
+        group: the field that names a row's group.
+
+    Raises:
+        FinetrailError: one group holds more than half of the rows, so that no such permutation exists.
+    """
+    groups: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        groups.setdefault(str(row[group]), []).append(index)
+    largest = max((len(members) for members in groups.values()), default=0)
+    if 2 * largest > len(rows):
+        raise FinetrailError(
+            f"one {group} holds {largest} of {len(rows)} rows, so its targets cannot all go elsewhere",
+            hint="The shuffled-label control needs rows of at least two groups, none with more than half",
+        )
+    rng = random.Random(derive_seed("shuffle targets", seed))
+    order: list[int] = []
+    for name in rng.sample(sorted(groups), k=len(groups)):
+        order += rng.sample(groups[name], k=len(groups[name]))
+    source = {place: order[(position + largest) % len(order)] for position, place in enumerate(order)}
+    return [
+        {**row, "messages": [*row["messages"][:-1], rows[source[index]]["messages"][-1]]}
+        for index, row in enumerate(rows)
+    ]

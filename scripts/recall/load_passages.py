@@ -1,0 +1,31 @@
+"""Read a corpus into one validated row a passage; passages without text are listed in the meta file."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from finetrail.records import Row
+from finetrail.retrieval.passages import read_passages
+from finetrail.step import Step, add_input, add_output, run_step, step_parser
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write the passages."""
+    dropped: list[Row] = []
+    out = step.writer(args.out)
+    for passage in step.progress("passages").over(read_passages(args.files, dropped)):
+        out.write(passage)
+    step.facts["dropped_rows"] = dropped
+    step.count(rows_in=out.count + len(dropped), kept=out.count, dropped={"no text": len(dropped)})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    add_input(parser, "--files", "the corpus, JSON Lines", nargs="+")
+    add_output(parser, "--out", "passages.jsonl")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Write the search queries of each question; where the recipe wants none, the question is its own query.
+
+The model sees the user's turns only, never an answer: what it does for a test question is what it will do when the
+system is deployed, where the earlier answers are the tuned model's own.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from finetrail.llm.ask import ask_rows, model_at, open_engine
+from finetrail.llm.prompts import load_prompt
+from finetrail.llm.request import ChatRequest
+from finetrail.llm.schemas import SEARCH_QUERIES
+from finetrail.records import Row
+from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.vision.images import images_of
+
+
+def distinct_queries(question: str, written: Sequence[str], most: int) -> list[Row]:
+    """Keep the first distinct queries; a question without any is searched for as it stands."""
+    texts = list(dict.fromkeys(text.strip() for text in written if text.strip()))[:most]
+    if not texts:
+        return [{"text": question, "origin": "question"}]
+    return [{"text": text, "origin": "model"} for text in texts]
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write the rows with their queries."""
+    settings = step.settings["queries"]
+    model = model_at(step, "queries.model") if settings["enabled"] else None
+    render = load_prompt(args.prompt).renderer()
+
+    def requests(row: Row) -> list[ChatRequest]:
+        if model is None:
+            return []
+        earlier = [turn["content"] for turn in row["history"] if turn["role"] == "user"]
+        messages = render(images=images_of(row), question=row["question"], earlier_questions=earlier)
+        return [model.request(row["id"], step.rule, messages, SEARCH_QUERIES)]
+
+    out = step.writer(args.out)
+    with open_engine(step) as engine:
+        for row, answers in ask_rows(step, engine, step.rows(args.rows), requests):
+            written = [text for answer in answers for text in answer.parsed["queries"]]
+            queries = distinct_queries(row["question"], written, settings["count"])
+            out.write(row | {"queries": queries, "calls": [answer.key for answer in answers]})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    add_input(parser, "--rows", "records.jsonl")
+    add_output(parser, "--out", "queries.jsonl")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

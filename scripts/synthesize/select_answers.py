@@ -1,0 +1,126 @@
+"""Keep the right answer versions once each, turn some hopeless questions into refusals, and list all the rest.
+
+What is dropped goes into a file of its own, each with its reason: versions in = kept + dropped, and
+records in = answered + refused + dropped.
+"""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from finetrail.lookup import RowFile
+from finetrail.records import Row, canonical_json, content_id, derive_seed, read_rows
+from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.text.select import Selection, select_versions
+
+ORIGINAL = -1
+CARRIED = ("session_id", "turn", "question", "history", "image", "chunks")
+
+
+def original_version(record: Row) -> Row:
+    """Make a version of the record's own answer, which needs no judge."""
+    return {
+        "id": content_id("answer", record["id"], "original", record["answer"]),
+        "parents": [record["id"]],
+        "record_id": record["id"],
+        "version": ORIGINAL,
+        "answer": record["answer"],
+        "passages": [],
+        "calls": [],
+        "verdict": {"correct": True, "reason": "the record's own answer"},
+    }
+
+
+def all_versions(step: Step, args: argparse.Namespace) -> Iterator[Row]:
+    """Stream the original versions, where the recipe wants them, and then the judged ones."""
+    if step.settings["synthesize"]["keep_original"]:
+        yield from (original_version(record) for record in read_rows(args.records))
+    yield from read_rows(args.rows)
+
+
+def example(record: Row, version: Row) -> Row:
+    """Make a training example from a record and one of its versions."""
+    kind = "original" if version["version"] == ORIGINAL else "answer"
+    parents = [version["id"]] if kind == "answer" else version["parents"]
+    return {
+        "id": content_id("example", version["id"]),
+        "parents": parents,
+        "record_id": record["id"],
+        "kind": kind,
+        "answer": version["answer"],
+        "verdict": version["verdict"],
+        "passages": version["passages"],
+        "calls": version["calls"],
+        **{name: record[name] for name in CARRIED},
+    }
+
+
+def refusal(record: Row, text: str) -> Row:
+    """Make a training example that refuses."""
+    return {
+        "id": content_id("example", record["id"], "refusal"),
+        "parents": [record["id"]],
+        "record_id": record["id"],
+        "kind": "refusal",
+        "answer": text,
+        "verdict": {"correct": False, "reason": "no version of the answer was judged correct"},
+        "passages": [],
+        "calls": [],
+        **{name: record[name] for name in CARRIED},
+    }
+
+
+def write_dropped(step: Step, args: argparse.Namespace, selection: Selection) -> dict[str, int]:
+    """Write what was dropped and return the counts of the reasons, of versions only."""
+    dropped = step.writer(args.dropped, may_be_empty=True)
+    for kind, drops in (("version", selection.dropped_versions), ("record", selection.dropped_records)):
+        for drop in drops:
+            dropped.write({"id": drop.id, "kind": kind, "reason": drop.reason, "winner": drop.winner})
+    return dict(Counter(drop.reason for drop in selection.dropped_versions))
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write the examples, and what was dropped."""
+    settings = step.settings["synthesize"]
+    contexts = {
+        row["id"]: canonical_json([row["question"], row["history"]]) for row in step.rows(args.records, "records")
+    }
+    selection = select_versions(
+        all_versions(step, args),
+        contexts,
+        keep=settings["keep"],
+        refusal_share=settings["refusal_share"],
+        seed=derive_seed(step.rule),
+    )
+    kept = set(selection.kept)
+    out = step.writer(args.out)
+    total = 0
+    with RowFile(args.records) as records:
+        for version in all_versions(step, args):
+            total += 1
+            if version["id"] in kept:
+                out.write(example(records[version["record_id"]], version))
+        for record_id in selection.refused:
+            out.write(refusal(records[record_id], settings["refusal_text"]))
+    step.count(rows_in=total, kept=len(kept), dropped=write_dropped(step, args, selection))
+    step.facts["records"] = {
+        "in": len(contexts),
+        "answered": len(contexts) - len(selection.refused) - len(selection.dropped_records),
+        "refused": len(selection.refused),
+        "dropped": len(selection.dropped_records),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    add_input(parser, "--rows", "judged.jsonl")
+    add_input(parser, "--records", "pointwise_labeled.jsonl")
+    add_output(parser, "--out", "synthetic.jsonl")
+    add_output(parser, "--dropped", "synthetic.dropped.jsonl")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

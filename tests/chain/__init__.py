@@ -1,0 +1,1 @@
+"""Small whole runs of the chain."""

@@ -1,0 +1,76 @@
+"""An endpoint of the OpenAI protocol that keeps its callers waiting until the test lets them go."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+LONGEST_WAIT_S = 120
+MODEL = "slow-1"
+
+
+class SlowEndpoint(ThreadingHTTPServer):
+    """Answers the schema `relevance`; `arrived` is set by the first request, `release` lets all answers go."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.arrived = threading.Event()
+        self.release = threading.Event()
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+    def config(self) -> tuple[str, str]:
+        """Return what makes `label_relevance` ask here."""
+        reference = f"{{endpoint: slow, model: {MODEL}}}"
+        return (
+            f"llm={{endpoints: {{slow: {{kind: openai, base_url: '{self.base_url}'}}}}}}",
+            f"overrides={{crag_mm: {{label: {{model: {reference}}}}}}}",
+        )
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: SlowEndpoint
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.arrived.set()
+        self.server.release.wait(LONGEST_WAIT_S)
+        message = {"role": "assistant", "content": json.dumps({"reason": "by the test", "relevant": True})}
+        reply = {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": MODEL,
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+        }
+        body = json.dumps(reply).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""
+
+
+@contextmanager
+def slow_endpoint() -> Iterator[SlowEndpoint]:
+    """Serve in a thread; whoever still waits at the end is let go."""
+    with SlowEndpoint() as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.release.set()
+            server.shutdown()
+            thread.join()

@@ -1,0 +1,247 @@
+"""Which jobs run again after which change: the jobs that were executed, by their own records, and no others."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from finetrail.config.fields import Section
+from finetrail.config.model import RecipeConfig, Resources
+from finetrail.config.model_data import Recall
+from finetrail.config.model_llm import Endpoint, Llm, ModelReference
+from finetrail.config.model_train import Train
+from finetrail.config.schema import kind_of, walk_keys
+from finetrail.records import sha256_text
+from finetrail.splits import assign, group_rows
+from tests.chain.stand_in_conda import StandInConda
+from tests.workspace import RESULTS, Workspace
+
+Copy = Callable[[Workspace], Workspace]
+
+SELECTION = ["select_answers", "make_folds"]
+JUDGING = ["judge_answers", *SELECTION]
+LABELLING = ["label_relevance", "generate_answers", *JUDGING]
+RECALL = ["recall_passages", "rerank_passages", *LABELLING]
+RECORDS = ["ingest_records", "make_splits", "make_queries", *RECALL]
+MODELS = ["make_tiny_base", "predict_trivial", "score_answers", "merge_adapter", "convert_gguf", "check_parity"]
+MODELS += ["list_artifacts"]
+SOURCE = "data/crag_mm/turns.jsonl"
+CORPUS = "data/crag_mm/corpus.jsonl"
+NO_CHANGE_OF_BYTES = "\nADDED_BY_A_TEST = 1\n"
+
+# One change of every result key of recall; the other keys' jobs are those behind it, which one case runs too.
+RECALL_CHANGES = {
+    "top_k": ("top_k: 20", "data", RECALL),
+    "k1": ("k1: 1.5", f"{RESULTS}/recall.jsonl", ["recall_passages"]),
+    "b": ("b: 0.1", f"{RESULTS}/recall.jsonl", ["recall_passages"]),
+}
+# `replay` is a change as well: all answers are stored.
+OPERATION_LLM = """llm={mode: replay, max_quarantined_share: 0.5, endpoints: {
+    offline: {kind: offline, timeout_s: 33.0, max_concurrency: 3, max_retries: 1},
+    other: {kind: offline},
+    openai: {kind: openai, base_url: 'http://127.0.0.1:9/v1', api_key_env: OTHER_KEY,
+             prices: {some-model: {input: 1.0, output: 2.0}}}}}"""
+OPERATION_RESOURCES = """resources={default: {mem_mb: 900, runtime: 7, threads: 2},
+    train_adapter: {threads: 2, gpus: 1, partition: long}}"""
+OPERATION_OVERRIDES = """overrides={crag_mm: {
+    queries: {model: {endpoint: other}}, label: {model: {endpoint: other}},
+    synthesize: {teacher: {endpoint: other}, judge: {endpoint: other}}, evaluate: {judge: {endpoint: other}},
+    train: {save_steps: 7}}}"""
+# The only keys of kind operation that say what is made and where, and so make other files.
+PLACE = {"extends"}
+
+
+def once(rules: list[str]) -> dict[str, int]:
+    return dict.fromkeys(rules, 1)
+
+
+def append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + text)
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_a_first_run_makes_everything_and_a_second_one_nothing(with_data: Workspace, copy_of: Copy) -> None:
+    assert with_data.made == once(["load_passages", *RECORDS])
+    assert copy_of(with_data).executed("data") == {}
+
+
+def test_touching_every_file_reruns_nothing(with_all: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_all)
+    for path in sorted(workspace.root.rglob("*"), reverse=True):
+        if path.is_file() and not {".git", ".snakemake"} & set(path.parts):
+            path.touch()
+    assert workspace.executed("all") == {}
+
+
+def test_an_upstream_edit_that_leaves_the_bytes_equal_trains_nothing(with_all: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_all)
+    append(workspace.root / "scripts/ingest/ingest_records.py", NO_CHANGE_OF_BYTES)
+    assert workspace.executed("all") == once([*RECORDS, "list_artifacts"])
+    assert workspace.executed("all") == {}
+
+
+def test_an_upstream_change_of_the_bytes_goes_through(with_all: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_all)
+    target, change = f"{RESULTS}/bases/fold0/manifest.json", "overrides={crag_mm: {folds: {evidence: 2}}}"
+    assert workspace.executed(target, config=(change,)) == once(["make_folds", "make_tiny_base"])
+
+
+def test_a_comment_in_a_library_module_reruns_nothing(with_data: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_data)
+    for name in ("records", "step", "llm/ask"):
+        append(workspace.root / f"scripts/finetrail/{name}.py", "\n\n# A comment, and blank lines.\n")
+    workspace.edit("scripts/finetrail/llm/ask.py", '"""How a step', '"""Another docstring. How a step')
+    append(workspace.root / "envs/data.yaml", "# A comment\n")
+    assert workspace.executed("data") == {}
+
+
+def test_a_module_of_one_rule_reruns_this_rule(with_data: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_data)
+    append(workspace.root / "scripts/finetrail/text/select.py", NO_CHANGE_OF_BYTES)
+    assert workspace.executed("data") == once(SELECTION)
+
+
+def test_a_prompt_reruns_its_rule_and_the_note_above_it_nothing(with_data: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_data)
+    prompt = "config/prompts/crag_mm/judge_answers.md"
+    path = workspace.root / prompt
+    path.write_text("A note to those who edit this file.\n" + path.read_text())
+    assert workspace.executed("data") == {}
+    workspace.edit(prompt, "# User\n", "# User\nRead with care.\n")
+    assert workspace.executed("data") == once(JUDGING)
+
+
+def test_the_changes_cover_every_result_key_of_recall() -> None:
+    assert set(RECALL_CHANGES) == set(Recall.model_fields)
+
+
+def test_the_rest_of_the_chain_builds_on_the_folds(with_all: Workspace) -> None:
+    assert with_all.made == once(MODELS) | {"train_adapter": 2, "predict_answers": 3, "judge_predictions": 4}
+
+
+@pytest.mark.parametrize("key", RECALL_CHANGES)
+def test_a_result_key_reruns_its_phase(with_data: Workspace, copy_of: Copy, key: str) -> None:
+    workspace = copy_of(with_data)
+    change, target, rules = RECALL_CHANGES[key]
+    assert workspace.executed(target, config=(f"overrides={{crag_mm: {{recall: {{{change}}}}}}}",)) == once(rules)
+
+
+def test_the_changes_cover_every_operation_key() -> None:
+    sections: list[type[Section]] = [RecipeConfig, Llm, Endpoint, ModelReference, Resources, Train]
+    keys = {
+        dotted.rpartition(".")[2]
+        for section in sections
+        for dotted, field in walk_keys(section)
+        if kind_of(field) == "operation"
+    }
+    changed = OPERATION_LLM + OPERATION_RESOURCES + OPERATION_OVERRIDES
+    assert {key for key in keys - PLACE if f"{key}:" not in changed} == set()
+
+
+def test_operation_keys_rerun_nothing(with_all: Workspace, copy_of: Copy) -> None:
+    """All at once: what any one of them would rerun, all of them would."""
+    workspace = copy_of(with_all)
+    changes = (OPERATION_LLM, OPERATION_RESOURCES, OPERATION_OVERRIDES)
+    assert workspace.executed("all", config=tuple(map(one_line, changes))) == {}
+
+
+def new_record(workspace: Workspace) -> dict[str, object]:
+    """Make a record that the pilot takes first and that falls into train."""
+    settings = {"train": 0.5, "dev": 0.2, "test": 0.3}
+    groups = {row["id"]: row["group"] for row in workspace.rows("splits.jsonl")}
+    least = min(sha256_text(row["session_id"]) for row in workspace.rows("records.jsonl"))
+    for number in count():
+        session = f"new-{number}"
+        (group,) = group_rows([{"id": session, "group_keys": {"session": session, "image": None}}]).values()
+        split = {row["id"]: row["split"] for row in assign(groups | {session: group}, settings, 43)}[session]
+        if sha256_text(session) < least and split == "train":
+            break
+    last: dict[str, object] = json.loads((workspace.root / SOURCE).read_text().splitlines()[-1])
+    question = "How does California protect tenants from sudden rent increases?"
+    return last | {"session_id": session, "interaction_id": f"{session}-1", "turn_idx": 0, "query": question}
+
+
+def calls(workspace: Workspace, records: set[str] | None = None) -> dict[str, set[str]]:
+    """Return the keys of the calls that each phase made, for some records or for all."""
+    found: dict[str, set[str]] = {"queries": set(), "pointwise_labeled": set(), "answers": set(), "judged": set()}
+    for phase, keys in found.items():
+        for row in workspace.rows(f"{phase}.jsonl"):
+            if records is None or row.get("record_id", row["id"]) in records:
+                labels = [label["call"] for label in row.get("labels", [])]
+                verdict = [row["verdict"]["call"]] if "verdict" in row else []
+                keys |= {*(labels or verdict or row["calls"])} if phase != "pointwise_labeled" else {*labels}
+    return found
+
+
+def test_an_appended_record_asks_for_itself_alone(with_data: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_data)
+    before = {row["id"] for row in workspace.rows("records.jsonl")}
+    paid = calls(workspace)
+    append(workspace.root / SOURCE, json.dumps(new_record(workspace)) + "\n")
+    assert workspace.executed("data") == once(RECORDS)
+    after = {row["id"] for row in workspace.rows("records.jsonl")}
+    assert before < after and len(after - before) == 1
+    for phase, keys in calls(workspace, after - before).items():
+        assert len(keys) >= 1, phase
+        assert workspace.meta(f"{phase}.meta.json")["llm"]["calls_made"] == len(keys - paid[phase]), phase
+        assert keys.isdisjoint(paid[phase]), phase
+
+
+def test_an_input_replaced_by_an_older_file_is_seen(with_data: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_data)
+    workspace.edit(SOURCE, '"ans_full": "The', '"ans_full": "Indeed, the')
+    workspace.edit(CORPUS, '"title": "', '"title": "The ')
+    for name in (SOURCE, CORPUS):
+        os.utime(workspace.root / name, (1_000_000_000, 1_000_000_000))
+    targets = (f"{RESULTS}/records.jsonl", f"{RESULTS}/passages.jsonl")
+    assert workspace.executed(*targets) == once(["ingest_records", "load_passages"])
+
+
+def test_a_branch_switch_and_back_reruns_nothing(with_data: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_data)
+    workspace.git("checkout", "-q", "-b", "other")
+    append(workspace.root / "scripts/finetrail/text/select.py", NO_CHANGE_OF_BYTES)
+    append(workspace.root / "scripts/finetrail/records.py", NO_CHANGE_OF_BYTES)
+    append(workspace.root / SOURCE, "\n")
+    workspace.edit("config/prompts/crag_mm/judge_answers.md", "# User\n", "# User\nRead with care.\n")
+    workspace.git("commit", "-q", "-a", "-m", "other")
+    workspace.git("checkout", "-q", "main")
+    assert workspace.executed("data") == {}
+
+
+def test_the_work_of_a_branch_is_done_there_and_undone_on_return(with_data: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_data)
+    workspace.git("checkout", "-q", "-b", "other")
+    append(workspace.root / "scripts/folds/make_folds.py", NO_CHANGE_OF_BYTES)
+    workspace.git("commit", "-q", "-a", "-m", "other")
+    assert workspace.executed("data") == once(["make_folds"])
+    assert workspace.meta("folds/fold0/fold.meta.json")["git"]["dirty"] is False
+    workspace.git("checkout", "-q", "main")
+    assert workspace.executed("data") == once(["make_folds"])
+
+
+def test_conda_switched_on_and_off_reruns_nothing(with_data: Workspace, copy_of: Copy, tmp_path: Path) -> None:
+    workspace = copy_of(with_data)
+    conda = StandInConda(tmp_path / "conda")
+    workspace.variables["PATH"] = os.pathsep.join([str(conda.bin), workspace.environment()["PATH"]])
+    with_conda = ("--sdm", "conda")
+    assert workspace.executed("data", options=with_conda) == {}
+    append(workspace.root / "scripts/finetrail/text/select.py", NO_CHANGE_OF_BYTES)
+    assert workspace.executed("data", options=with_conda) == once(SELECTION)
+    assert len(conda.activated()) == 2, "the jobs ran in environments of conda"
+    assert workspace.executed("data", options=with_conda) == {}
+    del workspace.variables["PATH"]
+    assert workspace.executed("data") == {}
+
+
+def test_results_of_a_folder_that_was_moved_are_still_good(with_data: Workspace, tmp_path: Path) -> None:
+    workspace = with_data.copy(tmp_path / "first")
+    moved = Path(shutil.move(workspace.root, tmp_path / "elsewhere"))
+    assert Workspace(moved).executed("data") == {}

@@ -1,0 +1,41 @@
+"""What all tests share: paths, an environment without the user's keys, and a way to run a script as the rules do."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what a run of the workflow would have set."""
+    for name in [name for name in os.environ if name.startswith("FINETRAIL_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a script of a phase in a process of its own, as a rule would."""
+
+    def run(script: str, *arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT / "scripts"),
+            "FINETRAIL_RUN": str(tmp_path / "run"),
+        }
+        command = [sys.executable, str(ROOT / "scripts" / script), *map(str, arguments)]
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=environment | variables,
+            timeout=120,
+            check=False,
+        )
+
+    return run

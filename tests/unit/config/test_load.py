@@ -1,0 +1,246 @@
+"""Layers, origins, --config, variants, and what each phase reads."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from finetrail.config.load import LoadedConfig, load_config
+from finetrail.config.model import PHASES, RecipeConfig, read_run_config
+from finetrail.config.schema import kind_of, walk_keys
+from finetrail.errors import FinetrailError
+from tests.unit.config.fish_project import Project
+
+
+def lora(loaded: LoadedConfig, recipe: str = "fish") -> dict[str, Any]:
+    settings: dict[str, Any] = loaded.settings_at(recipe, "train.models.lora")["train"]["models"]["lora"]
+    return settings
+
+
+def test_each_layer_wins_over_the_one_before(project: Project) -> None:
+    full = load_config(project.root)
+    assert (lora(full)["rank"], lora(full)["alpha"], lora(full)["learning_rate"]) == (128, 32, 5e-5)
+    assert full.recipes["fish"].splits.train == 0.8
+
+    tutorial = load_config(project.root, config={"scale": "tutorial"})
+    assert lora(tutorial)["rank"] == 8
+
+    user = "overrides: {fish: {train: {models: {lora: {rank: 4, dropout: 0.1}}}}}\n"
+    with (project.root / "config/config.yaml").open("a", encoding="utf-8") as stream:
+        stream.write(user)
+    assert lora(load_config(project.root, config={"scale": "tutorial"}))["rank"] == 4
+
+    extra = project.write("extra.yaml", "scale: tutorial\noverrides: {fish: {train: {models: {lora: {rank: 3}}}}}\n")
+    loaded = load_config(project.root, configfiles=[extra])
+    assert (lora(loaded)["rank"], lora(loaded)["dropout"]) == (3, 0.1)
+
+    given = {"overrides": {"fish": {"train": {"models": {"lora": {"rank": "2"}}}}}}
+    assert lora(load_config(project.root, configfiles=[extra], config=given))["rank"] == 2
+
+
+def test_origins_name_layer_file_and_line(project: Project) -> None:
+    extra = project.write("extra.yaml", "overrides:\n  fish:\n    limit: 7\n")
+    loaded = load_config(project.root, configfiles=[extra], config={"scale": "tutorial"})
+    key = "recipes.fish.train.models.lora"
+    rank = project.line("tutorial/fish.yaml", "rank")
+    rate = project.line("recipes/fish.yaml", "learning_rate")
+    assert str(loaded.origin(f"{key}.rank")) == f"overlay {rank}"
+    assert str(loaded.origin(f"{key}.learning_rate")) == f"recipe {rate}"
+    assert str(loaded.origin("recipes.fish.limit")) == "user config/extra.yaml:3"
+    assert str(loaded.origin(f"{key}.alpha")) == "default"
+    assert str(loaded.origin("scale")) == "user --config"
+    assert loaded.origin("llm.endpoints.paid.kind").line == 6
+
+
+def test_a_choice_of_a_later_layer_voids_what_belongs_to_the_earlier_one(project: Project) -> None:
+    loaded = load_config(project.root, config={"scale": "tutorial"})
+    base = loaded.recipes["fish"].base_model
+    assert base is not None and (base.tiny, base.hub, base.revision) == ("llama", None, None)
+    assert (lora(loaded)["max_steps"], lora(loaded)["epochs"]) == (20, None)
+    assert loaded.origin("recipes.fish.base_model.hub").layer == "default"
+
+    project.write("tutorial/fish.yaml", "synthesize: {teacher: {model: teacher-2}}\n")
+    teacher = load_config(project.root, config={"scale": "tutorial"}).recipes["fish"].synthesize
+    assert teacher is not None
+    assert (teacher.teacher.model, teacher.teacher.revision, teacher.teacher.temperature) == (
+        "teacher-2",
+        None,
+        0.8,
+    )
+
+
+def test_null_takes_back_what_an_earlier_layer_said(project: Project) -> None:
+    project.write("tutorial/fish.yaml", "recall: {top_k: null}\nlabel:\nexport: null\nsynthesize: {versions: ~}\n")
+    project.replace("recipes/fish.yaml", "top_k: 30", "top_k: 31")
+    recipe = load_config(project.root, config={"scale": "tutorial"}).recipes["fish"]
+    assert recipe.recall is not None and recipe.recall.top_k == 30
+    assert recipe.label is None
+    assert recipe.phases == ("ingest", "recall", "synthesize", "folds", "train", "evaluate", "audit")
+
+
+@pytest.mark.parametrize(
+    ("config", "read"),
+    [
+        ({"overrides": "{fish: {limit: 5, queries: {enabled: false, count: 2}}}"}, ("limit", 5)),
+        ({"overrides": {"fish": {"limit": "5"}}}, ("limit", 5)),
+        ({"overrides": {"fish": {"limit": "None"}}}, ("limit", None)),
+        ({"overrides": {"fish": {"source": {"licence": 2}}}}, ("source.licence", "2")),
+        ({"overrides": {"fish": {"splits": "{train: 1, dev: 0, test: 0}"}}}, ("splits.train", 1.0)),
+        (
+            {"overrides": {"fish": {"evaluate": {"allow_same_judge": "true"}}}},
+            ("evaluate.allow_same_judge", True),
+        ),
+        (
+            {"overrides": {"fish": {"train": {"models": {"lora": {"max_steps": "2"}}}}}},
+            ("train.models.lora.max_steps", 2),
+        ),
+        (
+            {"overrides": {"fish": {"train": {"models": {"lora": {"learning_rate": "5e-4"}}}}}},
+            ("train.models.lora.learning_rate", 5e-4),
+        ),
+    ],
+)
+def test_texts_of_the_command_line_become_what_is_expected(
+    project: Project, config: dict[str, Any], read: tuple[str, Any]
+) -> None:
+    value: Any = load_config(project.root, config=config).settings_at("fish", read[0])
+    for name in read[0].split("."):
+        value = value[name]
+    assert value == read[1]
+    assert type(value) is type(read[1])
+
+
+def test_recipes_and_scale_on_the_command_line(project: Project) -> None:
+    loaded = load_config(project.root, config={"recipes": "[fish]", "scale": "tutorial", "results_dir": 12})
+    assert loaded.results == Path("12/tutorial")
+    assert load_config(project.root).results == Path("results")
+
+
+def test_a_variant_starts_from_its_base_with_all_layers(project: Project) -> None:
+    project.write("recipes/trout.yaml", "extends: fish\nsynthesize:\n  refusal_share: 0.1\n")
+    project.write("recipes/small_trout.yaml", "extends: trout\nlimit: 3\n")
+    project.replace("config.yaml", "recipes: [fish]", "recipes: [fish, small_trout]")
+    given = {"scale": "tutorial", "overrides": {"fish": {"rerank": {"chunk_words": 50}}}}
+    loaded = load_config(project.root, config=given)
+    fish, trout = loaded.recipes["fish"], loaded.recipes["small_trout"]
+    assert list(loaded.recipes) == ["fish", "small_trout"]
+    assert lora(loaded, "small_trout")["rank"] == 8
+    assert fish.rerank.chunk_words == trout.rerank.chunk_words == 50
+    assert fish.synthesize is not None and trout.synthesize is not None
+    assert (fish.synthesize.refusal_share, trout.synthesize.refusal_share) == (0.2, 0.1)
+    assert (fish.limit, trout.limit, fish.extends, trout.extends) == (None, 3, None, "trout")
+    assert str(loaded.origin("recipes.small_trout.limit")) == "recipe config/recipes/small_trout.yaml:2"
+
+
+def test_the_limit_is_a_setting_of_ingest(project: Project) -> None:
+    loaded = load_config(project.root, config={"overrides": {"fish": {"limit": 5}}})
+    assert loaded.settings_for("fish", "ingest")["limit"] == 5
+
+
+def test_every_result_key_belongs_to_exactly_one_phase() -> None:
+    def owners(key: str) -> list[str]:
+        return [
+            phase
+            for phase, keys in PHASES.items()
+            if any(key == owned or key.startswith(f"{owned}.") for owned in keys)
+        ]
+
+    leaves = [key for key, field in walk_keys(RecipeConfig) if kind_of(field) == "result"]
+    above = {key.rpartition(".")[0] for key in leaves}
+    assert {key: owners(key) for key in leaves if key not in above and len(owners(key)) != 1} == {}
+    assert [key for keys in PHASES.values() for key in keys if key not in leaves] == []
+
+
+def test_operation_keys_are_in_no_settings(project: Project) -> None:
+    loaded = load_config(project.root)
+    texts = {phase: str(loaded.settings_for("fish", phase)) for phase in PHASES}
+    for key in ("endpoint", "save_steps", "extends"):
+        assert [phase for phase, text in texts.items() if f"'{key}'" in text] == []
+    assert loaded.settings_for("fish", "label") == {
+        "label": {
+            "model": {
+                "model": "judge-1",
+                "revision": None,
+                "temperature": 0.0,
+                "top_p": 1.0,
+                "max_tokens": 512,
+                "extra_body": {},
+            }
+        }
+    }
+    assert loaded.operation_for("fish", "train")["train"] == {"save_steps": 100}
+    label = loaded.operation_for("fish", "label")
+    assert label["label"] == {"model": {"endpoint": "paid"}}
+    assert label["llm"]["endpoints"]["paid"]["base_url"] == "https://example.org/v1"
+    assert set(loaded.operation_for("fish", "folds")) == {"llm"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"llm": {"mode": "replay", "max_quarantined_share": 0.5, "endpoints": {"paid": {"timeout_s": 7}}}},
+        {"resources": {"default": {"mem_mb": 9}}},
+        {"results_dir": "elsewhere"},
+        {"overrides": {"fish": {"train": {"save_steps": 3}}}},
+    ],
+)
+def test_an_operation_key_changes_no_settings(project: Project, changes: dict[str, Any]) -> None:
+    before, after = load_config(project.root), load_config(project.root, config=changes)
+    assert after.merged() != before.merged()
+    assert [after.settings_for("fish", phase) for phase in PHASES] == [
+        before.settings_for("fish", phase) for phase in PHASES
+    ]
+
+
+def test_keys_that_mean_nothing_are_left_out(project: Project) -> None:
+    settings = load_config(project.root).settings_for("fish", "train")
+    assert set(settings["base_model"]) == {"tiny", "hub", "revision", "path"}
+
+
+def test_resources_fall_back_to_the_entry_default(project: Project) -> None:
+    entries = {"default": {"mem_mb": 500, "threads": 2}, "train_adapter": {"gpus": 1, "mem_mb": 9000}}
+    loaded = load_config(project.root, config={"resources": entries}, rule_names=["train_adapter", "make_folds"])
+    least = {"runtime": 60, "threads": 2}
+    assert loaded.resources_for("make_folds") == {"mem_mb": 500, "gpus": 0, **least}
+    assert loaded.resources_for("train_adapter") == {"mem_mb": 9000, "gpus": 1, **least}
+
+
+@pytest.mark.parametrize("scale", ["full", "tutorial"])
+def test_a_written_run_config_reads_back_the_same(project: Project, tmp_path: Path, scale: str) -> None:
+    entries = {"default": {"mem_mb": 500}, "train_adapter": {"gpus": 1}}
+    loaded = load_config(project.root, config={"scale": scale, "resources": entries})
+    path = tmp_path / "run_config.yaml"
+    path.write_text(yaml.safe_dump(loaded.merged(), sort_keys=False), encoding="utf-8")
+    again = read_run_config(path)
+    assert again.merged() == loaded.merged()
+    assert again.resources_for("train_adapter") == loaded.resources_for("train_adapter")
+    assert [again.settings_for("fish", phase) for phase in PHASES] == [
+        loaded.settings_for("fish", phase) for phase in PHASES
+    ]
+
+
+def test_a_damaged_run_config_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "run_config.yaml"
+    path.write_text("scale: full\n", encoding="utf-8")
+    with pytest.raises(FinetrailError, match="results_dir: Field required"):
+        read_run_config(path)
+
+
+def test_loading_imports_nothing_heavy() -> None:
+    heavy = {
+        "torch",
+        "numpy",
+        "transformers",
+        "openai",
+        "aiohttp",
+        "snakemake",
+        "jsonschema",
+        "pandas",
+        "jinja2",
+    }
+    code = f"import sys, finetrail.config.load; print({heavy!r} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

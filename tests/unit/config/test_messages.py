@@ -1,0 +1,252 @@
+"""All errors at once, each with file:line, what was expected and the nearest valid key."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from finetrail.config.load import load_config
+from finetrail.errors import FinetrailError
+from tests.unit.config.fish_project import Project
+
+
+def message(project: Project, config: Mapping[str, Any] | None = None, **options: Any) -> str:
+    with pytest.raises(FinetrailError) as caught:
+        load_config(project.root, config=config, **options)
+    return str(caught.value)
+
+
+def test_two_wrong_types_in_two_files_are_both_reported(project: Project) -> None:
+    project.replace("recipes/fish.yaml", "top_k: 30", 'top_k: "30"')
+    project.replace("recipes/fish.yaml", "rank: 128", "rank: 1.5")
+    project.replace("config.yaml", "api_key_env: SOME_KEY", "api_key_env: SOME_KEY\n      timeout_s: soon")
+    text = message(project)
+    top_k = project.line("recipes/fish.yaml", "top_k")
+    rank = project.line("recipes/fish.yaml", "rank")
+    seconds = project.line("config.yaml", "timeout_s")
+    assert text.startswith("3 errors in the configuration:\n")
+    assert f'{top_k}: fish: recall.top_k: expected a whole number, found "30" (text)' in text
+    assert f"{rank}: fish: train.models.lora.rank: expected a whole number, found 1.5" in text
+    assert f'{seconds}: llm.endpoints.paid.timeout_s: expected a number, found "soon" (text)' in text
+
+
+def test_errors_of_every_kind_show_together(project: Project) -> None:
+    project.write(
+        "recipes/fish.yaml",
+        "description: no\ndescription: twice\nsource: {format: fish, files: [], licence: MIT}\n"
+        "splits: {train: 0.9}\nrecal: {}\nlabel:\n  model: {endpoint: payed, model: judge-1}\n",
+    )
+    text = message(project)
+    assert "config/recipes/fish.yaml:2: the key `description` stands here and on line 1" in text
+    assert "config/recipes/fish.yaml:3: fish: source.files: expected at least 1 of them, found an empty list" in text
+    assert "config/recipes/fish.yaml:4: fish: splits: train, dev and test must sum to 1, their sum is 1.1" in text
+    assert "config/recipes/fish.yaml:5: fish: unknown key recal. Did you mean `recall`?" in text
+    assert "config/recipes/fish.yaml:7: fish: label.model.endpoint: no endpoint `payed`" in text
+    assert "Did you mean `paid`?" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "expected"),
+    [
+        (
+            "recipes/fish.yaml",
+            "      rank: 128",
+            "      rnak: 128",
+            "unknown key train.models.lora.rnak. Did you mean `rank`?",
+        ),
+        (
+            "recipes/fish.yaml",
+            "recall:",
+            "dropout: 0.1\nrecall:",
+            "unknown key dropout. Did you mean `train.models.<name>.dropout`?",
+        ),
+        (
+            "recipes/fish.yaml",
+            "format: fish",
+            "format: no",
+            "expected text, found `no`, which YAML reads as false",
+        ),
+        (
+            "recipes/fish.yaml",
+            "method: lora",
+            "method: lra",
+            "expected one of 'lora', found \"lra\" (text). Did you mean `lora`?",
+        ),
+        (
+            "recipes/fish.yaml",
+            "method: lora",
+            "seed: 1",
+            "train.models.lora.method is missing. It is the kind of tuning",
+        ),
+        (
+            "recipes/fish.yaml",
+            "epochs: 10",
+            "epochs: 10\n      max_steps: 3",
+            "exactly one of `epochs` and `max_steps` is needed",
+        ),
+        ("recipes/fish.yaml", "rank: 128", "rank: 0", "expected a number of at least 1, found 0"),
+        ("recipes/fish.yaml", "learning_rate: 5e-5", "learning_rate: .inf", "expected a finite number"),
+        ("recipes/fish.yaml", "learning_rate: 5e-5", "learning_rate: true", "expected a number, found true"),
+        (
+            "recipes/fish.yaml",
+            "    lora:",
+            "    LoRA:",
+            "fish: the name `LoRA` in train.models does not fit. Use small letters",
+        ),
+        (
+            "recipes/fish.yaml",
+            "recall:\n  top_k: 30",
+            "recall: bm25",
+            'fish: recall: expected a mapping, found "bm25" (text)',
+        ),
+        (
+            "recipes/fish.yaml",
+            "  revision: 9eb2daaa8597bf192a8b0e73f848f3a102794df5\n",
+            "",
+            "`hub` needs a `revision`",
+        ),
+        ("recipes/fish.yaml", "  revision: 9eb", "  tiny: llama\n  revision: 9eb", "found tiny and hub"),
+        (
+            "recipes/fish.yaml",
+            "revision: 9eb2daaa8597bf192a8b0e73f848f3a102794df5",
+            "revision: main",
+            "base_model.revision: expected text of the form",
+        ),
+        ("recipes/fish.yaml", "hub: some", "layers: 2\n  hub: some", "`layers` belongs to `tiny`"),
+        (
+            "recipes/fish.yaml",
+            "judge-2",
+            "judge-1",
+            "Score with another model, or set `evaluate.allow_same_judge: true`",
+        ),
+        ("recipes/fish.yaml", "judge-2", "offline-teacher-1", "cannot be served by the endpoint paid"),
+        (
+            "recipes/fish.yaml",
+            "endpoint: paid, model: judge-2",
+            "endpoint: offline, model: judge-2",
+            "cannot be served by the endpoint offline",
+        ),
+        (
+            "recipes/fish.yaml",
+            "top_k: 30",
+            "top_k: 5",
+            "rerank.keep_passages is 10, but recall.top_k finds only 5",
+        ),
+        ("recipes/fish.yaml", "  corpus: [data/ponds.jsonl]\n", "", "Name their files in `source.corpus`"),
+        ("recipes/fish.yaml", "recall:\n  top_k: 30\n", "", "label needs the section recall"),
+        (
+            "recipes/fish.yaml",
+            "format: none",
+            "format: safetensors\n  quantization: q8_0",
+            "`quantization` belongs to the format gguf",
+        ),
+        (
+            "recipes/fish.yaml",
+            "recall:",
+            "folds: {names: [a, b]}\nrecall:",
+            "folds.names: expected at most 1 of them, found a list",
+        ),
+        (
+            "recipes/fish.yaml",
+            "recall:",
+            "folds: {names: [DA]}\nrecall:",
+            "folds.names[0]: expected text of the form",
+        ),
+        (
+            "config.yaml",
+            "recipes: [fish]",
+            "recipes: [fihs]",
+            "recipes: there is no recipe `fihs`. Did you mean `fish`?",
+        ),
+        ("config.yaml", "recipes: [fish]", "recipes: [fish]\nscale: tutorail", "Did you mean `tutorial`?"),
+        ("config.yaml", "recipes: [fish]", "recipes: fish", 'recipes: expected a list, found "fish" (text)'),
+        (
+            "config.yaml",
+            "recipes: [fish]",
+            "recipes: [fish]\noverrides: {fsh: {}}",
+            "overrides: there is no recipe `fsh`",
+        ),
+        (
+            "config.yaml",
+            "recipes: [fish]",
+            "recipes: [fish]\noverrides: {fish: 3}",
+            "overrides.fish: expected a mapping",
+        ),
+        ("config.yaml", "recipes: [fish]", "recipes: [fish]\noverrides: 3", "overrides: expected a mapping"),
+        (
+            "config.yaml",
+            "recipes: [fish]",
+            "recipes: [fish]\noverrides: {fish: {extends: fish}}",
+            "extends stands in a recipe file only",
+        ),
+        (
+            "config.yaml",
+            "recipes: [fish]",
+            "recipes: [fish]\noverrides: {fish: {limt: 3}}",
+            "unknown key limt. Did you mean `limit`?",
+        ),
+        (
+            "config.yaml",
+            "kind: offline",
+            "kind: offline, base_url: 'http://x'",
+            "the offline teacher has neither",
+        ),
+        ("config.yaml", "      base_url: https://example.org/v1\n", "", "needs a `base_url`"),
+    ],
+)
+def test_one_error(project: Project, name: str, old: str, new: str, expected: str) -> None:
+    project.replace(name, old, new)
+    assert expected in message(project).replace("\n", " ")
+
+
+def test_a_key_in_the_place_of_its_variable_is_not_shown(project: Project) -> None:
+    project.replace("config.yaml", "SOME_KEY", "sk-secret123")
+    text = message(project)
+    assert "api_key_env: expected text of the form" in text
+    assert "secret123" not in text
+
+
+def test_a_recipe_without_tutorial_is_refused_at_that_scale(project: Project) -> None:
+    (project.root / "config/tutorial/fish.yaml").unlink()
+    load_config(project.root)
+    assert "config/tutorial/fish.yaml is missing" in message(project, {"scale": "tutorial"})
+
+
+def test_circles_and_unknown_bases(project: Project) -> None:
+    project.write("recipes/trout.yaml", "extends: pike\n")
+    project.write("recipes/pike.yaml", "description: x\nextends: trout\n")
+    project.write("recipes/eel.yaml", "extends: fihs\n")
+    text = message(project, {"recipes": ["trout", "eel"]})
+    assert "config/recipes/pike.yaml:2: extends goes in a circle: trout → pike → trout" in text
+    assert "config/recipes/eel.yaml:1: extends: there is no recipe `fihs`. Did you mean `fish`?" in text
+    project.write("recipes/pike.yaml", "extends: pike\n")
+    assert "circle: pike → pike" in message(project, {"recipes": ["pike"]})
+
+
+def test_an_unreadable_file_hides_no_error_of_another_and_adds_none(project: Project) -> None:
+    project.write("recipes/fish.yaml", "description: [\n")
+    project.replace("config.yaml", "kind: offline", "kind: offlin")
+    text = message(project)
+    assert text.startswith("2 errors")
+    assert "config/recipes/fish.yaml:2: not valid YAML" in text
+    assert "config/config.yaml:4: llm.endpoints.offline.kind" in text
+
+
+def test_missing_files_are_named(project: Project) -> None:
+    (project.root / "config/config.yaml").unlink()
+    assert message(project).startswith("config/config.yaml: cannot be read")
+    assert "cannot be read" in message(Project(project.root), configfiles=[project.root / "nowhere.yaml"])
+
+
+def test_errors_of_the_command_line_are_named_so(project: Project) -> None:
+    assert "--config: scale: expected one of" in message(project, {"scale": "tiny"})
+    assert '--config: fish: limit: expected a whole number, found "few" (text)' in message(
+        project, {"overrides": {"fish": {"limit": "few"}}}
+    )
+    assert "--config: unknown key recipe. Did you mean `recipes`?" in message(project, {"recipe": "fish"})
+    assert "--config: not valid YAML" in message(project, {"recipes": "[fish"})
+
+
+def test_resources_of_unknown_rules(project: Project) -> None:
+    text = message(project, {"resources": {"train_adaptor": {"gpus": 1}}}, rule_names=["train_adapter"])
+    assert "resources: there is no rule `train_adaptor`. Did you mean `train_adapter`?" in text

@@ -1,0 +1,124 @@
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetrail.errors import FinetrailError
+from finetrail.splits import assign, group_rows, prove_disjoint
+from ingest.readers.crag_mm import read_records
+
+SHARES = {"train": 0.6, "dev": 0.2, "test": 0.2}
+TURNS = Path(__file__).parents[3] / "data/crag_mm/turns.jsonl"
+
+
+def row(number: int, session: str | None, image: str | None = None) -> dict[str, Any]:
+    return {"id": f"r{number}", "group_keys": {"session": session, "image": image}}
+
+
+def test_a_shared_image_joins_sessions_and_chains_are_followed() -> None:
+    rows = [
+        row(0, "a", "x"),
+        row(1, "b", "x"),
+        row(2, "b", "y"),
+        row(3, "c", "y"),
+        row(4, "d"),
+        row(5, "e", "z"),
+    ]
+    groups = group_rows(rows)
+    assert len({groups[f"r{i}"] for i in range(4)}) == 1
+    assert len(set(groups.values())) == 3
+    assert group_rows(reversed(rows)) == groups
+
+
+def test_nothing_joins_rows_without_keys_or_equal_values_of_different_keys() -> None:
+    assert len(set(group_rows([row(0, None), row(1, None), row(2, "x"), row(3, None, "x")]).values())) == 4
+
+
+def test_repeated_id_is_an_error() -> None:
+    with pytest.raises(FinetrailError, match="r1: the id occurs twice"):
+        group_rows([row(1, "a"), row(1, "b")])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.integers(0, 60) | st.none()), min_size=60, max_size=150),
+    st.integers(0, 5),
+)
+def test_splits_are_disjoint_and_independent_of_order(keys: list[tuple[int, int | None]], seed: int) -> None:
+    rows = [row(i, str(s), None if image is None else str(image)) for i, (s, image) in enumerate(keys)]
+    groups = group_rows(rows)
+    try:
+        splits = assign(groups, SHARES, seed)
+    except FinetrailError as error:
+        assert len(set(groups.values())) < 20, error
+        return
+    proof = prove_disjoint(rows, splits)
+    assert sum(proof["rows"].values()) == len(rows)
+    assert set(proof["rows"]) == set(SHARES)
+    shuffled = random.Random(seed).sample(rows, len(rows))
+    again = assign(group_rows(shuffled), SHARES, seed)
+    assert {r["id"]: r for r in again} == {r["id"]: r for r in splits}
+    assert [r["id"] for r in again] == [r["id"] for r in shuffled]
+
+
+def test_new_records_move_no_old_one() -> None:
+    old = [row(i, str(i // 3)) for i in range(300)]
+    new = [row(1000 + i, f"new{i // 3}") for i in range(30)]
+    before = assign(group_rows(old), SHARES, 0)
+    after = assign(group_rows([*new, *old]), SHARES, 0)
+    assert after[30:] == before
+
+
+def test_the_seed_matters_and_many_groups_come_near_their_shares() -> None:
+    groups = group_rows(row(i, str(i)) for i in range(10_000))
+    first, second = assign(groups, SHARES, 0), assign(groups, SHARES, 1)
+    counts = Counter(r["split"] for r in first)
+    # Four standard deviations of a binomial count.
+    for split, share in SHARES.items():
+        deviation = (10_000 * share * (1 - share)) ** 0.5
+        assert abs(counts[split] - share * 10_000) < 4 * deviation
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    ("shares", "cause"),
+    [
+        ({"train": 0.5, "dev": 0.4}, "add up to 1"),
+        ({"train": 1.2, "dev": -0.2}, "above 0"),
+        ({}, "found none"),
+        ({"train": 0.97, "dev": 0.01, "test": 0.02}, "no group falls into dev and test: there are 3 groups"),
+    ],
+)
+def test_impossible_shares_are_refused(shares: dict[str, float], cause: str) -> None:
+    with pytest.raises(FinetrailError, match=cause):
+        assign(group_rows(row(i, str(i)) for i in range(3)), shares, 0)
+
+
+def test_the_proof_catches_planted_leaks() -> None:
+    rows = [row(i, str(i // 3), f"image{i // 3}") for i in range(30)]
+    good = assign(group_rows(rows), SHARES, 0)
+    prove_disjoint(rows, good)
+    other = {"train": "test", "dev": "train", "test": "dev"}
+    moved = [{**r, "split": other[r["split"]]} if r["id"] == "r4" else r for r in good]
+    with pytest.raises(FinetrailError, match="session=1 is in"):
+        prove_disjoint(rows, moved)
+    home = {r["id"]: r["split"] for r in good}
+    far = next(number for number in range(30) if home[f"r{number}"] != home["r0"])
+    bridged = [row(i, str(i // 3), "image0" if i == far else f"image{i // 3}") for i in range(30)]
+    with pytest.raises(FinetrailError, match="image=image0 is in"):
+        prove_disjoint(bridged, good)
+    with pytest.raises(FinetrailError, match="r29: the record has no split"):
+        prove_disjoint(rows, good[:-1])
+    with pytest.raises(FinetrailError, match="do not match"):
+        prove_disjoint(rows[:-1], good)
+
+
+def test_the_bundled_turns_split_by_session() -> None:
+    rows = list(read_records([TURNS], images_root=None))
+    proof = prove_disjoint(rows, assign(group_rows(rows), SHARES, 0))
+    assert proof["groups"] == 28
+    assert proof["straddling"] == 0

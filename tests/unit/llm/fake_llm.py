@@ -1,0 +1,134 @@
+"""A server on loopback that speaks the OpenAI protocol and behaves as badly as a test wants."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from finetrail.llm.endpoints import Endpoint
+from finetrail.llm.engine import Engine
+from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
+from finetrail.llm.store import CallStore
+
+Handler = Callable[[int, dict[str, Any], web.Request], Awaitable[web.StreamResponse]]
+
+
+def completion(text: str, **more: Any) -> web.Response:
+    """A good reply."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 10, "completion_tokens": 5}
+    body = {"choices": [choice | more], "model": "m-2026", "system_fingerprint": "fp1", "usage": usage}
+    return web.json_response(body)
+
+
+def refusal(status: int, message: str, headers: dict[str, str] | None = None, **more: Any) -> web.Response:
+    """An error as OpenAI words it."""
+    body = {"error": {"message": message, "type": "t", "param": None, "code": None} | more}
+    return web.json_response(body, status=status, headers=headers)
+
+
+def asked(body: dict[str, Any]) -> str:
+    """The text of the last message."""
+    content = body["messages"][-1]["content"]
+    return content if isinstance(content, str) else content[-1]["text"]
+
+
+async def echo(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+    """Say what was asked."""
+    return completion(f"answer to {asked(body)}")
+
+
+class FakeServer:
+    """Runs in a thread; `bodies` holds every request that reached it."""
+
+    def __init__(self) -> None:
+        self.handler: Handler = echo
+        self.bodies: list[dict[str, Any]] = []
+        self.most_at_once = 0
+        self._at_once = 0
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def texts(self) -> list[str]:
+        return [asked(body) for body in self.bodies]
+
+    def close(self) -> None:
+        if not self._thread.is_alive():
+            return
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._start())
+        self._ready.set()
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._runner.cleanup())
+        self._loop.close()
+
+    async def _start(self) -> None:
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_post("/v1/chat/completions", self._serve)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.port: int = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        body = json.loads(await request.read())
+        self.bodies.append(body)
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            return await self.handler(len(self.bodies), body, request)
+        finally:
+            self._at_once -= 1
+
+
+class Harness:
+    """Runs requests through an engine on one store."""
+
+    def __init__(self, server: FakeServer, folder: Path) -> None:
+        self.server = server
+        self.folder = folder
+        self.totals: dict[str, Any] = {}
+
+    def endpoint(self, **settings: Any) -> Endpoint:
+        return Endpoint(**({"name": "fake", "kind": "openai", "base_url": self.server.url} | settings))
+
+    def run(
+        self, requests: list[ChatRequest], *, mode: Any = "live", **settings: Any
+    ) -> list[ChatAnswer | CallFailure]:
+        with (
+            CallStore(self.folder) as store,
+            Engine([self.endpoint(**settings)], store, mode=mode) as engine,
+        ):
+            try:
+                return list(engine.run(requests))
+            finally:
+                self.totals = engine.totals
+
+
+def make_request(text: str, **more: Any) -> ChatRequest:
+    """A request whose row has the text's name."""
+    settings: dict[str, Any] = {
+        "row_id": f"row-{text}",
+        "phase": "label",
+        "messages": (Message("system", "be brief"), Message("user", text)),
+        "endpoint": "fake",
+        "model": "m",
+        "sampling": Sampling(temperature=0.0, max_tokens=50, seed=7),
+    }
+    return ChatRequest(**(settings | more))

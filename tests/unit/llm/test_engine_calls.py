@@ -1,0 +1,400 @@
+"""What the engine does with servers that answer, fail, refuse and lie."""
+
+import asyncio
+import base64
+import hashlib
+import itertools
+import random
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from finetrail.errors import FinetrailError
+from finetrail.llm.engine import Engine
+from finetrail.llm.money import Price
+from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Image, Message, Sampling
+from finetrail.llm.schemas import RELEVANCE
+from finetrail.llm.store import CallStore
+from tests.unit.llm.fake_llm import FakeServer, Harness, asked, completion, echo, refusal
+
+Ask = Callable[..., ChatRequest]
+SCHEMA: dict[str, Any] = {"schema": RELEVANCE.schema, "schema_name": RELEVANCE.name}
+GOOD_JSON = '{"reason": "because", "relevant": true}'
+
+
+def answers(outcomes: list[ChatAnswer | CallFailure]) -> list[ChatAnswer]:
+    assert all(isinstance(outcome, ChatAnswer) for outcome in outcomes), outcomes
+    return [outcome for outcome in outcomes if isinstance(outcome, ChatAnswer)]
+
+
+def comparable(outcomes: list[ChatAnswer | CallFailure]) -> list[dict[str, Any]]:
+    return [{name: value for name, value in vars(o).items() if name != "from_store"} for o in outcomes]
+
+
+def test_order_and_bytes_do_not_depend_on_latency_or_concurrency(server: FakeServer, tmp_path: Path, ask: Ask) -> None:
+    async def slow(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(random.random() * 0.02)
+        return await echo(number, body, request)
+
+    server.handler = slow
+    requests = [ask(str(number)) for number in range(120)]
+    one = Harness(server, tmp_path / "one").run(requests, max_concurrency=1)
+    assert server.most_at_once == 1
+    many = Harness(server, tmp_path / "many").run(requests, max_concurrency=16)
+    assert 1 < server.most_at_once <= 16
+    assert [answer.text for answer in answers(one)] == [f"answer to {number}" for number in range(120)]
+    assert comparable(one) == comparable(many)
+
+
+def test_a_second_run_makes_no_call_and_one_new_row_makes_one(harness: Harness, ask: Ask) -> None:
+    requests = [ask(str(number)) for number in range(30)]
+    first = harness.run(requests)
+    assert harness.totals["calls_made"] == len(harness.server.bodies) == 30
+    second = harness.run(requests)
+    assert len(harness.server.bodies) == 30
+    assert all(answer.from_store for answer in answers(second))
+    assert comparable(first) == comparable(second)
+    harness.run([*requests, ask("new")])
+    assert harness.server.texts()[30:] == ["new"]
+    assert harness.totals["from_store"] == 30
+    assert harness.totals["calls_made"] == 1
+
+
+@pytest.mark.parametrize("header", [{"Retry-After": "0"}, {"retry-after-ms": "30"}, {}])
+def test_refused_for_asking_too_much_then_answered(harness: Harness, ask: Ask, header: dict[str, str]) -> None:
+    async def limited(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return refusal(429, "slow down", header) if number <= 2 else await echo(number, body, request)
+
+    harness.server.handler = limited
+    assert len(answers(harness.run([ask(str(number)) for number in range(6)]))) == 6
+    assert len(harness.server.bodies) == 8
+    assert harness.totals["rate_limited"] == 2
+
+
+def test_a_server_that_allows_few_at_once_loses_nothing(harness: Harness, ask: Ask) -> None:
+    at_once = 0
+
+    async def narrow(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        nonlocal at_once
+        if at_once >= 5:
+            return refusal(429, "too many at once", {"retry-after-ms": "20"})
+        at_once += 1
+        try:
+            await asyncio.sleep(0.01)
+        finally:
+            at_once -= 1
+        return await echo(number, body, request)
+
+    harness.server.handler = narrow
+    outcomes = answers(harness.run([ask(str(number)) for number in range(200)], max_concurrency=40))
+    assert [answer.text for answer in outcomes] == [f"answer to {number}" for number in range(200)]
+    assert 0 < harness.totals["rate_limited"] < 200
+
+
+@pytest.mark.parametrize("status", [408, 409, 500, 502, 503])
+def test_passing_errors_are_tried_again(harness: Harness, ask: Ask, status: int) -> None:
+    async def flaky(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return refusal(status, "hiccup") if number == 1 else await echo(number, body, request)
+
+    harness.server.handler = flaky
+    assert answers(harness.run([ask("a")]))[0].text == "answer to a"
+    assert harness.totals["attempts"] == 2
+
+
+def test_broken_connections_timeouts_and_garbage_are_tried_again(harness: Harness, ask: Ask) -> None:
+    async def broken(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        if number == 1:
+            assert request.transport is not None
+            request.transport.close()
+        if number == 2:
+            await asyncio.sleep(5)
+        if number == 3:
+            return web.Response(text="<html>gateway</html>", content_type="text/html")
+        return await echo(number, body, request)
+
+    harness.server.handler = broken
+    assert answers(harness.run([ask("a")], timeout_s=0.4))[0].text == "answer to a"
+    assert len(harness.server.bodies) == 4
+
+
+def test_a_poison_row_does_not_stop_the_others(harness: Harness, ask: Ask) -> None:
+    async def poisoned(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        if asked(body) == "3":
+            return refusal(500, "it hurts")
+        if asked(body) == "5":
+            return refusal(400, "maximum context length is 10 tokens", code="context_length_exceeded")
+        return await echo(number, body, request)
+
+    harness.server.handler = poisoned
+    outcomes = harness.run([ask(str(number)) for number in range(8)], max_retries=1)
+    failures = [outcome for outcome in outcomes if isinstance(outcome, CallFailure)]
+    assert [(failure.row_id, failure.attempts) for failure in failures] == [("row-3", 2), ("row-5", 1)]
+    assert "HTTP 500: it hurts" in failures[0].error
+    assert "choose a model with more context" in failures[1].error
+    assert len(outcomes) == 8
+    assert harness.totals["failures"] == 2
+    harness.server.handler = echo
+    before = len(harness.server.bodies)
+    assert len(answers(harness.run([ask(str(number)) for number in range(8)]))) == 8
+    assert sorted(harness.server.texts()[before:]) == ["3", "5"], "failures are never stored"
+
+
+def test_a_server_that_answers_nobody_ends_the_run(harness: Harness, ask: Ask) -> None:
+    async def dead(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return refusal(500, "always")
+
+    harness.server.handler = dead
+    with pytest.raises(FinetrailError, match="20 rows were given up and none was answered"):
+        harness.run([ask(str(number)) for number in range(100)], max_retries=0)
+    assert len(harness.server.bodies) < 60
+
+
+def test_nobody_listens(harness: Harness, ask: Ask) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(FinetrailError) as caught:
+        harness.run([ask(str(n)) for n in range(50)], base_url=f"http://127.0.0.1:{port}/v1")
+    assert str(caught.value).startswith(f"endpoint 'fake': http://127.0.0.1:{port}/v1 cannot be reached")
+    assert "Check base_url" in str(caught.value)
+
+
+def test_a_server_that_goes_away_ends_the_run_and_keeps_what_came(harness: Harness, ask: Ask) -> None:
+    harness.run([ask(str(number)) for number in range(5)])
+    harness.server.close()
+    with pytest.raises(FinetrailError, match="cannot be reached"):
+        harness.run([ask(str(number)) for number in range(9)], max_retries=0)
+    assert len(answers(harness.run([ask(str(number)) for number in range(5)], mode="replay"))) == 5
+
+
+FATAL = [
+    (refusal(401, "Incorrect API key provided: sk-secret-1234567"), "refuses the API key", "FAKE_KEY"),
+    (refusal(403, "not allowed"), "refuses the API key", "FAKE_KEY"),
+    (refusal(404, "no such model", code="model_not_found"), "does not know the model 'm'", "ends in /v1"),
+    (refusal(402, "pay first"), "credit is used up", "answers paid so far are kept"),
+    (refusal(429, "quota", code="insufficient_quota"), "credit is used up", "Add credit"),
+    (
+        refusal(400, "Invalid schema for response_format 'relevance'", param="response_format"),
+        "refuses the response schema",
+        "structured output",
+    ),
+]
+
+
+@pytest.mark.parametrize(("reply", "cause", "hint"), FATAL)
+def test_what_concerns_every_call_ends_the_run(
+    harness: Harness, ask: Ask, monkeypatch: pytest.MonkeyPatch, reply: web.Response, cause: str, hint: str
+) -> None:
+    monkeypatch.setenv("FAKE_KEY", "sk-secret-1234567")
+
+    async def fatal(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return web.Response(body=reply.body, status=reply.status, content_type="application/json")
+
+    harness.server.handler = fatal
+    with pytest.raises(FinetrailError) as caught:
+        harness.run([ask(str(number), **SCHEMA) for number in range(500)], api_key_env="FAKE_KEY")
+    message = str(caught.value)
+    assert cause in message
+    assert hint in message
+    assert "sk-secret" not in message
+    assert len(harness.server.bodies) <= 16
+
+
+def test_a_missing_key_is_named_only_when_a_call_is_needed(
+    harness: Harness, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_KEY", "sk-abc")
+    harness.run([ask("a")], api_key_env="FAKE_KEY")
+    monkeypatch.delenv("FAKE_KEY")
+    assert answers(harness.run([ask("a")], api_key_env="FAKE_KEY"))[0].from_store
+    with pytest.raises(FinetrailError, match="the environment variable FAKE_KEY is not set"):
+        harness.run([ask("b")], api_key_env="FAKE_KEY")
+
+
+def test_broken_json_is_repaired_once(harness: Harness, ask: Ask) -> None:
+    async def sloppy(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return completion("```json\n{}\n```" if number == 1 else GOOD_JSON)
+
+    harness.server.handler = sloppy
+    (answer,) = answers(harness.run([ask("a", **SCHEMA)]))
+    assert answer.parsed == {"reason": "because", "relevant": True}
+    assert answer.usage.prompt_tokens == 20, "both calls were paid for"
+    repair = harness.server.bodies[1]["messages"]
+    assert [message["role"] for message in repair] == ["system", "user", "assistant", "user"]
+    assert "not valid JSON" in repair[-1]["content"]
+    harness.run([ask("a", **SCHEMA)])
+    assert len(harness.server.bodies) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("no json", "not valid JSON"),
+        ('{"reason": "x"}', "'relevant' is a required property"),
+        ('{"reason": "x", "relevant": "yes"}', r"\$.relevant: 'yes' is not of type 'boolean'"),
+        ('{"reason": "x", "relevant": true, "relevant": false}', "a key occurs twice"),
+        ('{"reason": NaN, "relevant": true}', "NaN is not JSON"),
+        ('{"reason": "\\ud800", "relevant": true}', "surrogates not allowed"),
+    ],
+)
+def test_json_that_stays_broken_is_a_failure_and_not_stored(
+    harness: Harness, ask: Ask, text: str, problem: str
+) -> None:
+    async def stubborn(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return completion(text)
+
+    harness.server.handler = stubborn
+    (failure,) = harness.run([ask("a", **SCHEMA)])
+    assert isinstance(failure, CallFailure)
+    with pytest.raises(AssertionError, match=problem):
+        raise AssertionError(failure.error)
+    assert len(harness.server.bodies) == 2
+    assert not list(harness.folder.glob("*"))
+
+
+def test_an_answer_that_was_cut_says_so(harness: Harness, ask: Ask) -> None:
+    async def long(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return completion('{"reason": "because', finish_reason="length")
+
+    harness.server.handler = long
+    (failure,) = harness.run([ask("a", **SCHEMA)])
+    assert isinstance(failure, CallFailure)
+    assert "max_tokens" in failure.error
+    assert len(harness.server.bodies) == 1
+
+
+def test_the_schema_is_sent_strictly(harness: Harness, ask: Ask) -> None:
+    async def good(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return completion(GOOD_JSON)
+
+    harness.server.handler = good
+    harness.run([ask("a", **SCHEMA, extra_body={"top_k": 3})])
+    (body,) = harness.server.bodies
+    assert body["response_format"]["json_schema"] == {
+        "name": "relevance",
+        "schema": RELEVANCE.schema,
+        "strict": True,
+    }
+    assert (body["top_k"], body["seed"], body["temperature"]) == (3, 7, 0.0)
+
+
+def test_one_question_of_several_rows_is_asked_once(harness: Harness, ask: Ask) -> None:
+    async def slow(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.05)
+        return await echo(number, body, request)
+
+    harness.server.handler = slow
+    outcomes = answers(harness.run([ask("same", row_id=f"r{number}") for number in range(10)]))
+    assert len(harness.server.bodies) == 1
+    assert [outcome.row_id for outcome in outcomes] == [f"r{number}" for number in range(10)]
+    assert len({outcome.answer_sha256 for outcome in outcomes}) == 1
+    assert (harness.totals["calls_made"], harness.totals["from_store"]) == (1, 9)
+
+
+def test_samples_differ_by_key_and_by_seed(harness: Harness, ask: Ask) -> None:
+    outcomes = answers(harness.run([ask("a", sample=sample) for sample in range(4)]))
+    assert len({outcome.key for outcome in outcomes}) == 4
+    assert len({body["seed"] for body in harness.server.bodies}) == 4
+
+
+def test_the_key_holds_what_decides_the_answer_and_nothing_else(ask: Ask) -> None:
+    base = ask("a")
+    same = [ask("a", row_id="other"), ask("a", phase="judge"), ask("a", endpoint="elsewhere")]
+    different = [
+        ask("b"),
+        ask("a", model="n"),
+        ask("a", revision="2"),
+        ask("a", sample=1),
+        ask("a", facts={"dtype": "bf16"}),
+        ask("a", extra_body={"top_k": 1}),
+        ask("a", **SCHEMA),
+        ask("a", sampling=Sampling(temperature=0.0, max_tokens=50, seed=8)),
+    ]
+    assert {request.key for request in same} == {base.key}
+    assert len({base.key, *(request.key for request in different)}) == len(different) + 1
+
+
+def test_replay_names_row_and_phase_and_makes_no_call(harness: Harness, ask: Ask) -> None:
+    harness.run([ask("a")])
+    with pytest.raises(FinetrailError) as caught:
+        harness.run([ask("a"), ask("b")], mode="replay")
+    assert "row row-b" in str(caught.value)
+    assert "'label'" in str(caught.value)
+    assert len(harness.server.bodies) == 1
+
+
+def test_images_enter_by_hash_and_neither_they_nor_keys_enter_the_store(
+    harness: Harness, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_KEY", "sk-very-secret-key")
+    content = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
+    first, second = tmp_path / "first.png", tmp_path / "second.png"
+    first.write_bytes(content)
+    second.write_bytes(content)
+    requests = [
+        ask("what is it?", messages=(Message("user", "what is it?", (Image.from_file(path),)),))
+        for path in (first, second)
+    ]
+    assert requests[0].key == requests[1].key
+    harness.run(requests, api_key_env="FAKE_KEY")
+    (body,) = harness.server.bodies
+    encoded = base64.b64encode(content).decode()
+    assert body["messages"][0]["content"][0]["image_url"]["url"] == f"data:image/png;base64,{encoded}"
+    (segment,) = harness.folder.glob("*.jsonl")
+    stored = segment.read_text()
+    assert hashlib.sha256(content).hexdigest() in stored
+    assert encoded[:40] not in stored
+    assert "secret" not in stored
+    assert "uthorization" not in stored
+    first.write_bytes(content + b"!")
+    image = Image(hashlib.sha256(content).hexdigest(), first)
+    changed = ask("and now?", messages=(Message("user", "and now?", (image,)),))
+    with pytest.raises(FinetrailError, match="has changed since its hash was taken"):
+        harness.run([changed])
+
+
+def test_text_that_is_no_text_fails_its_row_only(harness: Harness, ask: Ask) -> None:
+    failure, answer = harness.run([ask("\ud800"), ask("good")])
+    assert isinstance(failure, CallFailure)
+    assert "surrogates" in failure.error
+    assert isinstance(answer, ChatAnswer)
+
+
+def test_money_is_counted_by_phase(harness: Harness, ask: Ask) -> None:
+    with (
+        CallStore(harness.folder) as store,
+        Engine([harness.endpoint()], store, prices={"m": Price(2.0, 8.0)}) as engine,
+    ):
+        list(engine.run([ask("a"), ask("b", phase="judge"), ask("c", model="free")]))
+        totals = engine.totals
+    assert totals["prompt_tokens"] == 30
+    assert totals["usd"] == pytest.approx(2 * (10 * 2 + 5 * 8) / 1e6)
+    assert totals["unpriced_calls"] == 1
+    assert totals["phases"]["judge"]["calls_made"] == 1
+    assert {"asked": "m", "answered": "m-2026", "fingerprint": "fp1", "calls": 2} in totals["models"]
+
+
+def test_a_million_requests_are_not_held(harness: Harness, ask: Ask) -> None:
+    taken = 0
+
+    def endless() -> Iterator[ChatRequest]:
+        nonlocal taken
+        for taken in itertools.count(1):
+            yield ask(str(taken))
+
+    with CallStore(harness.folder) as store, Engine([harness.endpoint()], store) as engine:
+        run = engine.run(endless())
+        for _ in range(50):
+            next(run)
+        run.close()
+        assert taken <= 50 + 1024 + 1
+    assert CallStore(harness.folder).verify().damaged == []
+
+
+def test_an_unknown_endpoint_is_named(harness: Harness, ask: Ask) -> None:
+    with pytest.raises(FinetrailError, match=r"there is no endpoint 'nowhere'\. Known: fake"):
+        harness.run([ask("a", endpoint="nowhere")])

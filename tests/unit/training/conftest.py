@@ -1,0 +1,66 @@
+"""Small texts, rows and a tiny base that the training tests share."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetrail.text.prompts import Evidence, chat_messages
+from finetrail.training.settings import TinyBaseSettings
+from finetrail.training.tiny_base import build_tiny_base
+
+TOPICS = ("river", "harbour", "library", "orchard", "station", "museum")
+SMALL = TinyBaseSettings(
+    vocabulary_size=512, hidden_size=32, intermediate_size=64, layers=1, heads=2, key_value_heads=1,
+    context=256, steps=2, step_tokens=512,
+)  # fmt: skip
+
+
+def make_texts() -> list[str]:
+    return [
+        f"The {topic} opened in {1900 + number}. It stands near the old {TOPICS[number - 1]} of the town. "
+        f"Many people visit the {topic} in summer, and the council pays for its upkeep every year."
+        for number, topic in enumerate(TOPICS)
+    ]
+
+
+def make_row(session: int, turn: int, passages: int = 3) -> dict[str, Any]:
+    topic = TOPICS[session % len(TOPICS)]
+    question = f"When did the {topic} open?"
+    answer = f"The {topic} opened in {1900 + session}, in turn {turn}."
+    evidence = [
+        Evidence(title=f"Guide {place}", text=f"The {topic} number {place} is old and stands near the town.")
+        for place in range(passages)
+    ]
+    history = [
+        {"role": role, "content": f"{role} says {number} about the {topic}"}
+        for number in range(turn)
+        for role in ("user", "assistant")
+    ]
+    return {
+        "id": f"s{session}-t{turn}",
+        "session_id": f"s{session}",
+        "turn": turn,
+        "question": question,
+        "answer": answer,
+        "history": history,
+        "evidence": evidence,
+        "messages": chat_messages("Be brief.", history, question, evidence, answer),
+    }
+
+
+@pytest.fixture(scope="session")
+def texts() -> list[str]:
+    return make_texts()
+
+
+@pytest.fixture(scope="session")
+def rows() -> list[dict[str, Any]]:
+    return [make_row(session, turn) for session in range(4) for turn in range(2)]
+
+
+@pytest.fixture(scope="session")
+def base_dir(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    build_tiny_base("llama", texts, settings=SMALL, system="", seed=1, out_dir=folder)
+    return folder

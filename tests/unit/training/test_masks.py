@@ -1,0 +1,63 @@
+"""Which tokens carry loss, and what is left out when a row is too long."""
+
+from typing import Any, get_args
+
+import pytest
+
+from finetrail.errors import FinetrailError
+from finetrail.text.prompts import user_turn
+from finetrail.training.masks import IGNORED, encode_row
+from finetrail.training.settings import Architecture, Limits
+from finetrail.training.tiny_tokenizer import train_tokenizer
+
+WHOLE = Limits(max_length=4096)
+
+
+@pytest.mark.parametrize("architecture", get_args(Architecture))
+def test_exactly_the_answer_and_the_end_carry_loss(
+    architecture: Architecture, texts: list[str], rows: list[dict[str, Any]]
+) -> None:
+    tokenizer = train_tokenizer(architecture, texts, vocabulary_size=512, context=256)
+    for row in rows:
+        example = encode_row(row, tokenizer, WHOLE)
+        loss_bearing = [label for label in example.labels if label != IGNORED]
+        assert tokenizer.decode(loss_bearing).lstrip() == row["answer"] + tokenizer.eos_token
+        assert example.input_ids == example.prompt_ids + loss_bearing
+        prompt = tokenizer.apply_chat_template(row["messages"][:-1], add_generation_prompt=True, return_dict=False)
+        assert example.prompt_ids == prompt
+
+
+def test_trimming_drops_the_last_passages_only(texts: list[str], rows: list[dict[str, Any]]) -> None:
+    tokenizer = train_tokenizer("llama", texts, vocabulary_size=512, context=256)
+    row = rows[1]
+    whole = encode_row(row, tokenizer, WHOLE)
+    short = encode_row(row, tokenizer, Limits(max_length=len(whole.input_ids) - 1))
+    assert (whole.dropped_passages, short.dropped_passages) == (0, 1)
+    shown = tokenizer.decode(short.prompt_ids)
+    assert user_turn(row["question"], row["evidence"][:2]) in shown
+    assert row["history"][0]["content"] in shown and "Guide 2" not in shown
+    assert short.labels[-short.target_tokens :] == whole.labels[-whole.target_tokens :]
+
+
+def test_a_row_that_never_fits_is_named(texts: list[str], rows: list[dict[str, Any]]) -> None:
+    tokenizer = train_tokenizer("llama", texts, vocabulary_size=512, context=256)
+    with pytest.raises(FinetrailError, match="s0-t1: the row has"):
+        encode_row(rows[1], tokenizer, Limits(max_length=20))
+
+
+def test_an_answer_with_the_end_token_is_refused(texts: list[str], rows: list[dict[str, Any]]) -> None:
+    tokenizer = train_tokenizer("llama", texts, vocabulary_size=512, context=256)
+    bad = {
+        **rows[0],
+        "messages": [*rows[0]["messages"][:-1], {"role": "assistant", "content": "a<|eot_id|>b"}],
+    }
+    with pytest.raises(FinetrailError, match="end-of-turn"):
+        encode_row(bad, tokenizer, WHOLE)
+
+
+def test_history_is_shortened_from_the_oldest(texts: list[str], rows: list[dict[str, Any]]) -> None:
+    tokenizer = train_tokenizer("llama", texts, vocabulary_size=512, context=256)
+    none = tokenizer.decode(encode_row(rows[1], tokenizer, Limits(4096, history_turns=0)).prompt_ids)
+    assert "assistant says 0" not in none and "Be brief." in none
+    cut = tokenizer.decode(encode_row(rows[1], tokenizer, Limits(4096, history_answer_tokens=2)).prompt_ids)
+    assert "user says 0" in cut and "assistant says 0 about" not in cut

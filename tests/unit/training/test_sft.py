@@ -1,0 +1,143 @@
+"""Training, resume, merge, scoring and answering on a model of a few thousand weights."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from finetrail.errors import FinetrailError
+from finetrail.training.generate import answer_sessions, load_model
+from finetrail.training.likelihood import answer_loss
+from finetrail.training.masks import encode_row
+from finetrail.training.merge import merge_adapter
+from finetrail.training.settings import Limits, TrainSettings
+from finetrail.training.sft import train_adapter
+
+LIMITS = Limits(max_length=256)
+SETTINGS = TrainSettings(
+    rank=4, alpha=8, dropout=0.1, learning_rate=1e-2, max_steps=4, batch_size=2, gradient_accumulation=2,
+    limits=LIMITS, save_steps=2, save_total_limit=5,
+)  # fmt: skip
+
+
+class Killed(Exception):
+    """Stands for the death of the process."""
+
+
+def _train(base: Path, rows: list[dict[str, Any]], work: Path, settings: TrainSettings, **more: Any) -> Path:
+    train_adapter(base, rows, rows[:2], settings, state_dir=work / "state", out_dir=work / "out", **more)
+    return work / "out"
+
+
+@pytest.fixture(scope="module")
+def trained(base_dir: Path, rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _train(base_dir, rows, tmp_path_factory.mktemp("trained"), SETTINGS)
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    (path,) = folder.glob("*.safetensors")
+    return load_file(path)
+
+
+@pytest.mark.parametrize("mode", ["lora", "full"])
+def test_a_killed_run_ends_with_the_same_weights(
+    mode: Any, base_dir: Path, rows: list[dict[str, Any]], trained: Path, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(SETTINGS, mode=mode)
+    folder = "final_adapter" if mode == "lora" else "final_checkpoint"
+    straight = trained if mode == "lora" else _train(base_dir, rows, tmp_path / "straight", settings)
+
+    def die(step: int, steps: int) -> None:
+        if step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        _train(base_dir, rows, tmp_path / "killed", settings, progress=die)
+    # A checkpoint that was being written when the process died: newer, and incomplete.
+    state = tmp_path / "killed" / "state"
+    shutil.copytree(state / "checkpoint-2", state / "checkpoint-3")
+    (state / "checkpoint-3" / "trainer_state.json").write_text("{", encoding="utf-8")
+    steps: list[int] = []
+    resumed = _train(base_dir, rows, tmp_path / "killed", settings, progress=lambda step, _: steps.append(step))
+    assert steps == [3, 4]
+    expected, found = _weights(straight / folder), _weights(resumed / folder)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert (straight / "training_log.jsonl").read_bytes() == (resumed / "training_log.jsonl").read_bytes()
+
+
+def test_the_log_holds_no_clock(trained: Path) -> None:
+    log = [json.loads(line) for line in (trained / "training_log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in log] == [1, 2, 3, 4]
+    assert {"loss", "learning_rate", "grad_norm"} <= log[0].keys()
+    assert "eval_loss" in log[-1]
+    assert not any("second" in key or "runtime" in key for row in log for key in row)
+
+
+def test_another_run_s_state_is_refused(
+    base_dir: Path, rows: list[dict[str, Any]], trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.parent / "state", tmp_path / "state")
+    with pytest.raises(FinetrailError, match="other data or settings"):
+        _train(base_dir, rows[1:], tmp_path, SETTINGS)
+
+
+def test_merged_model_equals_the_adapter(
+    base_dir: Path, rows: list[dict[str, Any]], trained: Path, tmp_path: Path
+) -> None:
+    merged_dir = merge_adapter(base_dir, trained / "final_adapter", tmp_path / "merged")
+    tokenizer = AutoTokenizer.from_pretrained(merged_dir)
+    ids = torch.tensor([encode_row(rows[0], tokenizer, LIMITS).input_ids])
+    with torch.inference_mode():
+        adapted = load_model(base_dir, trained / "final_adapter")(ids).logits
+        merged = load_model(merged_dir)(ids).logits
+        untuned = load_model(base_dir)(ids).logits
+    assert (adapted - merged).abs().max() < 1e-5
+    assert (adapted - untuned).abs().max() > 1e-3
+    assert (merged_dir / "model.safetensors").exists() and tokenizer.chat_template
+
+
+def test_answer_loss_is_the_model_s_own_loss(base_dir: Path, rows: list[dict[str, Any]]) -> None:
+    model, tokenizer = load_model(base_dir), AutoTokenizer.from_pretrained(base_dir)
+    example = encode_row(rows[1], tokenizer, LIMITS)
+    (loss,) = answer_loss(model, [example])
+    expected = model(input_ids=torch.tensor([example.input_ids]), labels=torch.tensor([example.labels])).loss
+    assert loss.tokens == example.target_tokens
+    assert loss.nats / loss.tokens == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_answers_do_not_depend_on_the_batch(trained: Path, base_dir: Path, rows: list[dict[str, Any]]) -> None:
+    model = load_model(base_dir, trained / "final_adapter")
+    tokenizer = AutoTokenizer.from_pretrained(base_dir)
+    together = answer_sessions(model, tokenizer, rows, limits=LIMITS, max_answer_tokens=6, batch_size=4)
+    alone = answer_sessions(model, tokenizer, rows, limits=LIMITS, max_answer_tokens=6, batch_size=1)
+    assert together == alone
+    assert [answer.row_id for answer in together] == [row["id"] for row in rows]
+    assert all(answer.stopped in {"eos", "length"} for answer in together)
+
+
+def test_prediction_never_reads_gold(trained: Path, base_dir: Path, rows: list[dict[str, Any]]) -> None:
+    model = load_model(base_dir, trained / "final_adapter")
+    tokenizer = AutoTokenizer.from_pretrained(base_dir)
+    blind = [
+        {key: row[key] for key in ("id", "session_id", "turn", "question", "evidence")}
+        | {"messages": row["messages"][:1]}
+        for row in rows
+    ]
+    asked: dict[str, Any] = {"limits": LIMITS, "max_answer_tokens": 6}
+    assert answer_sessions(model, tokenizer, rows, **asked) == answer_sessions(model, tokenizer, blind, **asked)
+
+
+def test_no_rows_is_an_error(base_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(FinetrailError, match="no rows to train on"):
+        train_adapter(base_dir, [], [], SETTINGS, state_dir=tmp_path / "s", out_dir=tmp_path / "o")
+
+
+def test_full_precision_of_the_base(base_dir: Path) -> None:
+    assert AutoModelForCausalLM.from_pretrained(base_dir).dtype == torch.float32

@@ -1,0 +1,193 @@
+"""The layering of docs/architecture.md, read from the sources."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from finetrail.config.fields import Section
+from finetrail.config.model import ProjectConfig, RecipeConfig
+from finetrail.config.schema import kind_of, walk_keys
+from finetrail.lineage.code_digest import imported_files
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
+PHASES = ("ingest", "recall", "label", "synthesize", "folds", "train", "evaluate", "export", "audit")
+GROUND = ("errors", "records", "artifacts", "config")
+RECIPES = sorted(path.stem for path in (ROOT / "config" / "recipes").glob("*.yaml"))
+LIBRARY = sorted((SCRIPTS / "finetrail").rglob("*.py"))
+PHASE_FILES = sorted(path for phase in PHASES for path in (SCRIPTS / phase).rglob("*.py"))
+RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
+RULE = re.compile(r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^\S|\Z)", re.M | re.S)
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def top_names(path: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports_of(path)}
+
+
+def rules() -> list[tuple[Path, str, str]]:
+    return [(path, name, body) for path in RULE_FILES for name, body in RULE.findall(path.read_text())]
+
+
+@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(SCRIPTS)))
+def test_the_library_knows_no_phase_and_no_snakemake(path: Path) -> None:
+    assert top_names(path).isdisjoint({*PHASES, "setup", "snakemake"})
+
+
+@pytest.mark.parametrize("path", PHASE_FILES, ids=lambda path: str(path.relative_to(SCRIPTS)))
+def test_a_phase_imports_itself_and_the_library_only(path: Path) -> None:
+    own = path.relative_to(SCRIPTS).parts[0]
+    assert top_names(path).isdisjoint({*PHASES, "setup", "snakemake"} - {own})
+
+
+@pytest.mark.parametrize("path", [*LIBRARY, *RULE_FILES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_recipe_is_named_outside_its_configuration(path: Path) -> None:
+    names = "crag_mm|weatherqa|hotpotqa|" + "|".join(RECIPES)
+    assert re.findall(rf"\b({names})\b", path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("path", [*LIBRARY, *PHASE_FILES], ids=lambda path: str(path.relative_to(SCRIPTS)))
+def test_no_import_escapes_the_code_digest(path: Path) -> None:
+    assert {"importlib", "importlib.import_module"}.isdisjoint(imports_of(path))
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert called.isdisjoint({"__import__", "exec", "eval"})
+
+
+def test_there_is_no_circle_among_the_modules() -> None:
+    modules = {
+        "finetrail." + ".".join(path.relative_to(SCRIPTS / "finetrail").with_suffix("").parts): path for path in LIBRARY
+    }
+    graph = {name: imports_at_load(path) & modules.keys() - {name} for name, path in modules.items()}
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " → ".join([*trail, name])
+        if name not in done:
+            for other in sorted(graph[name]):
+                visit(other, (*trail, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+def imports_at_load(path: Path) -> set[str]:
+    """Imports outside functions and outside `if TYPE_CHECKING`."""
+    found: set[str] = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def test_the_ground_floor_leans_on_itself_only() -> None:
+    for name in GROUND:
+        files = [SCRIPTS / "finetrail" / f"{name}.py"]
+        files = files if files[0].exists() else sorted((SCRIPTS / "finetrail" / name).glob("*.py"))
+        for path in files:
+            inner = {part.split(".")[1] for part in imports_of(path) if part.startswith("finetrail.")}
+            assert inner <= {*GROUND}, path
+
+
+def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
+    named = {name for _, name, _ in rules()}
+    scripts = {
+        path.stem for phase in PHASES for path in (SCRIPTS / phase).glob("*.py") if "run_step" in path.read_text()
+    }
+    assert scripts == named
+    for path, name, body in rules():
+        assert f"python scripts/{path.stem}/{name}.py" in body, name
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "body"),
+    rules(),
+    ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
+)
+def test_a_rule_has_all_its_directives(path: Path, name: str, body: str) -> None:
+    assert re.match(r'    """[A-Z].*\."""\n', body), "a docstring of one line"
+    for directive in ("log", "benchmark", "conda", "threads", "resources", "params", "shell"):
+        assert re.search(rf"^    {directive}:", body, re.M), directive
+    assert not re.search(r"^    (run|script|notebook|group):", body, re.M)
+    assert f'code=code_of("{path.stem}/{name}.py")' in body
+    assert "2> {log:q}" in body
+    assert "tee" not in body
+
+
+def test_every_rule_behind_the_folds_asks_for_their_checkpoint() -> None:
+    """One that does not is run whenever something upstream is, whether or not its own inputs changed."""
+    functions = re.findall(r"^def (\w+)\(.*?\):\n(.*?)(?=^\S|\Z)", (ROOT / "rules/common.smk").read_text(), re.M | re.S)
+    asking = {name for name, body in functions if "made_fold(wildcards)" in body} - {"made_fold"}
+    for _, name, body in rules():
+        parts = re.search(r"^    input:\n(.*?)^    output:\n(.*?)^    log:", body, re.M | re.S)
+        if name != "make_folds" and parts and "{fold}" in parts[2]:
+            assert asking & set(re.findall(r"\w+", parts[1])), name
+
+
+def test_the_snakefile_stays_small() -> None:
+    assert len((ROOT / "Snakefile").read_text().splitlines()) <= 60
+
+
+def leaves(section: type[Section], kind: str) -> set[str]:
+    """Return the keys of a kind that hold a value, not other keys; `<name>` stands for a name of the user's."""
+    walked = dict(walk_keys(section))
+    above = {dotted.rpartition(".")[0].removesuffix(".<name>") for dotted in walked}
+    return {dotted for dotted, field in walked.items() if kind_of(field) == kind and dotted not in above}
+
+
+def keys_in_params() -> set[str]:
+    """Return the dotted keys whose result settings enter the params of some rule."""
+    rules = all_rules()
+    calls = " ".join(re.findall(r"settings_(?:of|at)\(([^)]*)\)", rules))
+    files = {f"source.{key}" for key in re.findall(r'source_of\("(\w+)"\)', rules)}
+    models = {"train.models"} if 'f"train.models.{' in rules else set()
+    return {*re.findall(r'"([a-z_.]+)"', calls), *files, *models}
+
+
+def reads(key: str, sources: str) -> bool:
+    """Tell whether code takes a value by the last part of its key: as an item, an attribute or a field."""
+    return re.search(rf"""(["'.]{key}["']|\.{key}\b|^    {key}: )""", sources, re.M) is not None
+
+
+def test_every_result_key_enters_the_params_of_a_rule() -> None:
+    asked = keys_in_params()
+    unread = {
+        key
+        for key in leaves(RecipeConfig, "result")
+        if not any(key == entry or key.startswith(f"{entry}.") for entry in asked)
+    }
+    assert unread == set()
+
+
+def test_every_key_is_read_by_code() -> None:
+    files = [path for path in [*LIBRARY, *PHASE_FILES, *RULE_FILES] if path.parent.name != "config"]
+    sources = "\n".join(path.read_text() for path in [*files, SCRIPTS / "finetrail/config/current.py"])
+    keys = leaves(RecipeConfig, "result") | leaves(RecipeConfig, "operation") | leaves(ProjectConfig, "operation")
+    read_by_the_loader = {key for key in keys if key == "extends" or key.startswith("overrides.")}
+    unread = {key for key in keys - read_by_the_loader if not reads(key.rpartition(".")[2], sources)}
+    assert unread == set()
+
+
+def all_rules() -> str:
+    return "\n".join(path.read_text() for path in RULE_FILES)
+
+
+def test_code_digests_reach_the_library() -> None:
+    files = {path.name for path in imported_files(SCRIPTS / "label" / "label_relevance.py", SCRIPTS)}
+    assert {"records.py", "engine.py", "prompts.py", "step.py", "lookup.py"} <= files
+    assert "bm25.py" not in files

@@ -1,0 +1,149 @@
+"""Every configuration that is there leads to a graph of jobs; generated files are what their sources say."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.workspace import ROOT, Workspace, copy_project
+
+RECIPES = sorted(path.stem for path in (ROOT / "config" / "recipes").glob("*.yaml"))
+TUTORIALS = sorted(path.stem for path in (ROOT / "config" / "tutorial").glob("*.yaml"))
+DATA = ["ingest_records", "make_splits", "load_passages", "make_queries", "recall_passages", "rerank_passages"]
+DATA += ["label_relevance", "generate_answers", "judge_answers", "select_answers", "make_folds"]
+CONTROLS = {"train_adapter": 2, "predict_answers": 3, "judge_predictions": 4}
+MODELS = ["predict_trivial", "score_answers", "merge_adapter", "list_artifacts"]
+VARIANT = "extends: {recipe}\ntrain:\n  models:\n    lora: {{rank: 8}}\n"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A copy in which the original files of every recipe are there, if only as placeholders."""
+    workspace = copy_project(tmp_path_factory.mktemp("wiring") / "project")
+    workspace.configfiles = ()
+    workspace.config = []
+    for name in RECIPES:
+        path = workspace.root / "config" / "recipes" / f"{name}.yaml"
+        source = yaml.safe_load(path.read_text()).get("source", {})
+        for file in (*source.get("files", ()), *source.get("corpus", ())):
+            place = workspace.root / file
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
+        (path.parent / f"{name}_variant.yaml").write_text(VARIANT.format(recipe=name))
+    return workspace
+
+
+def choice(recipe: str, scale: str) -> tuple[str, ...]:
+    return f"recipes=[{recipe}]", f"scale={scale}"
+
+
+def places(printed: str) -> set[str]:
+    """Return every path that the jobs of a dry run would write: outputs, logs and benchmarks."""
+    lines = re.findall(r"^    (?:output|log|benchmark): (.*)$", printed, re.M)
+    return {path for line in lines for path in line.split(", ")}
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES, *(f"{name}_variant" for name in RECIPES)])
+def test_every_recipe_can_be_planned_at_full_scale(project: Workspace, recipe: str) -> None:
+    made = places(project.dry_run("all", config=choice(recipe, "full")))
+    assert f"results/{recipe}/audit/files.json" in made
+    assert {path for path in made if path.split("/")[1] != recipe} == set()
+
+
+@pytest.mark.parametrize("recipe", [*TUTORIALS, *(f"{name}_variant" for name in TUTORIALS)])
+def test_every_tutorial_can_be_planned(project: Workspace, recipe: str) -> None:
+    made = places(project.dry_run("all", config=choice(recipe, "tutorial")))
+    assert f"results/tutorial/{recipe}/audit/files.json" in made
+    assert {path for path in made if path.split("/")[1:3] != ["tutorial", recipe]} == set()
+
+
+def test_all_recipes_can_be_planned_together(project: Workspace) -> None:
+    for scale, names in (("full", RECIPES), ("tutorial", TUTORIALS)):
+        printed = project.dry_run("all", config=choice(",".join(names), scale))
+        assert {path.split("/")[-3] for path in places(printed) if path.endswith("/audit/files.json")} == set(names)
+
+
+def test_neither_scale_and_no_other_folder_overwrites_another(project: Workspace) -> None:
+    recipe = TUTORIALS[0]
+    full = places(project.dry_run("all", config=choice(recipe, "full")))
+    tutorial = places(project.dry_run("all", config=choice(recipe, "tutorial")))
+    elsewhere = places(project.dry_run("all", config=(*choice(recipe, "full"), "results_dir=elsewhere")))
+    assert full and tutorial and full.isdisjoint(tutorial)
+    assert elsewhere.isdisjoint(tutorial)
+    assert {path for path in elsewhere & full if path.startswith("results/")} == set()
+
+
+def test_the_jobs_of_the_published_recipe(project: Workspace) -> None:
+    jobs = project.planned("all", config=choice("crag_mm", "full"))
+    assert jobs == dict.fromkeys([*DATA, *MODELS, "fetch_model", "export_safetensors"], 1) | CONTROLS
+
+
+def test_the_jobs_of_the_tutorial(project: Workspace) -> None:
+    jobs = project.planned("all", config=choice("crag_mm", "tutorial"))
+    exported = ["make_tiny_base", "convert_gguf", "check_parity"]
+    assert jobs == dict.fromkeys([*DATA, *MODELS, *exported], 1) | CONTROLS
+
+
+def test_the_smaller_targets(project: Workspace) -> None:
+    assert project.planned("data", config=choice("crag_mm", "tutorial")) == dict.fromkeys(DATA, 1)
+    models = project.planned("models", config=choice("crag_mm", "tutorial"))
+    assert models == dict.fromkeys([*DATA, "make_tiny_base", "train_adapter"], 1)
+
+
+def test_a_pilot_can_be_planned_and_its_limit_is_checked(project: Workspace) -> None:
+    pilot = (*choice("crag_mm", "full"), "overrides={crag_mm: {limit: 5}}")
+    printed = project.dry_run("data", config=pilot, options=("--printshellcmds",))
+    assert '"limit":5' in printed
+    wrong = (*choice("crag_mm", "full"), "overrides={crag_mm: {limit: 0}}")
+    assert "limit" in project.snakemake("data", config=wrong, options=("--dry-run",), fails=True)
+
+
+def test_export_none_exports_nothing(project: Workspace) -> None:
+    changes = "overrides={crag_mm: {export: {format: none, allow_unverified: false}}}"
+    jobs = project.planned("all", config=(*choice("crag_mm", "tutorial"), changes))
+    assert {"merge_adapter", "convert_gguf", "check_parity", "export_safetensors"}.isdisjoint(jobs)
+    assert jobs["list_artifacts"] == 1
+
+
+def test_snakemake_finds_nothing_to_lint(project: Workspace) -> None:
+    command = [project.command()[0], "--lint"]
+    done = subprocess.run(
+        command, cwd=project.root, env=project.environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "target"),
+    [
+        ("make_requirements.py", "requirements.txt"),
+        ("generate_config_docs.py", "config/schema.json"),
+        ("generate_config_docs.py", "config/reference.md"),
+    ],
+)
+def test_generated_files_are_up_to_date_and_drift_is_noticed(project: Workspace, script: str, target: str) -> None:
+    assert check(project, script).returncode == 0, check(project, script).stderr
+    path = project.root / target
+    text = path.read_text()
+    path.write_text(f"{text}\n")
+    try:
+        drifted = check(project, script)
+    finally:
+        path.write_text(text)
+    assert drifted.returncode == 1
+    assert Path(target).name in drifted.stdout + drifted.stderr
+
+
+def check(project: Workspace, script: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, f"scripts/setup/{script}", "--check"],
+        cwd=project.root,
+        env=project.environment() | {"PYTHONPATH": "scripts"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
