@@ -29,8 +29,8 @@ class BaseModelChoice(Section):
     vocabulary_size: Annotated[int, Field(ge=300)] = result(1024, "tiny: tokens, control tokens included")
     hidden_size: Count = result(128, "tiny: width")
     intermediate_size: Count = result(384, "tiny: width of the feed-forward layers")
-    layers: Count = result(2, "tiny: number of layers")
-    heads: Count = result(4, "tiny: attention heads; must divide `hidden_size`")
+    layers: Annotated[int, Field(ge=2)] = result(2, "tiny: number of layers")
+    heads: Count = result(4, "tiny: attention heads; must divide `hidden_size` into even widths")
     key_value_heads: Count = result(4, "tiny: key-value heads; must divide `heads`")
     context: Count = result(1024, "tiny: longest sequence, in tokens")
     pretrain_steps: Count = result(800, "tiny: steps of pre-training on made-up lookups")
@@ -58,8 +58,8 @@ class BaseModelChoice(Section):
             raise ValueError("`revision` belongs to `hub`")
         if self.tiny is None and (sizes := [name for name in _TINY_KEYS if name in self.model_fields_set]):
             raise ValueError(f"`{sizes[0]}` belongs to `tiny`")
-        if self.hidden_size % self.heads or self.heads % self.key_value_heads:
-            raise ValueError("`heads` must divide `hidden_size`, and `key_value_heads` must divide `heads`")
+        if self.hidden_size % (2 * self.heads) or self.heads % self.key_value_heads:
+            raise ValueError("twice `heads` must divide `hidden_size`, and `key_value_heads` must divide `heads`")
         return self
 
 

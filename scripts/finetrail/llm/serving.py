@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
+from finetrail.llm.supervise import STOPPED
 
 LOGGER = logging.getLogger(__name__)
 HOST = "127.0.0.1"
@@ -85,9 +86,9 @@ def serve(spec: ServerSpec) -> Iterator[RunningServer]:
         try:
             yield RunningServer(f"http://{HOST}:{port}/v1", key)
         finally:
-            if process.poll() is not None:
+            # Asked of the supervisor, who waits for the server: our own look could come a moment too early.
+            if _stop(process) != STOPPED:
                 LOGGER.error("%s ended by itself; the end of its log:\n%s", spec.name, _tail(log))
-            _stop(process)
 
 
 def _tail(log: Path) -> str:
@@ -154,13 +155,14 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, key: str, s
     return False
 
 
-def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Ask the supervisor to end the server and wait for it; kill it should it not come to an end."""
+def _stop(process: "subprocess.Popen[bytes]") -> int:
+    """Ask the supervisor to end the server and return its exit code; kill it should it not come to an end."""
     assert process.stdin is not None
     with contextlib.suppress(OSError):
         process.stdin.close()
     try:
-        process.wait(STOP_S)
+        return process.wait(STOP_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+        return STOPPED

@@ -17,6 +17,7 @@ import time
 PATIENCE_S = 8.0
 POLL_S = 0.2
 PR_SET_PDEATHSIG = 1
+STOPPED = 200  # our exit code when the server still ran until we were told to stop
 
 
 def _die_with_supervisor() -> None:
@@ -46,17 +47,17 @@ def _end(server: "subprocess.Popen[bytes]") -> None:
 
 
 def main(command: list[str]) -> int:
-    """Run the command until it ends or our standard input does; return its exit code."""
+    """Run the command until it ends, and return its exit code, or until our standard input ends: ``STOPPED``."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(0))
+        signal.signal(number, lambda *_: sys.exit(STOPPED))
     server = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_supervisor
     )
     try:
         while server.poll() is None:
             readable, _, _ = select.select([sys.stdin.fileno()], [], [], POLL_S)
-            if readable and not os.read(sys.stdin.fileno(), 1):
-                return 0
+            if readable and not os.read(sys.stdin.fileno(), 1) and server.poll() is None:
+                return STOPPED
         return server.returncode
     finally:
         _end(server)

@@ -46,7 +46,7 @@ class Difficulty:
 
 COPYING = Difficulty(words=16, sentences=0.5, reworded=0.0, elsewhere=0.0, talk=0.0)
 ANSWERING = Difficulty(words=40, sentences=0.6, reworded=0.5, elsewhere=0.5, talk=0.4)
-_COPYING_SHARE = 0.65
+_COPYING_SHARE = 0.3
 _LENGTHENING_ENDS = 0.9
 _KEPT = 0.75
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from finetrail.errors import FinetrailError
 from finetrail.records import derive_seed
+from finetrail.training.induction import lay_induction_circuit
 from finetrail.training.lookups import Difficulty, Wordstock, difficulty_at, made_up_lookup, wordstock
 from finetrail.training.masks import prompt_ids
 from finetrail.training.settings import Architecture, TinyBaseSettings
@@ -29,6 +30,7 @@ _IGNORED = -100
 _WARMUP_SHARE = 0.05
 _FINAL_SHARE = 0.1
 _DRAWN_AT_ONCE = 256
+_ROPE_THETA: dict[Architecture, float] = {"llama": 5e5, "mistral": 1e6, "qwen2": 1e6, "qwen3": 1e6}  # as published
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +81,15 @@ def build_tiny_base(
 def new_model(
     architecture: Architecture, tokenizer: "PreTrainedTokenizerFast", settings: TinyBaseSettings
 ) -> "PreTrainedModel":
-    """Initialise the small model in fp32; its start depends on torch's global seed."""
+    """Initialise the small model in fp32, able to copy from the start; depends on torch's global seed."""
+    model = _random_model(architecture, tokenizer, settings)
+    lay_induction_circuit(model)
+    return model
+
+
+def _random_model(
+    architecture: Architecture, tokenizer: "PreTrainedTokenizerFast", settings: TinyBaseSettings
+) -> "PreTrainedModel":
     import torch
     import transformers
 
@@ -93,8 +103,9 @@ def new_model(
         "head_dim": settings.hidden_size // settings.heads,
         "max_position_embeddings": settings.context,
         "tie_word_embeddings": True,
-        # The published 0.02 is for wide models: here it keeps logits so small that copying is learned late.
+        # The published 0.02 is for wide models: here it would keep logits so small that copying is learned late.
         "initializer_range": settings.hidden_size**-0.5,
+        "rope_parameters": {"rope_type": "default", "rope_theta": _ROPE_THETA[architecture]},
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,

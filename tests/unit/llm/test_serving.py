@@ -1,10 +1,12 @@
 """Servers of our own: started, awaited, stopped whatever happens."""
 
+import http.client
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +28,9 @@ SERVER = """
 import http.server, os, subprocess, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
+        if self.path == "/v1/crash":
+            print("out of memory", flush=True)
+            os._exit(7)
         good = self.headers["Authorization"] == "Bearer " + os.environ["TEST_KEY"]
         self.send_response(200 if good else 401)
         self.send_header("Content-Length", "0")
@@ -102,12 +107,18 @@ def test_server_ends_when_its_supervisor_is_killed() -> None:
 
 def test_the_log_is_shown_when_the_server_ends_by_itself(caplog: pytest.LogCaptureFixture) -> None:
     mark = f"mark-crash-{os.getpid()}"
-    crash = "lambda: (print('out of memory', flush=True), os._exit(7))"
-    code = f"import threading, os; threading.Timer(1, {crash}).start()"
-    with serve(spec_of(code + SERVER.replace("subprocess.Popen", "(lambda *a: None)"), mark=mark)):
+    with serve(spec_of(mark=mark)) as server:
+        with pytest.raises((OSError, http.client.HTTPException)):
+            urllib.request.urlopen(f"{server.base_url}/crash", timeout=20)
         assert wait_for(lambda: processes(mark) == [])
     assert "ended by itself" in caplog.text
     assert "out of memory" in caplog.text
+
+
+def test_nothing_is_said_of_a_server_that_we_stopped(caplog: pytest.LogCaptureFixture) -> None:
+    with serve(spec_of(mark=f"mark-stopped-{os.getpid()}")):
+        pass
+    assert "ended by itself" not in caplog.text
 
 
 def test_the_log_is_shown_when_the_server_does_not_start() -> None:
