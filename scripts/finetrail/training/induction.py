@@ -8,11 +8,10 @@ Everything stays trainable. Nothing about any text enters: the circuit is the sa
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
     from transformers import PreTrainedModel
 
 _REACH = 300  # tokens over which a match must hold
@@ -38,9 +37,10 @@ def lay_induction_circuit(model: "PreTrainedModel") -> None:
     width = config.hidden_size
     head = width // config.num_attention_heads
     speeds = config.rope_parameters["rope_theta"] ** (-torch.arange(head // 2) * 2 / head)
-    first, second = (layer.self_attn for layer in model.model.layers[:2])
+    layers: list[Any] = list(model.model.layers)
+    first, second = (layer.self_attn for layer in layers[:2])
     with torch.no_grad():
-        for layer in model.model.layers:
+        for layer in layers:
             layer.mlp.down_proj.weight *= _LOUDNESS
             layer.self_attn.o_proj.weight *= _LOUDNESS
         shared = torch.nn.functional.normalize(torch.randn(width), dim=0)
@@ -62,7 +62,7 @@ def _orthonormal(width: int) -> "torch.Tensor":
 
 
 def _write_predecessors(
-    attention: "nn.Module",
+    attention: Any,
     shared: "torch.Tensor",
     read: "torch.Tensor",
     written: "torch.Tensor",
@@ -80,7 +80,7 @@ def _write_predecessors(
     look[fast] = _SHARP
     seen[fast] = _SHARP * torch.cos(speeds[fast])  # a key turned on by one token meets the next token's query
     seen[fast + head // 2] = _SHARP * torch.sin(speeds[fast])
-    heads = max(1, keys.shape[0] // head // 2)
+    heads = max(1, int(keys.shape[0]) // head // 2)
     for kv in range(heads):
         rows = slice(kv * head, (kv + 1) * head)
         keys[rows] = _LOUDNESS * keys[rows] + torch.outer(seen, shared) / length
@@ -93,7 +93,7 @@ def _write_predecessors(
 
 
 def _copy_what_followed(
-    attention: "nn.Module",
+    attention: Any,
     read: "torch.Tensor",
     written: "torch.Tensor",
     carried: int,
