@@ -4,6 +4,7 @@ Checkpoints live in a state directory that no failure deletes: a retry continues
 """
 
 import argparse
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,18 +60,21 @@ def work(step: Step, args: argparse.Namespace) -> None:
         progress.total = total
         progress.advance(done - progress.done)
 
-    outcome = train_adapter(
-        args.base.parent,
-        train,
-        list(read_rows(args.eval)),
-        settings,
-        state_dir=state_folder(step, args),
-        out_dir=scratch,
-        progress=report,
-    )
-    folder.rmdir()
-    (scratch / ADAPTER).rename(folder)
-    (scratch / "training_log.jsonl").rename(step.file(args.training_log))
+    try:
+        outcome = train_adapter(
+            args.base.parent,
+            train,
+            list(read_rows(args.eval)),
+            settings,
+            state_dir=state_folder(step, args),
+            out_dir=scratch,
+            progress=report,
+        )
+        folder.rmdir()
+        (scratch / ADAPTER).rename(folder)
+        (scratch / "training_log.jsonl").rename(step.file(args.training_log))
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     step.facts["training"] = vars(outcome)
 
 

@@ -69,9 +69,9 @@ def train_adapter(
         train_rows: see `finetrail.training.masks.encode_row` for their fields.
         eval_rows: dev rows for the evaluation loss; may be empty.
         settings: everything that decides the weights.
-        state_dir: checkpoints; a run that finds one continues from the newest complete one, bit for bit.
-        out_dir: gets ``final_adapter/`` (or ``final_checkpoint/``), ``training_log.jsonl`` and
-            ``training_speed.jsonl``.
+        state_dir: checkpoints, and ``training_speed.jsonl``; a run that finds a checkpoint continues from the newest
+            complete one, bit for bit.
+        out_dir: gets ``final_adapter/`` (or ``final_checkpoint/``) and ``training_log.jsonl``.
         progress: called with (steps done, steps in all).
 
     Raises:
@@ -94,7 +94,7 @@ def train_adapter(
         logger.info("resuming from %s", resume)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     eval_loss = trainer.evaluate()["eval_loss"] if evaluation else None
-    return _publish(trainer, tokenizer, settings, train, eval_loss, speed, out_dir)
+    return _publish(trainer, tokenizer, settings, train, eval_loss, out_dir)
 
 
 def build_trainer(
@@ -207,7 +207,6 @@ def _publish(
     settings: TrainSettings,
     train: Sequence[Example],
     eval_loss: float | None,
-    speed: Path,
     out_dir: Path,
 ) -> TrainReport:
     """Write the result folder and the logs, and gather the report."""
@@ -226,8 +225,6 @@ def _publish(
     trainer.model.save_pretrained(target)
     tokenizer.save_pretrained(target)
     write_training_log(out_dir / "training_log.jsonl", history)
-    if speed.exists():
-        shutil.copyfile(speed, out_dir / speed.name)
     trainable = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
     return TrainReport(
         folder=folder,

@@ -11,7 +11,7 @@ from finetrail.training.tiny_base import build_tiny_base
 
 TOPICS = ("river", "harbour", "library", "orchard", "station", "museum")
 SMALL = TinyBaseSettings(
-    vocabulary_size=512, hidden_size=32, intermediate_size=64, layers=1, heads=2, key_value_heads=1,
+    vocabulary_size=512, hidden_size=32, intermediate_size=64, layers=2, heads=2, key_value_heads=1,
     context=256, steps=2, step_tokens=512,
 )  # fmt: skip
 
