@@ -88,10 +88,14 @@ class Step:
     Args:
         script: the script that runs.
         args: its parsed arguments.
+
+    Attributes:
+        programs: what the gate holds to the run's digests: the script, and programs of ours that it starts.
     """
 
     def __init__(self, script: Path, args: argparse.Namespace) -> None:
         self.script = script
+        self.programs = [script]
         self.args = args
         self.rule = script.stem
         self.recipe: str = args.recipe
@@ -132,7 +136,8 @@ class Step:
         """
         if self._digests is None:
             return
-        gate.check_code(self._digests, self.script, LIBRARY_ROOT)
+        for program in self.programs:
+            gate.check_code(self._digests, program, LIBRARY_ROOT)
         gate.check_prompts(self._digests, [self.prompt] if self.prompt else [])
         gate.check_settings(self._digests, self.recipe, self.settings)
 
@@ -270,7 +275,11 @@ def run_step(
         0, or 1 after a failure whose cause is the last line of the log.
     """
     args = parser.parse_args(argv)
-    step = Step(Path(script).resolve(), args)
+    try:
+        step = Step(Path(script).resolve(), args)
+    except FinetrailError as error:
+        _last_line(Path(script).stem, str(error))
+        return 1
     _set_up_logging(step.journal.log_path)
     signal.signal(signal.SIGTERM, _raise_interrupted)
     step.journal.write()

@@ -8,6 +8,7 @@ from typing import Any
 
 from finetrail.config.current import current_run, operation_key, results_folder
 from finetrail.errors import FinetrailError
+from finetrail.llm import offline
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
 from finetrail.llm.money import Price
@@ -66,7 +67,10 @@ def model_at(step: Step, dotted: str) -> Model:
     settings: Any = step.settings
     for name in dotted.split("."):
         settings = settings[name]
-    return Model(operation_key(step.recipe, f"{dotted}.endpoint"), settings)
+    endpoint: str = operation_key(step.recipe, f"{dotted}.endpoint")
+    if current_run()["llm"]["endpoints"][endpoint]["kind"] == "offline":
+        step.programs.append(offline.PROGRAM)  # it runs beside us, where no import shows it
+    return Model(endpoint, settings)
 
 
 def endpoint_of(name: str, entry: dict[str, Any]) -> Endpoint:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from finetrail.config.current import RUN_CONFIG_VARIABLE
 from finetrail.errors import FinetrailError
 from finetrail.lineage.gate import DIGESTS_VARIABLE
+from finetrail.llm.ask import model_at
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
@@ -168,6 +170,39 @@ def test_an_edit_while_the_step_runs_publishes_nothing(tmp_path: Path, monkeypat
 
     assert start(edit, "--prompt", "prompt.md") == 1
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+def test_digests_that_are_gone_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(DIGESTS_VARIABLE, str(tmp_path / "gone.json"))
+    assert start(copy) == 1
+    assert "gone.json: cannot be read" in caplog.text
+
+
+def test_the_gate_sees_the_teacher_that_a_step_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(DIGESTS_VARIABLE, str(digests(tmp_path)))  # knows the script's own sources only
+    run: dict[str, Any] = {
+        "llm": {"endpoints": {"offline": {"kind": "offline"}, "paid": {"kind": "openai"}}},
+        "recipes": {"by_hand": {"label": {"model": {"endpoint": "offline"}, "other": {"endpoint": "paid"}}}},
+    }
+    (tmp_path / "run_config.yaml").write_text(json.dumps(run))
+    monkeypatch.setenv(RUN_CONFIG_VARIABLE, str(tmp_path / "run_config.yaml"))
+
+    def ask(key: str) -> Any:
+        def work(step: Step, args: argparse.Namespace) -> None:
+            step.settings = {"label": {"model": {}, "other": {}}}
+            assert model_at(step, key).endpoint in run["llm"]["endpoints"]
+            step.settings = {}
+            copy(step, args)
+
+        return work
+
+    assert start(ask("label.other")) == 0
+    assert start(ask("label.model")) == 1
+    assert "scripts/finetrail/llm/offline/" in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_a_signal_ends_the_step_without_an_output(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from finetrail.lineage.code_digest import DIGEST_LENGTH, tree_digests
 from finetrail.records import canonical_json, sha256_text
 
 MODEL_ID = "offline-teacher-1"
+PROGRAM = Path(__file__).with_name("server.py").resolve()
 
 
 @cache
