@@ -9,24 +9,8 @@ import sys
 from collections.abc import Sequence
 
 from finetrail.artifacts import check_manifest
-from finetrail.errors import FinetrailError
-from finetrail.records import Row, read_rows
+from finetrail.records import read_rows
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
-
-
-def refuse_images(rows: Sequence[Row]) -> None:
-    """Stop before a model that reads text only is asked about images.
-
-    Raises:
-        FinetrailError: names the first such row.
-    """
-    for row in rows:
-        if row["image"] is not None:
-            raise FinetrailError(
-                "the question is about an image, and this model reads text only",
-                where=row["id"],
-                hint="Vision models are not supported yet",
-            )
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -35,7 +19,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
 
     from finetrail.training.generate import answer_sessions, load_model
     from finetrail.training.likelihood import answer_loss
-    from finetrail.training.masks import encode_row
+    from finetrail.training.masks import encode_row, refuse_images
     from finetrail.training.settings import Limits
 
     limits = Limits(**step.settings["limits"])

@@ -1,6 +1,6 @@
 """Turn chat rows into token ids and labels: only the assistant's last turn carries loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,21 @@ class Example:
     def target_tokens(self) -> int:
         """How many tokens carry loss: the answer's and the end of the turn."""
         return sum(label != IGNORED for label in self.labels)
+
+
+def refuse_images(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Stop before a model that reads text only is trained on images or asked about them.
+
+    Raises:
+        FinetrailError: names the first such row.
+    """
+    for row in rows:
+        if row.get("image") is not None:
+            raise FinetrailError(
+                "the question is about an image, and this model reads text only",
+                where=str(row["id"]),
+                hint="Vision models are not supported yet",
+            )
 
 
 def encode_row(row: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase", limits: Limits) -> Example:

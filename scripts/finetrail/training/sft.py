@@ -11,7 +11,7 @@ from finetrail.errors import FinetrailError
 from finetrail.records import canonical_json, sha256_file, sha256_text
 from finetrail.training.checkpoints import newest_complete, open_state
 from finetrail.training.hardware import Precision, precision
-from finetrail.training.masks import Example, encode_row
+from finetrail.training.masks import Example, encode_row, refuse_images
 from finetrail.training.settings import TrainSettings
 from finetrail.training.training_log import speed_callback, write_training_log
 
@@ -75,13 +75,14 @@ def train_adapter(
         progress: called with (steps done, steps in all).
 
     Raises:
-        FinetrailError: no rows, a row that does not fit, a state directory of another run, or a loss that is
-            not finite.
+        FinetrailError: no rows, a row with an image, a row that does not fit, a state directory of another run,
+            or a loss that is not finite.
     """
     from transformers import AutoTokenizer
 
     if not train_rows:
         raise FinetrailError("there are no rows to train on", hint="See what the folds kept and dropped")
+    refuse_images([*train_rows, *eval_rows])
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
     train = [encode_row(row, tokenizer, settings.limits) for row in train_rows]
     evaluation = [encode_row(row, tokenizer, settings.limits) for row in eval_rows]

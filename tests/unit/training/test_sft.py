@@ -18,6 +18,7 @@ from finetrail.training.masks import encode_row
 from finetrail.training.merge import merge_adapter
 from finetrail.training.settings import Limits, TrainSettings
 from finetrail.training.sft import train_adapter
+from tests.unit.training.conftest import make_row
 
 LIMITS = Limits(max_length=256)
 SETTINGS = TrainSettings(
@@ -137,6 +138,12 @@ def test_prediction_never_reads_gold(trained: Path, base_dir: Path, rows: list[d
 def test_no_rows_is_an_error(base_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(FinetrailError, match="no rows to train on"):
         train_adapter(base_dir, [], [], SETTINGS, state_dir=tmp_path / "s", out_dir=tmp_path / "o")
+
+
+def test_a_row_with_an_image_is_refused(base_dir: Path, tmp_path: Path) -> None:
+    rows = [make_row(0, 0), make_row(1, 0) | {"image": "a.png"}]
+    with pytest.raises(FinetrailError, match=rf"{rows[1]['id']}: .*this model reads text only"):
+        train_adapter(base_dir, rows, [], SETTINGS, state_dir=tmp_path / "s", out_dir=tmp_path / "o")
 
 
 def test_full_precision_of_the_base(base_dir: Path) -> None:
