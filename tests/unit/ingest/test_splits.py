@@ -102,7 +102,8 @@ def test_impossible_shares_are_refused(shares: dict[str, float], cause: str) -> 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_few_groups_fill_every_split(seed: int) -> None:
     rows = [row(i, str(i // 4)) for i in range(12)]
-    splits = assign(group_rows(rows), {"train": 0.96, "dev": 0.02, "test": 0.02}, seed)
+    shares = {"train": 0.96, "dev": 0.02, "test": 0.02}
+    splits = assign(group_rows(rows), shares, seed)
     assert prove_disjoint(rows, splits)["groups"] == 3
     assert {r["split"] for r in splits} == set(SHARES)
     for r in splits:
