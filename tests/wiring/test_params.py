@@ -1,10 +1,12 @@
-"""What a run hands to its jobs: the digests of environments."""
+"""What a run hands to its jobs: the digests of environments, and the configuration file that jobs read."""
 
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from finetrail.config.load import load_config
 from finetrail.lineage.file_digest import env_digest
 from tests.wiring.test_architecture import rules
 from tests.workspace import Workspace, copy_project
@@ -56,3 +58,15 @@ def test_a_pin_reruns_exactly_the_rules_that_depend_on_it(project: Workspace) ->
 def test_a_rule_is_held_to_the_environment_that_it_runs_in() -> None:
     conda = {name: re.findall(r'conda:\n +"\.\./envs/(\w+)\.yaml"', body) for _, name, body in rules()}
     assert {name: conda[name] for name in DEPENDING} == {name: [used] for name, used in DEPENDING.items()}
+
+
+def test_a_run_writes_its_configuration_where_jobs_and_people_find_it(project: Workspace) -> None:
+    project.snakemake("results/tutorial/crag_mm/passages.jsonl")
+    (run,) = project.runs()
+    kept = project.root / "logs/tutorial/runs" / run / "run_config.yaml"
+    beside_results = project.root / "results/tutorial/run_config.yaml"
+    assert beside_results.read_bytes() == kept.read_bytes()
+    merged = load_config(
+        project.root, configfiles=[project.root / "tests/chain/mini.yaml"], config={"scale": "tutorial"}
+    )
+    assert yaml.safe_load(kept.read_text()) == merged.merged()
