@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from finetrail.errors import FinetrailError
 from finetrail.llm.ask import ask_rows, model_at, open_engine
 from finetrail.llm.prompts import load_prompt
 from finetrail.llm.request import ChatRequest
@@ -44,6 +45,12 @@ def work(step: Step, args: argparse.Namespace) -> None:
             written = [text for answer in answers for text in answer.parsed["queries"]]
             queries = distinct_queries(row["question"], written, settings["count"])
             out.write(row | {"queries": queries, "calls": [answer.key for answer in answers]})
+    if step.counts["quarantined"]:
+        raise FinetrailError(
+            f"{step.counts['quarantined']} records got no queries",
+            where=str(step.journal.quarantine_path),
+            hint="Dev and test records may not be lost: run again (what was paid is kept), or change queries.model",
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> int:

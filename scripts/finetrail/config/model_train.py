@@ -99,6 +99,15 @@ class Train(Section):
     models: dict[Name, TrainedModel] = result(..., "models by name", min_length=1)
     save_steps: Count = operation(100, "optimizer steps between checkpoints")
 
+    @model_validator(mode="after")
+    def _check_names(self) -> "Train":
+        for name in self.models:
+            if name in ("base", "trivial") or name.endswith("_shuffled"):
+                raise ValueError(
+                    f"`{name}` is the name of a control; `base`, `trivial` and names that end in `_shuffled` are taken"
+                )
+        return self
+
 
 class Predict(Section):
     """Answers of a model, turn by turn with its own earlier answers."""

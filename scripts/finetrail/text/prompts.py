@@ -21,7 +21,7 @@ class Message(TypedDict):
 def user_turn(question: str, evidence: Sequence[Evidence]) -> str:
     """Lay out the last user turn: numbered evidence (``[1] Title: text``), a blank line, the question."""
     lines = [f"[{number}] {item['title']}: {item['text']}" for number, item in enumerate(evidence, start=1)]
-    asked = f"Question: {question}"
+    asked = f"Question: {question.strip()}"
     return "\n".join([*lines, "", asked]) if lines else asked
 
 
@@ -34,6 +34,8 @@ def chat_messages(
 ) -> list[Message]:
     """Build the messages of one example.
 
+    White space around a turn goes: some chat templates drop it and some do not, and not all mean the same by it.
+
     Args:
         system: the system prompt; an empty one adds no message.
         history: earlier turns, oldest first, alternating user and assistant.
@@ -42,8 +44,8 @@ def chat_messages(
         answer: the assistant's target, or None for a prompt to be answered.
     """
     messages = [Message(role="system", content=system)] if system else []
-    messages += [Message(role=turn["role"], content=turn["content"]) for turn in history]
+    messages += [Message(role=turn["role"], content=turn["content"].strip()) for turn in history]
     messages.append(Message(role="user", content=user_turn(question, evidence)))
     if answer is not None:
-        messages.append(Message(role="assistant", content=answer))
+        messages.append(Message(role="assistant", content=answer.strip()))
     return messages

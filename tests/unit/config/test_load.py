@@ -10,6 +10,7 @@ import yaml
 
 from finetrail.config.load import LoadedConfig, load_config
 from finetrail.config.model import PHASES, RecipeConfig, read_run_config
+from finetrail.config.model_train import Train, TrainedModel
 from finetrail.config.schema import kind_of, walk_keys
 from finetrail.errors import FinetrailError
 from tests.unit.config.fish_project import Project
@@ -244,3 +245,10 @@ def test_loading_imports_nothing_heavy() -> None:
     code = f"import sys, finetrail.config.load; print({heavy!r} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["base", "trivial", "lora_shuffled"])
+def test_a_model_may_not_have_the_name_of_a_control(name: str) -> None:
+    with pytest.raises(ValueError, match=f"`{name}` is the name of a control"):
+        Train(models={name: TrainedModel(method="lora", learning_rate=1e-4)})
+    assert Train(models={"baseline": TrainedModel(method="lora", learning_rate=1e-4)}).models

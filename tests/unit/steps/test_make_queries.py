@@ -48,20 +48,25 @@ async def write_queries(number: int, body: dict[str, Any], request: web.Request)
     return completion(json.dumps({"queries": ["age of the bridge", " age of the bridge", "bridge built", "third"]}))
 
 
-def run(server: FakeServer, folder: Path, *, enabled: bool) -> list[dict[str, Any]]:
-    """Run the step on one row and return what it wrote."""
+def start(server: FakeServer, folder: Path, *rows: dict[str, Any], enabled: bool = True) -> int:
+    """Run the step, which may lose as many rows as it likes, and return its exit code."""
     endpoint = {"kind": "openai", "base_url": server.url, "prices": {}}
     run_config = {
         "scale": "full",
         "results_dir": "results",
-        "llm": {"mode": "live", "max_quarantined_share": 0.0, "endpoints": {"fake": endpoint}},
+        "llm": {"mode": "live", "max_quarantined_share": 1.0, "endpoints": {"fake": endpoint}},
         "recipes": {"by_hand": {"queries": {"model": {"endpoint": "fake"}}}},
     }
     (folder / "run_config.yaml").write_text(json.dumps(run_config))
-    write_jsonl(folder / "records.jsonl", [ROW])
+    write_jsonl(folder / "records.jsonl", rows)
     settings = {"queries": {"enabled": enabled, "count": 2, "model": MODEL}}
     files = ["--rows", "records.jsonl", "--out", "queries.jsonl", "--meta", "queries.meta.json"]
-    assert main([*files, "--settings", json.dumps(settings), "--prompt", str(PROMPT)]) == 0
+    return main([*files, "--settings", json.dumps(settings), "--prompt", str(PROMPT)])
+
+
+def run(server: FakeServer, folder: Path, *, enabled: bool) -> list[dict[str, Any]]:
+    """Run the step on one row and return what it wrote."""
+    assert start(server, folder, ROW, enabled=enabled) == 0
     return list(read_rows(folder / "queries.jsonl"))
 
 
@@ -85,3 +90,14 @@ def test_without_a_model_the_question_is_its_own_query(server: FakeServer, folde
     (row,) = run(server, folder, enabled=False)
     assert row["queries"] == [{"text": ROW["question"], "origin": "question"}]
     assert server.bodies == []
+
+
+def test_no_record_may_be_lost(server: FakeServer, folder: Path) -> None:
+    async def refuse_one(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        if "the other" in json.dumps(body):
+            return completion("no JSON")
+        return await write_queries(number, body, request)
+
+    server.handler = refuse_one
+    assert start(server, folder, ROW, ROW | {"id": "s2:1", "question": "And the other?"}) == 1
+    assert not (folder / "queries.jsonl").exists()
