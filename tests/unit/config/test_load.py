@@ -250,5 +250,5 @@ def test_loading_imports_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", ["base", "trivial", "lora_shuffled"])
 def test_a_model_may_not_have_the_name_of_a_control(name: str) -> None:
     with pytest.raises(ValueError, match=f"`{name}` is the name of a control"):
-        Train(models={name: TrainedModel(method="lora", learning_rate=1e-4)})
-    assert Train(models={"baseline": TrainedModel(method="lora", learning_rate=1e-4)}).models
+        Train(models={name: TrainedModel(method="lora", learning_rate=1e-4, max_steps=1)})
+    assert Train(models={"baseline": TrainedModel(method="lora", learning_rate=1e-4, max_steps=1)}).models
