@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -181,14 +181,3 @@ def round_score(score: float, digits: int = 6) -> float:
     if not math.isfinite(score):
         raise ValueError(f"a score must be finite, found {score}")
     return round(float(score), digits) + 0.0
-
-
-def require_fields(row: Row, names: Sequence[str], where: str) -> None:
-    """Check that a row has the fields that a step needs.
-
-    Raises:
-        FinetrailError: names the missing fields.
-    """
-    missing = [name for name in names if name not in row]
-    if missing:
-        raise FinetrailError(f"the row lacks {', '.join(missing)}", where=where)

@@ -19,6 +19,9 @@ RECIPES = sorted(path.stem for path in (ROOT / "config" / "recipes").glob("*.yam
 LIBRARY = sorted((SCRIPTS / "finetrail").rglob("*.py"))
 PHASE_FILES = sorted(path for phase in PHASES for path in (SCRIPTS / phase).rglob("*.py"))
 RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
+# Keys that code takes over with their whole section, or in a loop over their names.
+NEVER_NAMED = {"source.licence", "source.citation", "splits.train", "splits.dev", "splits.test"}
+NEVER_NAMED |= {f"export.parameters.{key}" for key in ("num_ctx", "num_predict", "temperature", "top_p")}
 RULE = re.compile(r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^\S|\Z)", re.M | re.S)
 
 
@@ -180,6 +183,11 @@ def reads(key: str, sources: str) -> bool:
     return re.search(rf"""(["'.]{key}["']|\.{key}\b|^    {key}: )""", sources, re.M) is not None
 
 
+def takes(key: str, source: str) -> bool:
+    """Tell whether code takes a setting out of its section, renames it, or has a field for it in a class."""
+    return re.search(rf"""(\["{key}"\]|\.pop\("{key}"\)|"{key}": "|^    {key}: .*[^,\n]$)""", source, re.M) is not None
+
+
 def test_every_result_key_enters_the_params_of_a_rule() -> None:
     asked = keys_in_params()
     unread = {
@@ -190,10 +198,36 @@ def test_every_result_key_enters_the_params_of_a_rule() -> None:
     assert unread == set()
 
 
-def test_every_key_is_read_by_code() -> None:
+def files_given(key: str) -> set[Path]:
+    """Return the code of the rules whose params hold a result key, without what every rule's script imports."""
+    code = {name: {*imported_files(SCRIPTS / path.stem / f"{name}.py", SCRIPTS)} for path, name, _ in rules()}
+    shared = set.intersection(*code.values())
+    given: set[Path] = set()
+    for _, name, body in rules():
+        params = re.findall(r"settings=settings_of\(([^)]*)\)", body)
+        entries = re.findall(r'"([a-z_.]+)"', " ".join(params))
+        entries += ["train.models", "limits"] if "settings=model_settings" in body else []
+        if any(key == entry or key.startswith(f"{entry}.") for entry in entries):
+            given |= code[name] - shared
+    return {path for path in given if path.parent.name != "config"}
+
+
+def test_every_result_key_is_read_by_a_script_that_is_given_it() -> None:
+    """The same name in other code (`seed`, `model`) does not count, nor in what all scripts share."""
+    read_by_rules = {f"source.{key}" for key in re.findall(r'source_of\("(\w+)"\)', all_rules())}
+    unread = {
+        key
+        for key in leaves(RecipeConfig, "result") - read_by_rules - NEVER_NAMED
+        if f".{key}" not in all_rules()
+        and not any(takes(key.rpartition(".")[2], path.read_text()) for path in files_given(key))
+    }
+    assert unread == set()
+
+
+def test_every_operation_key_is_read_by_code() -> None:
     files = [path for path in [*LIBRARY, *PHASE_FILES, *RULE_FILES] if path.parent.name != "config"]
     sources = "\n".join(path.read_text() for path in [*files, SCRIPTS / "finetrail/config/current.py"])
-    keys = leaves(RecipeConfig, "result") | leaves(RecipeConfig, "operation") | leaves(ProjectConfig, "operation")
+    keys = leaves(RecipeConfig, "operation") | leaves(ProjectConfig, "operation")
     read_by_the_loader = {key for key in keys if key == "extends" or key.startswith("overrides.")}
     unread = {key for key in keys - read_by_the_loader if not reads(key.rpartition(".")[2], sources)}
     assert unread == set()

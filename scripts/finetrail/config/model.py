@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from finetrail.config.fields import Count, Name, Section, Text, operation, result
 from finetrail.config.model_data import (
@@ -20,8 +20,7 @@ from finetrail.config.model_data import (
 )
 from finetrail.config.model_llm import Endpoint, Llm
 from finetrail.config.model_train import BaseModelChoice, Evaluate, Export, Predict, Train
-from finetrail.config.schema import plain, select
-from finetrail.config.yaml_lines import read_yaml
+from finetrail.config.schema import plain, result_keys
 from finetrail.errors import FinetrailError
 
 Scale = Literal["full", "tutorial"]
@@ -107,7 +106,7 @@ class RunConfig(Section):
         return Path(self.results_dir) / "tutorial" if self.scale == "tutorial" else Path(self.results_dir)
 
     def merged(self) -> dict[str, Any]:
-        """Return everything as plain data; `read_run_config` reads it back."""
+        """Return everything as plain data; jobs read it with `finetrail.config.current`."""
         return {name: plain(getattr(self, name)) for name in RunConfig.model_fields}
 
     def recipe(self, name: str) -> RecipeConfig:
@@ -125,26 +124,17 @@ class RunConfig(Section):
         """Return an endpoint that a model reference names."""
         return self.llm.endpoints[name]
 
-    def settings_for(self, recipe: str, phase: str) -> dict[str, Any]:
-        """Return the *result* keys of a phase as plain data, nested as in the recipe."""
-        return self.settings_at(recipe, *PHASES[phase])
-
     def settings_at(self, recipe: str, *keys: str) -> dict[str, Any]:
         """Return the *result* keys under dotted keys, such as ``train.models.lora``, nested as in the recipe.
 
         Raises:
             KeyError: the recipe has no such key (a bug in a rule, not in the configuration).
         """
-        return _pick(select(self.recipe(recipe), "result"), keys)
+        return _pick(result_keys(self.recipe(recipe)), keys)
 
     def result_settings(self, recipe: str) -> dict[str, Any]:
         """Return all *result* keys of a recipe, nested as in the recipe."""
-        return select(self.recipe(recipe), "result")
-
-    def operation_for(self, recipe: str, phase: str) -> dict[str, Any]:
-        """Return the *operation* keys of a phase, and those of `llm`, as plain data."""
-        chosen = _pick(select(self.recipe(recipe), "operation"), PHASES[phase], partly=True)
-        return {**chosen, "llm": plain(self.llm)}
+        return result_keys(self.recipe(recipe))
 
     def resources_for(self, rule: str) -> dict[str, Any]:
         """Return what a rule's job asks for: its own entry over `default` over `LEAST_RESOURCES`."""
@@ -155,32 +145,13 @@ class RunConfig(Section):
         return asked
 
 
-def _pick(tree: dict[str, Any], keys: Sequence[str], *, partly: bool = False) -> dict[str, Any]:
+def _pick(tree: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """Copy what stands under dotted keys, with the mappings that lead there."""
     picked: dict[str, Any] = {}
     for dotted in keys:
         source, target = tree, picked
         *above, last = dotted.split(".")
         for name in above:
-            source, target = source.get(name, {}) if partly else source[name], target.setdefault(name, {})
-        if not partly or last in source:
-            target[last] = source[last]
-    return {name: value for name, value in picked.items() if value != {}} if partly else picked
-
-
-def read_run_config(path: Path) -> RunConfig:
-    """Read a run_config.yaml.
-
-    Raises:
-        FinetrailError: the file is not what `RunConfig.merged` gives.
-    """
-    try:
-        return RunConfig.model_validate(read_yaml(path))
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise FinetrailError(
-            f"{key}: {first['msg']}",
-            where=str(path),
-            hint="The file is written by the workflow: start the run again",
-        ) from error
+            source, target = source[name], target.setdefault(name, {})
+        target[last] = source[last]
+    return picked

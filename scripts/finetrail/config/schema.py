@@ -66,32 +66,20 @@ def used_fields(section: Section) -> Iterator[tuple[str, FieldInfo]]:
     return ((name, field) for name, field in type(section).model_fields.items() if name not in unused)
 
 
-def select(section: Section, kind: Kind) -> dict[str, Any]:
-    """Return the keys of one kind as plain data; below an operation key all keys are operation keys."""
-    chosen: dict[str, Any] = {}
-    for name, field in used_fields(section):
-        value = getattr(section, name)
-        if kind_of(field) == "operation":
-            if kind == "operation":
-                chosen[name] = plain(value)
-        elif (picked := _select_below(value, kind)) is not _NOTHING:
-            chosen[name] = picked
-    return chosen
+def result_keys(section: Section) -> dict[str, Any]:
+    """Return the result keys as plain data; below an operation key all keys are operation keys."""
+    fields = used_fields(section)
+    return {name: _results_below(getattr(section, name)) for name, field in fields if kind_of(field) == "result"}
 
 
-_NOTHING = object()
-
-
-def _select_below(value: Any, kind: Kind) -> Any:
+def _results_below(value: Any) -> Any:
     """Choose among what stands under a result key."""
     if isinstance(value, Section):
-        below = select(value, kind)
-    elif isinstance(value, dict) and any(isinstance(item, Section) for item in value.values()):
-        chosen = {name: select(item, kind) for name, item in value.items()}
-        below = {name: item for name, item in chosen.items() if item}
-    else:
-        return plain(value) if kind == "result" else _NOTHING
-    return below if kind == "result" or below else _NOTHING
+        return result_keys(value)
+    if isinstance(value, dict) and any(isinstance(item, Section) for item in value.values()):
+        chosen = {name: result_keys(item) for name, item in value.items()}
+        return {name: item for name, item in chosen.items() if item}
+    return plain(value)
 
 
 def plain(value: Any) -> Any:

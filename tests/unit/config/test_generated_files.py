@@ -53,7 +53,7 @@ def test_every_key_is_described_and_of_a_kind() -> None:
 @pytest.mark.parametrize("scale", ["full", "tutorial"])
 def test_every_recipe_loads_at_both_scales(recipe: str, scale: str) -> None:
     loaded = load_config(ROOT, config={"recipes": [recipe], "scale": scale})
-    assert [loaded.settings_for(recipe, phase) for phase in PHASES]
+    assert [loaded.settings_at(recipe, *keys) for keys in PHASES.values()]
 
 
 def schema_errors(value: Any, definition: str) -> list[str]:

@@ -9,10 +9,9 @@ import pytest
 import yaml
 
 from finetrail.config.load import LoadedConfig, load_config
-from finetrail.config.model import PHASES, RecipeConfig, read_run_config
+from finetrail.config.model import PHASES, RecipeConfig
 from finetrail.config.model_train import Train, TrainedModel
 from finetrail.config.schema import kind_of, walk_keys
-from finetrail.errors import FinetrailError
 from tests.unit.config.fish_project import Project
 
 
@@ -136,11 +135,6 @@ def test_a_variant_starts_from_its_base_with_all_layers(project: Project) -> Non
     assert str(loaded.origin("recipes.small_trout.limit")) == "recipe config/recipes/small_trout.yaml:2"
 
 
-def test_the_limit_is_a_setting_of_ingest(project: Project) -> None:
-    loaded = load_config(project.root, config={"overrides": {"fish": {"limit": 5}}})
-    assert loaded.settings_for("fish", "ingest")["limit"] == 5
-
-
 def test_every_result_key_belongs_to_exactly_one_phase() -> None:
     def owners(key: str) -> list[str]:
         return [
@@ -157,10 +151,9 @@ def test_every_result_key_belongs_to_exactly_one_phase() -> None:
 
 def test_operation_keys_are_in_no_settings(project: Project) -> None:
     loaded = load_config(project.root)
-    texts = {phase: str(loaded.settings_for("fish", phase)) for phase in PHASES}
-    for key in ("endpoint", "save_steps", "extends"):
-        assert [phase for phase, text in texts.items() if f"'{key}'" in text] == []
-    assert loaded.settings_for("fish", "label") == {
+    text = str(loaded.result_settings("fish"))
+    assert [key for key in ("endpoint", "save_steps", "extends") if f"'{key}'" in text] == []
+    assert loaded.settings_at("fish", "label") == {
         "label": {
             "model": {
                 "model": "judge-1",
@@ -172,11 +165,6 @@ def test_operation_keys_are_in_no_settings(project: Project) -> None:
             }
         }
     }
-    assert loaded.operation_for("fish", "train")["train"] == {"save_steps": 100}
-    label = loaded.operation_for("fish", "label")
-    assert label["label"] == {"model": {"endpoint": "paid"}}
-    assert label["llm"]["endpoints"]["paid"]["base_url"] == "https://example.org/v1"
-    assert set(loaded.operation_for("fish", "folds")) == {"llm"}
 
 
 @pytest.mark.parametrize(
@@ -191,13 +179,11 @@ def test_operation_keys_are_in_no_settings(project: Project) -> None:
 def test_an_operation_key_changes_no_settings(project: Project, changes: dict[str, Any]) -> None:
     before, after = load_config(project.root), load_config(project.root, config=changes)
     assert after.merged() != before.merged()
-    assert [after.settings_for("fish", phase) for phase in PHASES] == [
-        before.settings_for("fish", phase) for phase in PHASES
-    ]
+    assert after.result_settings("fish") == before.result_settings("fish")
 
 
 def test_keys_that_mean_nothing_are_left_out(project: Project) -> None:
-    settings = load_config(project.root).settings_for("fish", "train")
+    settings = load_config(project.root).settings_at("fish", "base_model")
     assert set(settings["base_model"]) == {"tiny", "hub", "revision", "path"}
 
 
@@ -210,24 +196,12 @@ def test_resources_fall_back_to_the_entry_default(project: Project) -> None:
 
 
 @pytest.mark.parametrize("scale", ["full", "tutorial"])
-def test_a_written_run_config_reads_back_the_same(project: Project, tmp_path: Path, scale: str) -> None:
+def test_a_written_run_config_is_plain_data(project: Project, scale: str) -> None:
     entries = {"default": {"mem_mb": 500}, "train_adapter": {"gpus": 1}}
-    loaded = load_config(project.root, config={"scale": scale, "resources": entries})
-    path = tmp_path / "run_config.yaml"
-    path.write_text(yaml.safe_dump(loaded.merged(), sort_keys=False), encoding="utf-8")
-    again = read_run_config(path)
-    assert again.merged() == loaded.merged()
-    assert again.resources_for("train_adapter") == loaded.resources_for("train_adapter")
-    assert [again.settings_for("fish", phase) for phase in PHASES] == [
-        loaded.settings_for("fish", phase) for phase in PHASES
-    ]
-
-
-def test_a_damaged_run_config_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "run_config.yaml"
-    path.write_text("scale: full\n", encoding="utf-8")
-    with pytest.raises(FinetrailError, match="results_dir: Field required"):
-        read_run_config(path)
+    merged = load_config(project.root, config={"scale": scale, "resources": entries}).merged()
+    assert yaml.safe_load(yaml.safe_dump(merged, sort_keys=False)) == merged
+    assert merged["recipes"]["fish"]["train"]["save_steps"] == 100
+    assert merged["recipes"]["fish"]["label"]["model"]["endpoint"] == "paid"
 
 
 def test_loading_imports_nothing_heavy() -> None:
