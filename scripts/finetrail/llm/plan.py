@@ -46,11 +46,12 @@ def characters_of(messages: Iterable[dict[str, Any]]) -> int:
 
 @dataclass
 class CallPlan:
-    """Counts the requests of a step; `missing` are those that would be sent, one a key."""
+    """Counts the requests of a step: `missing` are the keys that would be sent, once each, however many `repeats`."""
 
     rows: int = 0
     calls: int = 0
     in_store: int = 0
+    repeats: int = 0
     characters: int = 0
     images: int = 0
     first: ChatRequest | None = None
@@ -63,10 +64,13 @@ class CallPlan:
         """Count a request and what the store has for it."""
         self.calls += 1
         self.first = self.first or request
-        if stored is not None or key in self.missing:
+        if stored is not None:
             self.in_store += 1
-            if stored is not None and self.sample.calls < ENOUGH_CALLS:
+            if self.sample.calls < ENOUGH_CALLS:
                 self.sample.add(stored)
+            return
+        if key in self.missing:
+            self.repeats += 1
             return
         self.missing.add(key)
         self.characters += characters_of(request.canonical["messages"])
@@ -90,10 +94,7 @@ class CallPlan:
 def plan_rows(
     step: Step, engine: Engine, rows: Iterable[Row], requests_of: Callable[[Row], Sequence[ChatRequest]]
 ) -> None:
-    """Make a step's requests, look each up, and keep the counts and the estimate in its facts.
-
-    A request that the store does not hold, and that another row asks too, is one call, as in the engine.
-    """
+    """Make a step's requests, look each up, and keep the counts and the estimate in its facts."""
     plan = CallPlan()
     for row in rows:
         plan.rows += 1
@@ -110,6 +111,7 @@ def plan_rows(
         "rows": plan.rows,
         "calls": plan.calls,
         "in_store": plan.in_store,
+        "repeats": plan.repeats,
         "to_make": len(plan.missing),
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
