@@ -1,12 +1,14 @@
 """How a step asks a model about its rows: one engine a job, answers in the order of the rows, failures set aside."""
 
 import argparse
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from finetrail.artifacts import read_json
 from finetrail.config.current import current_run, operation_key, results_folder
 from finetrail.errors import FinetrailError
 from finetrail.lineage.journal import shared_run_folder
@@ -22,6 +24,7 @@ from finetrail.llm.store import CallStore
 from finetrail.records import Row
 from finetrail.step import Step, step_parser
 
+LOGGER = logging.getLogger(__name__)
 # Rows whose answers are awaited, each with the prices of its calls.
 _Waiting = deque[tuple[Row, list[Price | None]]]
 
@@ -104,6 +107,21 @@ def _budget(settings: dict[str, Any]) -> Budget | None:
     return Budget(usd=usd, calls=calls, folder=run / "spending" if run else None)
 
 
+def _compared_with_run(step: Step, totals: dict[str, Any]) -> dict[str, Any]:
+    """Add, and report, the models that answered the run's earlier jobs as another version."""
+    if shared_run_folder() is None or step.planning:
+        return totals
+    records = [read_json(path) for path in step.journal.folder.glob("*.json")]
+    answered: dict[str, set[tuple[str, str | None]]] = {}
+    for entry in (*totals["models"], *(one for record in records for one in record.get("llm", {}).get("models", []))):
+        answered.setdefault(entry["asked"], set()).add((entry["answered"], entry["fingerprint"]))
+    ours = {entry["asked"] for entry in totals["models"]}
+    changed = sorted(asked for asked in ours if len(answered[asked]) > 1)
+    for asked in set(changed) - set(totals["models_that_changed"]):
+        LOGGER.warning("%s answered other jobs of this run as another version (their records name it)", asked)
+    return totals | {"models_that_changed": changed}
+
+
 @contextmanager
 def open_engine(step: Step) -> Iterator[Engine]:
     """Open the call store and an engine for a step; what was paid and spared goes into the meta file."""
@@ -116,7 +134,7 @@ def open_engine(step: Step) -> Iterator[Engine]:
         try:
             yield engine
         finally:
-            step.facts["llm"] = step.facts.get("llm", {}) | engine.totals
+            step.facts["llm"] = step.facts.get("llm", {}) | _compared_with_run(step, engine.totals)
             step.journal.facts["llm"] = step.facts["llm"]  # a failed attempt's record says what it paid, too
 
 

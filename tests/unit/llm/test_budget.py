@@ -283,6 +283,28 @@ def test_one_model_is_no_change(job: Job) -> None:
     assert "answers as" not in next((job.root / "runs" / "run" / "jobs").glob("*.log")).read_text()
 
 
+def test_a_model_that_changes_between_jobs_of_a_run_is_reported(job: Job) -> None:
+    def as_version(name: str, row: str, *more: str) -> dict[str, Any]:
+        async def reply(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+            content = json.loads((await job.reply(number, body, request)).body)  # type: ignore[attr-defined]
+            return web.json_response(content | {"model": name})
+
+        job.server.handler = reply
+        (job.root / "in.jsonl").write_text(f'{{"id": "{row}"}}\n')
+        assert job.start("--meta", f"out/{row}.meta.json") == 0
+        llm: dict[str, Any] = json.loads((job.root / f"out/{row}.meta.json").read_text())["llm"]
+        return llm
+
+    job.configure("run")
+    assert as_version("m-may", "a")["models_that_changed"] == []
+    assert as_version("m-may", "b")["models_that_changed"] == []
+    assert as_version("m-june", "c")["models_that_changed"] == ["m"]
+    logs = "".join(path.read_text() for path in (job.root / "runs" / "run" / "jobs").glob("*.log"))
+    assert logs.count("m answered other jobs of this run as another version") == 1
+    job.configure("another")
+    assert as_version("m-july", "d")["models_that_changed"] == []
+
+
 def planned(job: Job, capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
     capfd.readouterr()
     assert job.start("--plan") == 0
