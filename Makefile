@@ -40,8 +40,8 @@ env: $(READY)  ## make the virtual environment .venv from the pins in envs/
 run: $(READY)  ## the tutorial of crag_mm, end to end (RECIPE=name; RECIPE=all: all of config/tutorial)
 	snakemake --cores $(CORES) $(CONFIG)
 
-plan: $(READY)  ## what would run, and why (SCALE=full for the published settings)
-	snakemake --dry-run --cores $(CORES) $(CONFIG)
+plan: $(READY)  ## what would run, and why, and the calls to pay (SCALE=full for the published settings)
+	@python scripts/setup/plan_calls.py --cores $(CORES) $(CONFIG)
 
 ollama: $(READY)  ## load the exported models into Ollama, or print the commands
 	@python scripts/export/create_ollama_models.py --scale $(SCALE) --recipes $(RECIPES)

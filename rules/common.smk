@@ -18,7 +18,7 @@ import yaml
 
 from finetrail.artifacts import write_json
 from finetrail.config.load import load_config
-from finetrail.config.current import RUN_CONFIG_VARIABLE
+from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
 from finetrail.errors import FinetrailError
 from finetrail.lineage.code_digest import code_digest, tree_digests
 from finetrail.lineage.file_digest import env_digest, source_digest
@@ -45,6 +45,9 @@ try:
     )
 except FinetrailError as error:
     raise WorkflowError(str(error))
+
+if plan_config := os.environ.get(PLAN_VARIABLE):
+    Path(plan_config).write_text(yaml.safe_dump(CONFIG.merged(), sort_keys=False))
 
 RESULTS = CONFIG.results.as_posix()
 TUTORIAL = CONFIG.scale == "tutorial"

@@ -33,6 +33,9 @@ class Price(Section):
 
     input: Money = operation(..., "USD per million input tokens")
     output: Money = operation(..., "USD per million output tokens")
+    cached: Money | None = operation(
+        None, "USD per million input tokens that the server had cached; where nothing is said, as `input`"
+    )
 
 
 class Endpoint(Section):
@@ -47,7 +50,7 @@ class Endpoint(Section):
     timeout_s: float = operation(120.0, "seconds to wait for one reply", gt=0)
     max_concurrency: Count = operation(8, "most calls under way at once")
     max_retries: int = operation(5, "further tries of a call that failed for a passing cause", ge=0)
-    prices: dict[Text, Price] = operation({}, "prices by model id; calls of other models count as free")
+    prices: dict[Text, Price] = operation({}, "prices by model id; what other models cost is unknown")
 
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"kind": ("base_url", "api_key_env", "prices")}
 
@@ -67,4 +70,10 @@ class Llm(Section):
         "live", "`replay` uses no network: a call that is not stored is an error"
     )
     max_quarantined_share: Share = operation(0.05, "a step fails when more of its rows could not be processed")
+    budget_usd: Money | None = operation(
+        None, "most USD that one run pays; it then stops, keeps all answers and, run again, pays only the rest"
+    )
+    budget_calls: int | None = operation(
+        None, "most replies that one run asks for, whatever they cost; it stops as for `budget_usd`", ge=0
+    )
     endpoints: dict[Name, Endpoint] = operation({}, "servers by name")

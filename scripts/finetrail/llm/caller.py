@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from finetrail.errors import FinetrailError
 from finetrail.llm.commit import Committer
 from finetrail.llm.endpoints import Endpoint
-from finetrail.llm.faults import Failed, Fault, judge_exception
+from finetrail.llm.faults import UNASKED, Failed, Fault, judge_exception
 from finetrail.llm.lane import Lane
 from finetrail.llm.money import Ledger
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Usage
@@ -72,7 +72,11 @@ def read_reply(content: bytes) -> Reply:
             choice.get("finish_reason") or "unknown",
             body.get("model") or "unknown",
             body.get("system_fingerprint"),
-            Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0),
+            Usage(
+                usage.get("prompt_tokens") or 0,
+                usage.get("completion_tokens") or 0,
+                (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+            ),
         )
         reply.text.encode("utf-8")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -117,8 +121,10 @@ class Caller:
         try:
             reply, extra = await self._usable_reply(request, place, lane, patience)
         except Failed as failed:
-            self._mind_hopeless(lane, failed.fault)
-            return CallFailure(request.row_id, request.key, failed.fault.error, patience.attempts)
+            unasked = failed.fault is UNASKED
+            if not unasked:
+                self._mind_hopeless(lane, failed.fault)
+            return CallFailure(request.row_id, request.key, failed.fault.error, patience.attempts, unasked)
         try:
             call = self._describe(request, reply, extra)
             await self._committer.commit(call)
@@ -154,6 +160,10 @@ class Caller:
     async def _reply(self, request: ChatRequest, place: int, lane: Lane, patience: _Patience) -> Reply:
         while True:
             epoch = await lane.enter(place)
+            if self._ledger.is_spent():
+                lane.called()
+                lane.settled()
+                raise Failed(UNASKED)
             patience.attempts += 1
             try:
                 reply = await self._attempt(request, lane)
@@ -171,7 +181,7 @@ class Caller:
                     reply.model,
                     reply.fingerprint,
                     reply.usage,
-                    free=self.endpoint.kind != "openai",
+                    self.endpoint.price_of(request.model),
                 )
                 return reply
             await asyncio.sleep(wait)
@@ -225,7 +235,9 @@ class Caller:
     def _describe(self, request: ChatRequest, reply: Reply, extra: dict[str, Any]) -> StoredCall:
         answer = vars(reply) | {"usage": vars(reply.usage)} | extra
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        paid = {"phase": request.phase, "row": request.row_id, "at": now}
+        price = self.endpoint.price_of(request.model)
+        usd = price.of(reply.usage) if price else None
+        paid = {"phase": request.phase, "row": request.row_id, "at": now, "usd": usd}
         return StoredCall.make(request.key, answer, request.canonical, paid)
 
     def _open_client(self) -> "AsyncOpenAI":

@@ -1,10 +1,12 @@
 """Named endpoints: where a model is asked, and with which patience."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from finetrail.errors import FinetrailError
+from finetrail.llm.money import FREE, Price
 from finetrail.llm.offline import teacher_digest
 
 Kind = Literal["openai", "offline"]
@@ -23,6 +25,7 @@ class Endpoint:
         timeout_s: seconds that one attempt may take, first byte to last.
         max_concurrency: the most calls that are under way at once (sent and not yet safely stored).
         max_retries: how often a failed attempt is repeated before the row is given up.
+        prices: US dollars by model id.
     """
 
     name: str
@@ -32,6 +35,7 @@ class Endpoint:
     timeout_s: float = 120.0
     max_concurrency: int = 16
     max_retries: int = 5
+    prices: Mapping[str, Price] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"endpoint {self.name!r}"
@@ -47,6 +51,10 @@ class Endpoint:
     def facts(self) -> dict[str, Any]:
         """Return what the endpoint adds to the key of every request that goes to it."""
         return {"offline_teacher": teacher_digest()} if self.kind == "offline" else {}
+
+    def price_of(self, model: str) -> Price | None:
+        """Return what a model costs here; servers of our own are free, and None is for a price that is not known."""
+        return self.prices.get(model) if self.kind == "openai" else FREE
 
     def api_key(self) -> str:
         """Read the key from the environment.

@@ -25,12 +25,16 @@ class Fault:
     """One failed attempt.
 
     `kind`: `retry` (try again), `limited` (the server was asked too much), `unreachable` (nobody listens),
-    `row` (only this row is at fault). `retry_after` is in seconds, as the server asked.
+    `row` (only this row is at fault), `unasked` (the budget allows no attempt). `retry_after` is in seconds, as the
+    server asked.
     """
 
-    kind: Literal["retry", "limited", "unreachable", "row"]
+    kind: Literal["retry", "limited", "unreachable", "row", "unasked"]
     error: str
     retry_after: float | None = None
+
+
+UNASKED = Fault("unasked", "the budget of the run is spent")
 
 
 class Failed(Exception):
