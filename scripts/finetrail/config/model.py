@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from finetrail.config.fields import Count, Name, Section, Text, operation, result
 from finetrail.config.model_data import (
@@ -21,6 +21,7 @@ from finetrail.config.model_data import (
 from finetrail.config.model_llm import Endpoint, Llm
 from finetrail.config.model_train import BaseModelChoice, Evaluate, Export, Predict, Train
 from finetrail.config.schema import plain, result_keys
+from finetrail.config.yaml_lines import read_yaml
 from finetrail.errors import FinetrailError
 
 Scale = Literal["full", "tutorial"]
@@ -155,3 +156,21 @@ def _pick(tree: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
             source, target = source[name], target.setdefault(name, {})
         target[last] = source[last]
     return picked
+
+
+def read_run_config(path: Path) -> RunConfig:
+    """Read a run_config.yaml.
+
+    Raises:
+        FinetrailError: the file is not what `RunConfig.merged` gives.
+    """
+    try:
+        return RunConfig.model_validate(read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise FinetrailError(
+            f"{key}: {first['msg']}",
+            where=str(path),
+            hint="The file is written by the workflow: start the run again",
+        ) from error

@@ -54,7 +54,13 @@ def start(server: FakeServer, folder: Path, *rows: dict[str, Any], enabled: bool
     run_config = {
         "scale": "full",
         "results_dir": "results",
-        "llm": {"mode": "live", "max_quarantined_share": 1.0, "endpoints": {"fake": endpoint}},
+        "llm": {
+            "mode": "live",
+            "max_quarantined_share": 1.0,
+            "budget_usd": None,
+            "budget_calls": None,
+            "endpoints": {"fake": endpoint},
+        },
         "recipes": {"by_hand": {"queries": {"model": {"endpoint": "fake"}}}},
     }
     (folder / "run_config.yaml").write_text(json.dumps(run_config))
