@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from finetrail.errors import FinetrailError
 from finetrail.llm.commit import Committer
 from finetrail.llm.endpoints import Endpoint
-from finetrail.llm.faults import Failed, Fault, judge_exception
+from finetrail.llm.faults import Failed, Fault, judge_exception, nothing_works, place_of, redact
 from finetrail.llm.lane import Lane
 from finetrail.llm.money import Ledger
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Usage
@@ -26,6 +26,7 @@ FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 REFUSALS_A_RETRY = 8
 HOPELESS = 20
+SHOWN_BYTES = 120
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def read_reply(content: bytes) -> Reply:
         )
         reply.text.encode("utf-8")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise Failed(Fault("retry", f"the reply is no chat completion: {error!r}")) from error
+        said = redact(content[:SHOWN_BYTES].decode("utf-8", "replace"), "") or "an empty body"
+        raise Failed(Fault("foreign", f"the reply is no chat completion ({error!r}): {said}")) from error
     if not reply.text.strip():
         why = message.get("refusal") or f"finish_reason {reply.finish_reason}"
         raise Failed(Fault("row", f"the model gave no text ({why})"))
@@ -117,7 +119,7 @@ class Caller:
         try:
             reply, extra = await self._usable_reply(request, place, lane, patience)
         except Failed as failed:
-            self._mind_hopeless(lane, failed.fault)
+            self._mind_hopeless(lane, failed.fault, request)
             return CallFailure(request.row_id, request.key, failed.fault.error, patience.attempts)
         try:
             call = self._describe(request, reply, extra)
@@ -158,8 +160,13 @@ class Caller:
             try:
                 reply = await self._attempt(request, lane)
             except Failed as failed:
-                lane.settled()
-                wait = self._wait_after(failed.fault, request, lane, epoch, patience)
+                try:
+                    wait = self._wait_after(failed.fault, request, lane, epoch, patience)
+                    if not lane.answered:  # until somebody is answered, no further row takes the place of this one
+                        await asyncio.sleep(wait)
+                        wait = 0.0
+                finally:
+                    lane.settled()
             except BaseException:
                 lane.settled()
                 raise
@@ -187,7 +194,7 @@ class Caller:
         except (FinetrailError, asyncio.CancelledError):
             raise
         except Exception as error:
-            raise Failed(judge_exception(error, self.endpoint, request.model, self._api_key)) from error
+            raise Failed(judge_exception(error, self.endpoint, request, self._api_key)) from error
         finally:
             lane.called()
         return read_reply(response.content)
@@ -198,12 +205,8 @@ class Caller:
             self._ledger.count(request.phase, "rate_limited")
             lane.refused(epoch)
         hopeless = patience.has_end(fault, self.endpoint.max_retries)
-        if fault.kind == "unreachable" and (hopeless or not lane.answered):
-            raise FinetrailError(
-                fault.error,
-                where=f"endpoint {self.endpoint.name!r}",
-                hint="Check base_url and that the server runs; answers paid so far are kept",
-            )
+        if fault.concerns_all(hopeless=hopeless, answered=lane.answered > 0):
+            raise nothing_works(fault, self.endpoint, request)
         if hopeless:
             raise Failed(fault)
         tried = patience.retries + patience.refusals
@@ -213,13 +216,13 @@ class Caller:
         wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tried - 1, 10))
         return wait * (0.5 + 0.5 * jitter)
 
-    def _mind_hopeless(self, lane: Lane, fault: Fault) -> None:
+    def _mind_hopeless(self, lane: Lane, fault: Fault, request: ChatRequest) -> None:
         lane.given_up += 1
         if not lane.answered and lane.given_up >= HOPELESS:
             raise FinetrailError(
                 f"{lane.given_up} rows were given up and none was answered; the last one: {fault.error}",
-                where=f"endpoint {self.endpoint.name!r}",
-                hint="Check base_url, the model's name and the server's own log",
+                where=place_of(self.endpoint, request),
+                hint=f"Check llm.endpoints.{self.endpoint.name}, the model and the server's own log",
             )
 
     def _describe(self, request: ChatRequest, reply: Reply, extra: dict[str, Any]) -> StoredCall:

@@ -48,8 +48,11 @@ class Endpoint:
         """Return what the endpoint adds to the key of every request that goes to it."""
         return {"offline_teacher": teacher_digest()} if self.kind == "offline" else {}
 
-    def api_key(self) -> str:
+    def api_key(self, where: str | None = None) -> str:
         """Read the key from the environment.
+
+        Args:
+            where: who asks, for the message.
 
         Raises:
             FinetrailError: the variable is not set.
@@ -60,8 +63,8 @@ class Endpoint:
         if not key:
             raise FinetrailError(
                 f"the environment variable {self.api_key_env} is not set",
-                where=f"endpoint {self.name!r}",
-                hint=f"Run: export {self.api_key_env}=...  (keys are read from the environment only), "
-                "or choose the endpoint 'offline'",
+                where=where or f"endpoint {self.name!r}",
+                hint=f"Run: export {self.api_key_env}=...  (keys are read from the environment only; the variable's "
+                f"name stands in llm.endpoints.{self.name}.api_key_env), or choose the endpoint 'offline'",
             )
         return key

@@ -20,6 +20,7 @@ from finetrail.errors import FinetrailError
 from finetrail.llm.caller import Caller, answer_of
 from finetrail.llm.commit import Committer
 from finetrail.llm.endpoints import Endpoint
+from finetrail.llm.faults import place_of
 from finetrail.llm.money import Ledger, Price
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
 from finetrail.llm.serving import offline_teacher, serve
@@ -161,7 +162,7 @@ class Engine:
         future: Future[Outcome] = Future()
         self._in_flight[key] = future
         future.add_done_callback(lambda _: self._in_flight.pop(key, None))
-        self._behind().submit(self._caller(request.endpoint), request, future)
+        self._behind().submit(self._caller(request), request, future)
         return _Slot(request, future)
 
     def _finish(self, slot: _Slot) -> Outcome:
@@ -182,15 +183,15 @@ class Engine:
             self._backstage = _Backstage(self._store)
         return self._backstage
 
-    def _caller(self, name: str) -> Caller:
-        backstage = self._behind()
+    def _caller(self, request: ChatRequest) -> Caller:
+        backstage, name = self._behind(), request.endpoint
         if name not in backstage.callers:
             endpoint = self._endpoints[name]
             if endpoint.kind == "offline":
                 server = self._servers.enter_context(serve(offline_teacher()))
                 endpoint, key = replace(endpoint, base_url=server.base_url), server.api_key
             else:
-                key = endpoint.api_key()
+                key = endpoint.api_key(place_of(endpoint, request))
             backstage.callers[name] = Caller(endpoint, key, backstage.committer, self._ledger)
         return backstage.callers[name]
 

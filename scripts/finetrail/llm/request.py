@@ -20,6 +20,14 @@ SIGNATURES = {
 }
 
 
+class ImageTooLarge(Exception):
+    """An image is larger than its endpoint takes; `key` names the setting of the endpoint that says so."""
+
+    def __init__(self, message: str, key: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
 @dataclass(frozen=True)
 class Image:
     """An image part of a message: its hash enters the key, its bytes go over the wire only."""
@@ -105,7 +113,7 @@ class ChatRequest:
         schema_name: the schema's name, which the server is told.
         sample: which of several answers to the same question.
         revision: the model's revision, where it has one.
-        extra_body: fields added to the HTTP request as they are.
+        extra_body: fields added to the HTTP request as they are; one that is None is left out of it.
         facts: what else decides the answer (dtype, chat template, code of the offline teacher ...);
             the engine adds what the endpoint knows (`Engine.bind`).
     """
@@ -163,7 +171,7 @@ class ChatRequest:
                 "type": "json_schema",
                 "json_schema": {"name": self.schema_name, "schema": self.schema, "strict": True},
             }
-        return {**body, **self.extra_body}
+        return {name: value for name, value in {**body, **self.extra_body}.items() if value is not None}
 
 
 @dataclass(frozen=True)

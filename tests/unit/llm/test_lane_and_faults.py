@@ -107,9 +107,9 @@ def test_keys_are_taken_out_of_messages() -> None:
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
-        (b"{}", "retry"),
-        (b"[1]", "retry"),
-        (b'{"choices": []}', "retry"),
+        (b"{}", "foreign"),
+        (b"[1]", "foreign"),
+        (b'{"choices": []}', "foreign"),
         (b'{"choices": [{"message": {"content": null, "refusal": "no"}}]}', "row"),
         (b'{"choices": [{"message": {"content": "  "}, "finish_reason": "content_filter"}]}', "row"),
     ],
