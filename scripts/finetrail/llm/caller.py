@@ -1,9 +1,11 @@
 """One request to its answer: attempts, patience, the check of what came back, one repair, and the commit."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,11 +19,13 @@ from finetrail.llm.money import Ledger
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Usage
 from finetrail.llm.segment import StoredCall
 from finetrail.llm.structured import NotAsAsked, parse_answer, repair_request
+from finetrail.llm.versions import share_usage
 from finetrail.records import derive_seed
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+LOGGER = logging.getLogger(__name__)
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 REFUSALS_A_RETRY = 8
@@ -57,31 +61,40 @@ class _Patience:
         return fault.kind == "row" or self.retries > most
 
 
-def read_reply(content: bytes) -> Reply:
-    """Read the body of a chat completion.
+def read_replies(content: bytes, most: int = 1) -> list[Reply | Fault]:
+    """Read the body of a chat completion: up to `most` answers, or why one has no text (its row's fault).
 
     Raises:
-        Failed: it is no completion (to be tried again), or holds no text (the row's fault).
+        Failed: it is no completion (to be tried again).
     """
     try:
         body = json.loads(content)
-        choice = body["choices"][0]
-        message = choice["message"]
+        choices = body["choices"][:most]
         usage = body.get("usage") or {}
-        reply = Reply(
-            message.get("content") or "",
-            choice.get("finish_reason") or "unknown",
-            body.get("model") or "unknown",
-            body.get("system_fingerprint"),
-            Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0),
-        )
-        reply.text.encode("utf-8")
+        total = Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
+        shares = share_usage(total, len(choices) or 1)
+        replies = [_read_choice(body, choice, share) for choice, share in zip(choices, shares, strict=False)]
+        if not replies:
+            raise LookupError("no choices")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         said = redact(content[:SHOWN_BYTES].decode("utf-8", "replace"), "") or "an empty body"
         raise Failed(Fault("foreign", f"the reply is no chat completion ({error!r}): {said}")) from error
+    return replies
+
+
+def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any], usage: Usage) -> Reply | Fault:
+    message = choice["message"]
+    reply = Reply(
+        message.get("content") or "",
+        choice.get("finish_reason") or "unknown",
+        body.get("model") or "unknown",
+        body.get("system_fingerprint"),
+        usage,
+    )
+    reply.text.encode("utf-8")
     if not reply.text.strip():
         why = message.get("refusal") or f"finish_reason {reply.finish_reason}"
-        raise Failed(Fault("row", f"the model gave no text ({why})"))
+        return Fault("row", f"the model gave no text ({why})")
     return reply
 
 
@@ -93,6 +106,9 @@ class Caller:
         api_key: sent to it, and kept out of every message.
         committer: makes answers durable.
         ledger: counts attempts and money.
+
+    Attributes:
+        came_along: stored answers to siblings of a request, by key, until they are taken.
     """
 
     def __init__(self, endpoint: Endpoint, api_key: str, committer: Committer, ledger: Ledger) -> None:
@@ -100,6 +116,8 @@ class Caller:
         self._api_key = api_key
         self._committer = committer
         self._ledger = ledger
+        self.came_along: dict[str, ChatAnswer] = {}
+        self._warned_of_n = False
         self._lanes: dict[str, Lane] = {}
         self._client: AsyncOpenAI | None = None
 
@@ -172,14 +190,7 @@ class Caller:
                 raise
             else:
                 lane.succeeded()
-                self._ledger.pay(
-                    request.phase,
-                    request.model,
-                    reply.model,
-                    reply.fingerprint,
-                    reply.usage,
-                    free=self.endpoint.kind != "openai",
-                )
+                self._pay(request, reply)
                 return reply
             await asyncio.sleep(wait)
 
@@ -197,7 +208,44 @@ class Caller:
             raise Failed(judge_exception(error, self.endpoint, request, self._api_key)) from error
         finally:
             lane.called()
-        return read_reply(response.content)
+        reply, *others = read_replies(response.content, 1 + len(request.siblings))
+        await self._keep_others(request, others)
+        if isinstance(reply, Fault):
+            raise Failed(reply)
+        return reply
+
+    async def _keep_others(self, request: ChatRequest, replies: Sequence[Reply | Fault]) -> None:
+        """Store the answers to a request's siblings that came with its own and are as asked."""
+        if len(replies) < len(request.siblings) and not self._warned_of_n:
+            self._warned_of_n = True
+            LOGGER.warning(
+                "%s: asked for %d answers at once, got %d; the rest is asked for with further calls. If it never gives "
+                "more, set llm.endpoints.%s.supports_n: false",
+                place_of(self.endpoint, request),
+                1 + len(request.siblings),
+                1 + len(replies),
+                self.endpoint.name,
+            )
+        calls = []
+        for sibling, reply in zip(request.siblings, replies, strict=False):
+            if isinstance(reply, Reply):
+                self._pay(sibling, reply)
+                with contextlib.suppress(NotAsAsked):
+                    parse_answer(reply.text, sibling.schema)
+                    calls.append((sibling, self._describe(sibling, reply, {})))
+        await asyncio.gather(*(self._committer.commit(call) for _, call in calls))
+        for sibling, call in calls:
+            self.came_along[sibling.key] = answer_of(call, sibling, from_store=False)
+
+    def _pay(self, request: ChatRequest, reply: Reply) -> None:
+        self._ledger.pay(
+            request.phase,
+            request.model,
+            reply.model,
+            reply.fingerprint,
+            reply.usage,
+            free=self.endpoint.kind != "openai",
+        )
 
     def _wait_after(self, fault: Fault, request: ChatRequest, lane: Lane, epoch: int, patience: _Patience) -> float:
         """Return the seconds until the next attempt; give the row up where there is none."""

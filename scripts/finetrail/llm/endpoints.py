@@ -23,6 +23,7 @@ class Endpoint:
         timeout_s: seconds that one attempt may take, first byte to last.
         max_concurrency: the most calls that are under way at once (sent and not yet safely stored).
         max_retries: how often a failed attempt is repeated before the row is given up.
+        supports_n: it gives several answers to one question when asked with `n`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Endpoint:
     timeout_s: float = 120.0
     max_concurrency: int = 16
     max_retries: int = 5
+    supports_n: bool = False
 
     def __post_init__(self) -> None:
         where = f"endpoint {self.name!r}"

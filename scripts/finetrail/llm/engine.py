@@ -25,6 +25,7 @@ from finetrail.llm.money import Ledger, Price
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
 from finetrail.llm.serving import offline_teacher, serve
 from finetrail.llm.store import CallStore
+from finetrail.llm.versions import Gathering
 
 LOGGER = logging.getLogger(__name__)
 Mode = Literal["live", "replay"]
@@ -69,6 +70,7 @@ class Engine:
         self._mode = mode
         self._ledger = Ledger(prices or {})
         self._in_flight: dict[str, Future[Outcome]] = {}
+        self._gathering = Gathering(lambda *call: self._behind().submit(*call))
         self._backstage: _Backstage | None = None
         self._servers = ExitStack()
         most = max((endpoint.max_concurrency for endpoint in endpoints), default=1)
@@ -135,9 +137,11 @@ class Engine:
                             break
                 if not window:
                     return
+                if exhausted or self._gathering.holds(window[0].future):
+                    self._gathering.send()
                 yield self._finish(window.popleft())
         finally:
-            for slot in window:
+            for slot in reversed(window):  # siblings first: they are asked for anew when the one before them ends
                 slot.future.cancel()
 
     def _begin(self, request: ChatRequest) -> _Slot:
@@ -162,7 +166,7 @@ class Engine:
         future: Future[Outcome] = Future()
         self._in_flight[key] = future
         future.add_done_callback(lambda _: self._in_flight.pop(key, None))
-        self._behind().submit(self._caller(request), request, future)
+        self._gathering.add(self._caller(request), request, future)
         return _Slot(request, future)
 
     def _finish(self, slot: _Slot) -> Outcome:

@@ -17,8 +17,13 @@ MODEL_WORDS = re.compile(
 )
 LONGEST_WORDS = re.compile(r"max(_completion)?_tokens\W.{0,40}too large", re.I)
 CONTEXT_LIMIT = re.compile(r"context (?:length|window|size)\D{0,20}(\d+)", re.I)
-SAME_FOR_ALL = ("temperature", "top_p", "max_tokens", "seed", "logprobs", "top_logprobs")
-PARAMETER = re.compile(rf"parameter[^a-z]*({'|'.join(SAME_FOR_ALL)})\b", re.I)
+SAME_FOR_ALL = ("temperature", "top_p", "max_tokens", "seed", "n", "logprobs", "top_logprobs")
+NAMES = "|".join(SAME_FOR_ALL)
+PARAMETER = re.compile(
+    rf"(?:parameter|argument|unknown name|not support)[^a-z]*(?P<before>{NAMES})\b"
+    rf"|\b(?P<after>{NAMES})\b[^a-z]*(?:is|are) not (?:supported|enabled|allowed)",
+    re.I,
+)
 
 
 def asks_for_too_much(message: str, request: ChatRequest) -> bool:
@@ -87,13 +92,23 @@ def _stop_at_settings(
             f"max_tokens is {request.sampling.max_tokens}, which leaves no room for a prompt",
             "Lower the key `max_tokens` of the phase that asks, or choose a model with more context",
         )
-    named = parameter if parameter in SAME_FOR_ALL else (PARAMETER.search(message) or [None, None])[1]
+    named = _setting(parameter, message)
+    if named == "n":
+        stop(f"{endpoint.base_url} refuses n", f"Set llm.endpoints.{endpoint.name}.supports_n: false")
     if named is not None:
         stop(
             f"{endpoint.base_url} refuses the setting {named}",
             f"Change the key {named} of the phase that asks, or leave it out of its requests: "
             f"extra_body: {{{named}: null}}",
         )
+
+
+def _setting(parameter: str, message: str) -> str | None:
+    """Find the setting that a refusal is about, among those that all requests of a phase share."""
+    if parameter in SAME_FOR_ALL:
+        return parameter
+    found = PARAMETER.search(message)
+    return (found["before"] or found["after"]).lower() if found else None
 
 
 def _is_about_key(status: int, message: str) -> bool:

@@ -116,6 +116,7 @@ class ChatRequest:
         extra_body: fields added to the HTTP request as they are; one that is None is left out of it.
         facts: what else decides the answer (dtype, chat template, code of the offline teacher ...);
             the engine adds what the endpoint knows (`Engine.bind`).
+        siblings: requests for further answers to this question that the same call may bring; not part of the key.
     """
 
     row_id: str
@@ -130,6 +131,7 @@ class ChatRequest:
     revision: str | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    siblings: "tuple[ChatRequest, ...]" = ()
 
     def __post_init__(self) -> None:
         if (self.schema is None) != (self.schema_name is None):
@@ -160,12 +162,18 @@ class ChatRequest:
         """
         return hashlib.sha256(canonical_json(self.canonical).encode("utf-8")).hexdigest()
 
+    def asks_the_same(self, other: "ChatRequest") -> bool:
+        """Say whether another request differs in its sample only."""
+        return self.endpoint == other.endpoint and self.canonical | {"sample": 0} == other.canonical | {"sample": 0}
+
     def for_wire(self) -> dict[str, Any]:
         """Render the body of the HTTP request, in the protocol of OpenAI's chat completions."""
         body: dict[str, Any] = {"model": self.model, "messages": [m.for_wire() for m in self.messages]}
         body |= self.sampling.settings()
         if self.sampling.seed is not None and self.sample:
             body["seed"] = derive_seed(self.sampling.seed, self.sample)
+        if self.siblings:
+            body["n"] = 1 + len(self.siblings)
         if self.schema is not None:
             body["response_format"] = {
                 "type": "json_schema",

@@ -55,6 +55,19 @@ REFUSED = [
         "refuses the setting temperature",
         "extra_body: {temperature: null}",
     ),
+    (
+        400,
+        [{"error": {"message": 'Invalid JSON payload received. Unknown name "seed": Cannot find field.'}}],
+        "refuses the setting seed",
+        "extra_body: {seed: null}",
+    ),
+    (
+        400,
+        {"error": {"message": "Logprobs is not enabled for models/m"}},
+        "refuses the setting logprobs",
+        "Change the key logprobs",
+    ),
+    (400, {"error": {"message": "must be 1", "param": "n"}}, "refuses n", "llm.endpoints.fake.supports_n: false"),
 ]
 
 
