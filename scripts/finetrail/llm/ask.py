@@ -58,6 +58,7 @@ class Model:
             schema=schema.schema,
             schema_name=schema.name,
             sample=sample,
+            logprobs=settings["logprobs"],
             extra_body=settings["extra_body"],
         )
 

@@ -16,11 +16,12 @@ from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.faults import Failed, Fault, judge_exception, nothing_works, place_of, redact
 from finetrail.llm.lane import Lane
 from finetrail.llm.money import Ledger
+from finetrail.llm.refusals import require_logprobs
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Usage
 from finetrail.llm.segment import StoredCall
 from finetrail.llm.structured import NotAsAsked, parse_answer, repair_request
 from finetrail.llm.versions import share_usage
-from finetrail.records import derive_seed
+from finetrail.records import canonical_json, derive_seed
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -35,13 +36,14 @@ SHOWN_BYTES = 120
 
 @dataclass(frozen=True)
 class Reply:
-    """What a server said to one attempt."""
+    """What a server said to one attempt; `logprobs` has an entry a token, where they were asked for."""
 
     text: str
     finish_reason: str
     model: str
     fingerprint: str | None
     usage: Usage
+    logprobs: list[dict[str, Any]] | None = None
 
 
 @dataclass
@@ -68,7 +70,7 @@ def read_replies(content: bytes, most: int = 1) -> list[Reply | Fault]:
         Failed: it is no completion (to be tried again).
     """
     try:
-        body = json.loads(content)
+        body = json.loads(content, parse_constant=lambda _: None)  # a log-probability may be minus infinity
         choices = body["choices"][:most]
         usage = body.get("usage") or {}
         total = Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
@@ -87,15 +89,20 @@ def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any], usage: Usag
     reply = Reply(
         message.get("content") or "",
         choice.get("finish_reason") or "unknown",
-        body.get("model") or "unknown",
-        body.get("system_fingerprint"),
+        _name(body.get("model")) or "unknown",
+        _name(body.get("system_fingerprint")),
         usage,
+        (choice.get("logprobs") or {}).get("content") or None,
     )
-    reply.text.encode("utf-8")
+    canonical_json([reply.text, reply.logprobs]).encode("utf-8")  # what cannot be stored is no reply
     if not reply.text.strip():
         why = message.get("refusal") or f"finish_reason {reply.finish_reason}"
         return Fault("row", f"the model gave no text ({why})")
     return reply
+
+
+def _name(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 class Caller:
@@ -199,7 +206,7 @@ class Caller:
 
         self._ledger.count(request.phase, "attempts")
         try:
-            body = request.for_wire()
+            body = request.for_wire(self.endpoint.image_limits)
             async with asyncio.timeout(self.endpoint.timeout_s):
                 response = await self._open_client().post("/chat/completions", body=body, cast_to=httpx2.Response)
         except (FinetrailError, asyncio.CancelledError):
@@ -212,6 +219,8 @@ class Caller:
         await self._keep_others(request, others)
         if isinstance(reply, Fault):
             raise Failed(reply)
+        if request.logprobs is not None and reply.logprobs is None:
+            require_logprobs(self.endpoint, request, where=place_of(self.endpoint, request))
         return reply
 
     async def _keep_others(self, request: ChatRequest, replies: Sequence[Reply | Fault]) -> None:
@@ -228,7 +237,7 @@ class Caller:
             )
         calls = []
         for sibling, reply in zip(request.siblings, replies, strict=False):
-            if isinstance(reply, Reply):
+            if isinstance(reply, Reply) and (sibling.logprobs is None or reply.logprobs is not None):
                 self._pay(sibling, reply)
                 with contextlib.suppress(NotAsAsked):
                     parse_answer(reply.text, sibling.schema)
@@ -275,6 +284,8 @@ class Caller:
 
     def _describe(self, request: ChatRequest, reply: Reply, extra: dict[str, Any]) -> StoredCall:
         answer = vars(reply) | {"usage": vars(reply.usage)} | extra
+        if request.logprobs is None:
+            del answer["logprobs"]
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         paid = {"phase": request.phase, "row": request.row_id, "at": now}
         return StoredCall.make(request.key, answer, request.canonical, paid)
@@ -313,4 +324,5 @@ def answer_of(call: StoredCall, request: ChatRequest, *, from_store: bool) -> Ch
         fingerprint=said["fingerprint"],
         usage=Usage(**said["usage"]),
         from_store=from_store,
+        logprobs=said.get("logprobs"),
     )

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.offline import teacher_digest
+from finetrail.llm.request import ImageLimits
 
 Kind = Literal["openai", "offline"]
 
@@ -23,6 +24,8 @@ class Endpoint:
         timeout_s: seconds that one attempt may take, first byte to last.
         max_concurrency: the most calls that are under way at once (sent and not yet safely stored).
         max_retries: how often a failed attempt is repeated before the row is given up.
+        max_image_bytes: the largest image file that is sent.
+        max_image_pixels: the same in pixels.
         supports_n: it gives several answers to one question when asked with `n`.
     """
 
@@ -34,6 +37,8 @@ class Endpoint:
     max_concurrency: int = 16
     max_retries: int = 5
     supports_n: bool = False
+    max_image_bytes: int = ImageLimits().max_image_bytes
+    max_image_pixels: int = ImageLimits().max_image_pixels
 
     def __post_init__(self) -> None:
         where = f"endpoint {self.name!r}"
@@ -45,6 +50,11 @@ class Endpoint:
             )
         if self.max_concurrency < 1 or self.max_retries < 0 or self.timeout_s <= 0:
             raise FinetrailError("max_concurrency, max_retries and timeout_s must be positive", where=where)
+
+    @property
+    def image_limits(self) -> ImageLimits:
+        """The largest image that is sent."""
+        return ImageLimits(self.max_image_bytes, self.max_image_pixels)
 
     def facts(self) -> dict[str, Any]:
         """Return what the endpoint adds to the key of every request that goes to it."""

@@ -110,8 +110,8 @@ def nothing_works(fault: Fault, endpoint: Endpoint, request: ChatRequest) -> Fin
     hint = f"Check that the server runs, and llm.endpoints.{endpoint.name}.base_url; {keep}"
     if fault.kind == "foreign":
         hint = (
-            f"Check that llm.endpoints.{endpoint.name}.base_url is the address of an OpenAI-compatible server, with "
-            f"/v1 at its end and the right one of http and https, and see the server's own log; {keep}"
+            f"Check that llm.endpoints.{endpoint.name}.base_url is the address of an OpenAI-compatible server "
+            f"(most end in /v1), with the right one of http and https, and see the server's own log; {keep}"
         )
     return FinetrailError(fault.error, where=place_of(endpoint, request), hint=hint)
 

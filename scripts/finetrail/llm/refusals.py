@@ -61,13 +61,13 @@ def raise_if_all_would_fail(
     if status in (404, 405, 400, 422) and _is_about_model(body, message):
         stop(
             f"{endpoint.base_url} does not know the model {request.model!r}",
-            f"Check the key `model` of the phase that asks, and that {entry}.base_url (it ends in /v1) is the server "
-            "that has it",
+            f"Check the key `model` of the phase that asks, and that {entry}.base_url is the server that has it",
         )
     if status in (404, 405):
         stop(
             f"{endpoint.base_url} has no /chat/completions",
-            f"Check that {entry}.base_url ends in /v1, and the key `model` of the phase that asks",
+            f"Check that {entry}.base_url is what comes before /chat/completions (most end in /v1), and the key "
+            "`model` of the phase that asks",
         )
     if status in (400, 422):
         _stop_at_settings(body, message, endpoint, request, stop)
@@ -109,6 +109,20 @@ def _setting(parameter: str, message: str) -> str | None:
         return parameter
     found = PARAMETER.search(message)
     return (found["before"] or found["after"]).lower() if found else None
+
+
+def require_logprobs(endpoint: Endpoint, request: ChatRequest, *, where: str) -> NoReturn:
+    """Stop because log-probabilities were asked for and none came.
+
+    Raises:
+        FinetrailError: always.
+    """
+    raise FinetrailError(
+        f"{endpoint.base_url} answers without log-probabilities, though logprobs is {request.logprobs}",
+        where=where,
+        hint="Leave the key `logprobs` of the phase that asks at null, or choose an `endpoint` and a `model` that give "
+        "them",
+    )
 
 
 def _is_about_key(status: int, message: str) -> bool:

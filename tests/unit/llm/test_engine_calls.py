@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import random
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -298,7 +299,7 @@ def test_images_enter_by_hash_and_neither_they_nor_keys_enter_the_store(
     harness: Harness, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_KEY", "sk-very-secret-key")
-    content = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
+    content = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 640, 480) + bytes(range(256)) * 8
     first, second = tmp_path / "first.png", tmp_path / "second.png"
     first.write_bytes(content)
     second.write_bytes(content)

@@ -16,7 +16,7 @@ SCHEMA: dict[str, Any] = {"schema": RELEVANCE.schema, "schema_name": RELEVANCE.n
 PLACE = "endpoint 'fake', model 'm', phase 'label', row row-"
 KEY_ADVICE = "Check the environment variable FAKE_KEY (llm.endpoints.fake.api_key_env)"
 MODEL_ADVICE = "Check the key `model` of the phase that asks"
-URL_ADVICE = "Check that llm.endpoints.fake.base_url ends in /v1"
+URL_ADVICE = "Check that llm.endpoints.fake.base_url is what comes before /chat/completions"
 
 REFUSED = [
     (401, {"error": {"message": "Incorrect API key provided: sk-secret-1234567"}}, "refuses the API key", KEY_ADVICE),
