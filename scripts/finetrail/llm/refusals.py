@@ -107,6 +107,8 @@ def _setting(parameter: str, message: str) -> str | None:
     """Find the setting that a refusal is about, among those that all requests of a phase share."""
     if parameter in SAME_FOR_ALL:
         return parameter
+    if "n_cmpl" in message:  # llama.cpp, which has too few slots for so many answers at once
+        return "n"
     found = PARAMETER.search(message)
     return (found["before"] or found["after"]).lower() if found else None
 

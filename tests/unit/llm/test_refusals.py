@@ -68,6 +68,12 @@ REFUSED = [
         "Change the key logprobs",
     ),
     (400, {"error": {"message": "must be 1", "param": "n"}}, "refuses n", "llm.endpoints.fake.supports_n: false"),
+    (
+        400,
+        {"error": {"message": "n_cmpl cannot be greater than the number of slots, please increase -np"}},
+        "refuses n",
+        "llm.endpoints.fake.supports_n: false",
+    ),
 ]
 
 
