@@ -107,7 +107,7 @@ def _setting(parameter: str, message: str) -> str | None:
     """Find the setting that a refusal is about, among those that all requests of a phase share."""
     if parameter in SAME_FOR_ALL:
         return parameter
-    if "n_cmpl" in message:  # llama.cpp, which has too few slots for so many answers at once
+    if "n_cmpl" in message or "multiple candidates" in message.lower():  # so say llama.cpp and Gemini
         return "n"
     found = PARAMETER.search(message)
     return (found["before"] or found["after"]).lower() if found else None

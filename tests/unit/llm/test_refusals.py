@@ -70,6 +70,12 @@ REFUSED = [
     (400, {"error": {"message": "must be 1", "param": "n"}}, "refuses n", "llm.endpoints.fake.supports_n: false"),
     (
         400,
+        [{"error": {"message": "Multiple candidates is not enabled for this model"}}],
+        "refuses n",
+        "llm.endpoints.fake.supports_n: false",
+    ),
+    (
+        400,
         {"error": {"message": "n_cmpl cannot be greater than the number of slots, please increase -np"}},
         "refuses n",
         "llm.endpoints.fake.supports_n: false",
