@@ -47,6 +47,8 @@ class Endpoint(Section):
     timeout_s: float = operation(120.0, "seconds to wait for one reply", gt=0)
     max_concurrency: Count = operation(8, "most calls under way at once")
     max_retries: int = operation(5, "further tries of a call that failed for a passing cause", ge=0)
+    requests_per_minute: Count | None = operation(None, "ceiling of requests a minute, all models together")
+    tokens_per_minute: Count | None = operation(None, "ceiling of tokens a minute, of prompts and answers together")
     prices: dict[Text, Price] = operation({}, "prices by model id; calls of other models count as free")
 
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"kind": ("base_url", "api_key_env", "prices")}

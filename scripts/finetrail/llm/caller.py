@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from finetrail.errors import FinetrailError
 from finetrail.llm.commit import Committer
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.faults import Failed, Fault, judge_exception
-from finetrail.llm.lane import Lane
+from finetrail.llm.lane import Ceilings, Lane, Turn
 from finetrail.llm.money import Ledger
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Usage
 from finetrail.llm.segment import StoredCall
@@ -26,6 +27,7 @@ FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 REFUSALS_A_RETRY = 8
 HOPELESS = 20
+CHARACTERS_A_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Caller:
         self._committer = committer
         self._ledger = ledger
         self._lanes: dict[str, Lane] = {}
+        self._ceilings = Ceilings.of(endpoint.requests_per_minute, endpoint.tokens_per_minute)
         self._client: AsyncOpenAI | None = None
 
     async def close(self) -> None:
@@ -106,16 +109,27 @@ class Caller:
         if self._client is not None:
             await self._client.close()
 
-    async def answer(self, request: ChatRequest, place: int) -> ChatAnswer | CallFailure:
+    def queue(
+        self, request: ChatRequest, place: int, start: Callable[[Turn], None], gone: Callable[[], bool]
+    ) -> None:
+        """Let a request wait for its first turn; see `Lane.queue` and `Turn`."""
+        self._lane(request.model).queue(place, Turn(start, gone, expected_tokens(request)))
+
+    async def answer(self, request: ChatRequest, place: int, turn: Turn) -> ChatAnswer | CallFailure:
         """Ask until there is a usable answer and it is stored, or the row is given up.
+
+        Args:
+            request: what is asked.
+            place: its place in the input.
+            turn: its first turn, see `queue`.
 
         Raises:
             FinetrailError: the failure concerns every call.
         """
-        lane = self._lanes.setdefault(request.model, Lane(self.endpoint.max_concurrency))
+        lane = self._lane(request.model)
         patience = _Patience()
         try:
-            reply, extra = await self._usable_reply(request, place, lane, patience)
+            reply, extra = await self._usable_reply(request, place, lane, turn, patience)
         except Failed as failed:
             self._mind_hopeless(lane, failed.fault)
             return CallFailure(request.row_id, request.key, failed.fault.error, patience.attempts)
@@ -126,11 +140,16 @@ class Caller:
             lane.settled()
         return answer_of(call, request, from_store=False)
 
+    def _lane(self, model: str) -> Lane:
+        if model not in self._lanes:
+            self._lanes[model] = Lane(self.endpoint.max_concurrency, self._ceilings)
+        return self._lanes[model]
+
     async def _usable_reply(
-        self, request: ChatRequest, place: int, lane: Lane, patience: _Patience
+        self, request: ChatRequest, place: int, lane: Lane, turn: Turn, patience: _Patience
     ) -> tuple[Reply, dict[str, Any]]:
         """Return a reply that fits the schema; the lane still counts it as open."""
-        reply = await self._reply(request, place, lane, patience)
+        reply = await self._reply(request, place, lane, turn, patience)
         try:
             parse_answer(reply.text, request.schema)
         except NotAsAsked as problem:
@@ -139,7 +158,8 @@ class Caller:
                 raise Failed(Fault("row", f"the answer was cut at max_tokens and is {problem}")) from problem
             self._ledger.count(request.phase, "repairs")
             again = repair_request(request, reply.text, problem)
-            repaired = await self._reply(again, place, lane, patience)
+            turn = await lane.enter(place, expected_tokens(again))
+            repaired = await self._reply(again, place, lane, turn, patience)
             try:
                 parse_answer(repaired.text, request.schema)
             except NotAsAsked as second:
@@ -151,20 +171,24 @@ class Caller:
             raise
         return reply, {}
 
-    async def _reply(self, request: ChatRequest, place: int, lane: Lane, patience: _Patience) -> Reply:
+    async def _reply(self, request: ChatRequest, place: int, lane: Lane, turn: Turn, patience: _Patience) -> Reply:
         while True:
-            epoch = await lane.enter(place)
             patience.attempts += 1
+            self._ledger.count(request.phase, "attempts")
             try:
-                reply = await self._attempt(request, lane)
+                reply = await self._attempt(request)
             except Failed as failed:
-                lane.settled()
-                wait = self._wait_after(failed.fault, request, lane, epoch, patience)
+                hopeless = patience.has_end(failed.fault, self.endpoint.max_retries)
+                wait = _wait_after(failed.fault, request, patience)
+                self._leave(lane, turn, failed.fault, wait, request.phase)
+                if hopeless or failed.fault.kind == "unreachable":
+                    self._give_up(failed, lane, hopeless=hopeless)
             except BaseException:
+                lane.failed(turn)
                 lane.settled()
                 raise
             else:
-                lane.succeeded()
+                lane.succeeded(turn, reply.usage.prompt_tokens + reply.usage.completion_tokens or None)
                 self._ledger.pay(
                     request.phase,
                     request.model,
@@ -174,12 +198,12 @@ class Caller:
                     free=self.endpoint.kind != "openai",
                 )
                 return reply
-            await asyncio.sleep(wait)
+            await asyncio.sleep(wait)  # others have the place meanwhile
+            turn = await lane.enter(place, turn.tokens)
 
-    async def _attempt(self, request: ChatRequest, lane: Lane) -> Reply:
+    async def _attempt(self, request: ChatRequest) -> Reply:
         import httpx2
 
-        self._ledger.count(request.phase, "attempts")
         try:
             body = request.for_wire()
             async with asyncio.timeout(self.endpoint.timeout_s):
@@ -188,30 +212,27 @@ class Caller:
             raise
         except Exception as error:
             raise Failed(judge_exception(error, self.endpoint, request.model, self._api_key)) from error
-        finally:
-            lane.called()
         return read_reply(response.content)
 
-    def _wait_after(self, fault: Fault, request: ChatRequest, lane: Lane, epoch: int, patience: _Patience) -> float:
-        """Return the seconds until the next attempt; give the row up where there is none."""
+    def _leave(self, lane: Lane, turn: Turn, fault: Fault, wait: float, phase: str) -> None:
+        """Give the place of a failed call to the next one."""
         if fault.kind == "limited":
-            self._ledger.count(request.phase, "rate_limited")
-            lane.refused(epoch)
-        hopeless = patience.has_end(fault, self.endpoint.max_retries)
-        if fault.kind == "unreachable" and (hopeless or not lane.answered):
+            self._ledger.count(phase, "rate_limited")
+            lane.refused(turn, wait)
+        else:
+            lane.failed(turn)
+        lane.settled()
+
+    def _give_up(self, failed: Failed, lane: Lane, *, hopeless: bool) -> None:
+        """Give the row up, or all where nobody listens."""
+        if failed.fault.kind == "unreachable" and (hopeless or not lane.answered):
             raise FinetrailError(
-                fault.error,
+                failed.fault.error,
                 where=f"endpoint {self.endpoint.name!r}",
                 hint="Check base_url and that the server runs; answers paid so far are kept",
             )
         if hopeless:
-            raise Failed(fault)
-        tried = patience.retries + patience.refusals
-        jitter = random.Random(derive_seed(request.key, tried)).random()
-        if fault.retry_after is not None:
-            return fault.retry_after + 0.1 * jitter * (1.0 + fault.retry_after)
-        wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tried - 1, 10))
-        return wait * (0.5 + 0.5 * jitter)
+            raise failed
 
     def _mind_hopeless(self, lane: Lane, fault: Fault) -> None:
         lane.given_up += 1
@@ -242,6 +263,22 @@ class Caller:
                 http_client=openai.DefaultAioHttpClient(trust_env=not local),
             )
         return self._client
+
+
+def expected_tokens(request: ChatRequest) -> float:
+    """Return what a call may take, as providers count it before they know: the prompt, and the longest answer."""
+    characters = sum(len(message.content) for message in request.messages)
+    return characters / CHARACTERS_A_TOKEN + (request.sampling.max_tokens or 0)
+
+
+def _wait_after(fault: Fault, request: ChatRequest, patience: _Patience) -> float:
+    """Return the seconds until the next attempt, with a jitter that the request decides."""
+    tried = patience.retries + patience.refusals
+    jitter = random.Random(derive_seed(request.key, tried)).random()
+    if fault.retry_after is not None:
+        return fault.retry_after + 0.1 * jitter * (1.0 + fault.retry_after)
+    wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tried - 1, 10))
+    return wait * (0.5 + 0.5 * jitter)
 
 
 def answer_of(call: StoredCall, request: ChatRequest, *, from_store: bool) -> ChatAnswer:

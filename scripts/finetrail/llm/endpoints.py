@@ -23,6 +23,8 @@ class Endpoint:
         timeout_s: seconds that one attempt may take, first byte to last.
         max_concurrency: the most calls that are under way at once (sent and not yet safely stored).
         max_retries: how often a failed attempt is repeated before the row is given up.
+        requests_per_minute: a ceiling for all its models together; None for none.
+        tokens_per_minute: the same for tokens, of prompts and answers.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Endpoint:
     timeout_s: float = 120.0
     max_concurrency: int = 16
     max_retries: int = 5
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
 
     def __post_init__(self) -> None:
         where = f"endpoint {self.name!r}"

@@ -20,6 +20,7 @@ from finetrail.errors import FinetrailError
 from finetrail.llm.caller import Caller, answer_of
 from finetrail.llm.commit import Committer
 from finetrail.llm.endpoints import Endpoint
+from finetrail.llm.lane import Turn
 from finetrail.llm.money import Ledger, Price
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
 from finetrail.llm.serving import offline_teacher, serve
@@ -201,7 +202,8 @@ class _Backstage:
     def __init__(self, store: CallStore) -> None:
         self.callers: dict[str, Caller] = {}
         self.committer = Committer(store)
-        self._fatal: FinetrailError | None = None
+        self._end: Exception | None = None
+        self._queued: set[Future[Outcome]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._places = 0
         self._loop = asyncio.new_event_loop()
@@ -211,7 +213,7 @@ class _Backstage:
     def submit(self, caller: Caller, request: ChatRequest, future: "Future[Outcome]") -> None:
         """Answer a request in the loop; its outcome, or the error that stops all, is set on the future."""
         place, self._places = self._places, self._places + 1
-        self._loop.call_soon_threadsafe(self._spawn, caller, request, future, place)
+        self._loop.call_soon_threadsafe(self._queue, caller, request, future, place)
 
     def close(self) -> None:
         """Cancel what is under way, write what has come, close the connections, end the thread."""
@@ -220,21 +222,29 @@ class _Backstage:
         self._thread.join()
         self._loop.close()
 
-    def _spawn(self, caller: Caller, request: ChatRequest, future: "Future[Outcome]", place: int) -> None:
-        if future.cancelled():
+    def _queue(self, caller: Caller, request: ChatRequest, future: "Future[Outcome]", place: int) -> None:
+        """Let a request wait for its turn as little more than itself; only then does it get a task."""
+        if self._end is not None:
+            _fail(future, self._end)
             return
-        task = self._loop.create_task(self._serve(caller, request, future, place))
+        self._queued.add(future)
+        future.add_done_callback(self._queued.discard)
+        caller.queue(request, place, lambda turn: self._spawn(caller, request, future, place, turn), future.done)
+
+    def _spawn(self, caller: Caller, request: ChatRequest, future: "Future[Outcome]", place: int, turn: Turn) -> None:
+        self._queued.discard(future)
+        task = self._loop.create_task(self._serve(caller, request, future, place, turn))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         future.add_done_callback(lambda done: self._cancel(task) if done.cancelled() else None)
 
-    async def _serve(self, caller: Caller, request: ChatRequest, future: "Future[Outcome]", place: int) -> None:
+    async def _serve(
+        self, caller: Caller, request: ChatRequest, future: "Future[Outcome]", place: int, turn: Turn
+    ) -> None:
         try:
-            if self._fatal is not None:
-                raise self._fatal
-            outcome = await caller.answer(request, place)
+            outcome = await caller.answer(request, place, turn)
         except asyncio.CancelledError:
-            _fail(future, self._fatal or CancelledError())
+            _fail(future, self._end or CancelledError())
         except Exception as error:
             self._abort(error if isinstance(error, FinetrailError) else None)
             _fail(future, error)
@@ -243,18 +253,23 @@ class _Backstage:
                 future.set_result(outcome)
 
     def _abort(self, fatal: FinetrailError | None) -> None:
-        if self._fatal is None:
-            self._fatal = fatal or FinetrailError("the engine failed", hint="This is a bug: see the log")
-            for task in self._tasks - {asyncio.current_task(self._loop)}:
-                task.cancel()
+        if self._end is None:
+            self._stop(fatal or FinetrailError("the engine failed", hint="This is a bug: see the log"))
+
+    def _stop(self, why: Exception) -> None:
+        """Begin nothing more, and end what is under way."""
+        self._end = why
+        for future in list(self._queued):
+            _fail(future, why)
+        for task in self._tasks - {asyncio.current_task(self._loop)}:
+            task.cancel()
 
     def _cancel(self, task: "asyncio.Task[None]") -> None:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(task.cancel)
 
     async def _wind_down(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        self._stop(self._end or CancelledError())
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.committer.finish()
         for caller in self.callers.values():
