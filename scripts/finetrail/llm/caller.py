@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -109,11 +108,17 @@ class Caller:
         if self._client is not None:
             await self._client.close()
 
-    def queue(
-        self, request: ChatRequest, place: int, start: Callable[[Turn], None], gone: Callable[[], bool]
-    ) -> None:
-        """Let a request wait for its first turn; see `Lane.queue` and `Turn`."""
-        self._lane(request.model).queue(place, Turn(start, gone, expected_tokens(request)))
+    def width(self) -> int:
+        """Return how many calls may be under way at once, as the lanes know so far."""
+        return sum(int(lane.limit) for lane in list(self._lanes.values()))
+
+    def queue(self, request: ChatRequest, place: int, turn: Turn) -> None:
+        """Let a request wait for its first turn; lower places go first."""
+        self._lane(request.model).queue(place, turn)
+
+    def withdraw(self, request: ChatRequest, turn: Turn) -> None:
+        """Take back a turn that nothing was sent for."""
+        self._lane(request.model).withdraw(turn)
 
     async def answer(self, request: ChatRequest, place: int, turn: Turn) -> ChatAnswer | CallFailure:
         """Ask until there is a usable answer and it is stored, or the row is given up.

@@ -1,9 +1,8 @@
-"""Concurrency that finds the limit by itself: slow start, additive increase, multiplicative decrease, a lane a model."""
+"""Concurrency that finds the limit by itself: slow start, additive increase, multiplicative decrease."""
 
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from finetrail.llm.pace import Pace
@@ -45,18 +44,43 @@ class Ceilings:
             self.tokens.correct(tokens)
 
 
-@dataclass
 class Turn:
     """One call that waits for admission, or has been admitted.
 
-    `start` is called with the turn when it is admitted, unless `gone` says that nobody waits for it any more. `tokens`
-    is what the call is expected to take, `epoch` the epoch that it was sent in.
+    Args:
+        tokens: what the call is expected to take, for the ceiling.
+
+    `epoch` is the epoch that it was sent in.
     """
 
-    start: Callable[["Turn"], None]
-    gone: Callable[[], bool]
-    tokens: float = 0.0
-    epoch: int = -1
+    __slots__ = ("epoch", "tokens")
+
+    def __init__(self, tokens: float = 0.0) -> None:
+        self.tokens = tokens
+        self.epoch = -1
+
+    def start(self) -> None:
+        """Begin; called when the turn is admitted."""
+
+    def gone(self) -> bool:
+        """Say that nobody waits for it any more."""
+        return False
+
+
+class _Entrance(Turn):
+    """A turn that a task waits for."""
+
+    __slots__ = ("admitted",)
+
+    def __init__(self, tokens: float) -> None:
+        super().__init__(tokens)
+        self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def start(self) -> None:
+        self.admitted.set_result(None)
+
+    def gone(self) -> bool:
+        return self.admitted.cancelled()
 
 
 class Lane:
@@ -107,18 +131,21 @@ class Lane:
             place: the place in the input.
             tokens: what the call is expected to take, for the ceiling.
         """
-        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        turn = Turn(lambda _: admitted.set_result(None), admitted.cancelled, tokens)
+        turn = _Entrance(tokens)
         self.queue(place, turn)
         try:
-            await admitted
+            await turn.admitted
         except asyncio.CancelledError:
-            if turn.epoch >= 0:  # admitted, and nothing was sent
-                self._ceilings.correct(-turn.tokens)
-                self.failed(turn)
-                self.settled()
+            if turn.epoch >= 0:
+                self.withdraw(turn)
             raise
         return turn
+
+    def withdraw(self, turn: Turn) -> None:
+        """Take back a turn that was admitted, but nothing was sent for."""
+        self._ceilings.correct(-turn.tokens)
+        self.failed(turn)
+        self.settled()
 
     def succeeded(self, turn: Turn, tokens: float | None = None) -> None:
         """The server answered: try a little more.
@@ -195,7 +222,7 @@ class Lane:
             self._open += 1
             self._ceilings.spend(turn.tokens, now)
             turn.epoch = self._epoch
-            turn.start(turn)
+            turn.start()
 
     def _set_alarm(self, wait: float) -> None:
         if self._alarm is None:
