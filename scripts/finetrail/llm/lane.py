@@ -9,7 +9,11 @@ from finetrail.llm.pace import Pace
 
 FIRST_LIMIT = 4.0
 DECREASE = 0.9
-APPROACH = 0.5
+PROBE = 0.25
+DEPARTURE = 0.25
+HASTE = 1.25
+AT_A_STROKE_S = 0.003
+RECENT = 0.1
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,15 @@ class Turn:
     Args:
         tokens: what the call is expected to take, for the ceiling.
 
-    `epoch` is the epoch that it was sent in.
+    `epoch` is the epoch that it was sent in, `sent_at` the time.
     """
 
-    __slots__ = ("epoch", "tokens")
+    __slots__ = ("epoch", "sent_at", "tokens")
 
     def __init__(self, tokens: float = 0.0) -> None:
         self.tokens = tokens
         self.epoch = -1
+        self.sent_at = 0.0
 
     def start(self) -> None:
         """Begin; called when the turn is admitted."""
@@ -92,6 +97,9 @@ class Lane:
     from there, so that what was given up is soon used again and a limit that has been raised is soon found. It
     grows only while it is what holds calls back.
 
+    Calls are sent no faster than a quarter above the rate that the limit and the round trip allow. Else those that were
+    answered together would be sent together for ever, and the server would idle while we are busy with all of them.
+
     After a refusal nothing more is sent until the server has taken one of the calls under way. Should it refuse them
     all, it is left alone for as long as it asks; else a refusal keeps nobody waiting but its own call.
 
@@ -114,6 +122,8 @@ class Lane:
         self._epoch = 0
         self._calling = 0
         self._open = 0
+        self._round_trip = 0.0
+        self._next_at = float("-inf")
         self._paused_until = float("-inf")
         self._alarm: asyncio.TimerHandle | None = None
         self._waiting: list[tuple[int, int, Turn]] = []
@@ -155,6 +165,8 @@ class Lane:
             tokens: what the call took, where the server says so.
         """
         self.answered += 1
+        took = asyncio.get_running_loop().time() - turn.sent_at
+        self._round_trip += (took - self._round_trip) * (RECENT if self._round_trip else 1.0)
         if self._calling >= int(self.limit):
             self.limit = min(float(self.most), self.limit + self._increase() / self.limit)
         if tokens is not None:
@@ -196,7 +208,8 @@ class Lane:
         """Return by how much the limit grows in a round trip."""
         if self._refused_at is None:
             return self.limit
-        return max(1.0, abs(self._refused_at - self.limit) * APPROACH)
+        below = self._refused_at - self.limit
+        return max(PROBE, below if below > 0 else -below * DEPARTURE)
 
     def _leave(self) -> None:
         self._calling -= 1
@@ -213,20 +226,25 @@ class Lane:
                 heapq.heappop(self._waiting)
                 continue
             now = asyncio.get_running_loop().time()
-            wait = max(self._paused_until - now, self._ceilings.wait(now))
-            if wait > 0:
-                self._set_alarm(wait)
+            ready_at = max(self._paused_until, self._next_at, now + self._ceilings.wait(now))
+            if ready_at > now:
+                self._set_alarm(ready_at)
                 return
             heapq.heappop(self._waiting)
             self._calling += 1
             self._open += 1
             self._ceilings.spend(turn.tokens, now)
             turn.epoch = self._epoch
+            turn.sent_at = now
+            self._next_at = max(self._next_at, now - AT_A_STROKE_S) + self._round_trip / self.limit / HASTE
             turn.start()
 
-    def _set_alarm(self, wait: float) -> None:
-        if self._alarm is None:
-            self._alarm = asyncio.get_running_loop().call_later(wait, self._wake)
+    def _set_alarm(self, when: float) -> None:
+        if self._alarm is not None:
+            if self._alarm.when() <= when:
+                return
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(when, self._wake)
 
     def _wake(self) -> None:
         self._alarm = None
