@@ -62,6 +62,8 @@ class Endpoint(Section):
     supports_n: bool = operation(
         False, "the server knows `n`: several versions of an answer are asked for with one call"
     )
+    requests_per_minute: Count | None = operation(None, "ceiling of requests a minute, all models together")
+    tokens_per_minute: Count | None = operation(None, "ceiling of tokens a minute, of prompts and answers together")
     prices: dict[Text, Price] = operation({}, "prices by model id; calls of other models count as free")
 
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"kind": ("base_url", "api_key_env", "prices")}

@@ -14,7 +14,7 @@ from finetrail.errors import FinetrailError
 from finetrail.llm.commit import Committer
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.faults import Failed, Fault, judge_exception, nothing_works, place_of, redact
-from finetrail.llm.lane import Lane
+from finetrail.llm.lane import Ceilings, Lane, Turn
 from finetrail.llm.money import Ledger
 from finetrail.llm.refusals import require_logprobs
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Usage
@@ -32,6 +32,7 @@ LONGEST_WAIT_S = 30.0
 REFUSALS_A_RETRY = 8
 HOPELESS = 20
 SHOWN_BYTES = 120
+CHARACTERS_A_TOKEN = 4
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class Caller:
         self.came_along: dict[str, ChatAnswer] = {}
         self._warned_of_n = False
         self._lanes: dict[str, Lane] = {}
+        self._ceilings = Ceilings.of(endpoint.requests_per_minute, endpoint.tokens_per_minute)
         self._client: AsyncOpenAI | None = None
 
     async def close(self) -> None:
@@ -133,16 +135,33 @@ class Caller:
         if self._client is not None:
             await self._client.close()
 
-    async def answer(self, request: ChatRequest, place: int) -> ChatAnswer | CallFailure:
+    def width(self) -> int:
+        """Return how many calls may be under way at once, as the lanes know so far."""
+        return sum(int(lane.limit) for lane in list(self._lanes.values()))
+
+    def queue(self, request: ChatRequest, place: int, turn: Turn) -> None:
+        """Let a request wait for its first turn; lower places go first."""
+        self._lane(request.model).queue(place, turn)
+
+    def withdraw(self, request: ChatRequest, turn: Turn) -> None:
+        """Take back a turn that nothing was sent for."""
+        self._lane(request.model).withdraw(turn)
+
+    async def answer(self, request: ChatRequest, place: int, turn: Turn) -> ChatAnswer | CallFailure:
         """Ask until there is a usable answer and it is stored, or the row is given up.
+
+        Args:
+            request: what is asked.
+            place: its place in the input.
+            turn: its first turn, see `queue`.
 
         Raises:
             FinetrailError: the failure concerns every call.
         """
-        lane = self._lanes.setdefault(request.model, Lane(self.endpoint.max_concurrency))
+        lane = self._lane(request.model)
         patience = _Patience()
         try:
-            reply, extra = await self._usable_reply(request, place, lane, patience)
+            reply, extra = await self._usable_reply(request, place, lane, turn, patience)
         except Failed as failed:
             self._mind_hopeless(lane, failed.fault, request)
             return CallFailure(request.row_id, request.key, failed.fault.error, patience.attempts)
@@ -153,11 +172,16 @@ class Caller:
             lane.settled()
         return answer_of(call, request, from_store=False)
 
+    def _lane(self, model: str) -> Lane:
+        if model not in self._lanes:
+            self._lanes[model] = Lane(self.endpoint.max_concurrency, self._ceilings)
+        return self._lanes[model]
+
     async def _usable_reply(
-        self, request: ChatRequest, place: int, lane: Lane, patience: _Patience
+        self, request: ChatRequest, place: int, lane: Lane, turn: Turn, patience: _Patience
     ) -> tuple[Reply, dict[str, Any]]:
         """Return a reply that fits the schema; the lane still counts it as open."""
-        reply = await self._reply(request, place, lane, patience)
+        reply = await self._reply(request, place, lane, turn, patience)
         try:
             parse_answer(reply.text, request.schema)
         except NotAsAsked as problem:
@@ -166,7 +190,8 @@ class Caller:
                 raise Failed(Fault("row", f"the answer was cut at max_tokens and is {problem}")) from problem
             self._ledger.count(request.phase, "repairs")
             again = repair_request(request, reply.text, problem)
-            repaired = await self._reply(again, place, lane, patience)
+            turn = await lane.enter(place, expected_tokens(again))
+            repaired = await self._reply(again, place, lane, turn, patience)
             try:
                 parse_answer(repaired.text, request.schema)
             except NotAsAsked as second:
@@ -178,33 +203,36 @@ class Caller:
             raise
         return reply, {}
 
-    async def _reply(self, request: ChatRequest, place: int, lane: Lane, patience: _Patience) -> Reply:
+    async def _reply(self, request: ChatRequest, place: int, lane: Lane, turn: Turn, patience: _Patience) -> Reply:
         while True:
-            epoch = await lane.enter(place)
             patience.attempts += 1
+            self._ledger.count(request.phase, "attempts")
             try:
-                reply = await self._attempt(request, lane)
+                reply = await self._attempt(request)
             except Failed as failed:
-                try:
-                    wait = self._wait_after(failed.fault, request, lane, epoch, patience)
-                    if not lane.answered:  # until somebody is answered, no further row takes the place of this one
-                        await asyncio.sleep(wait)
-                        wait = 0.0
-                finally:
-                    lane.settled()
+                hopeless = patience.has_end(failed.fault, self.endpoint.max_retries)
+                wait = _wait_after(failed.fault, request, patience)
+                if not (hopeless or lane.answered or failed.fault.kind == "limited"):
+                    wait = await self._wait_in_place(wait, lane, turn)
+                self._leave(lane, turn, failed.fault, wait, request.phase)
+                if failed.fault.concerns_all(hopeless=hopeless, answered=lane.answered > 0):
+                    raise nothing_works(failed.fault, self.endpoint, request) from failed
+                if hopeless:
+                    raise
             except BaseException:
+                lane.failed(turn)
                 lane.settled()
                 raise
             else:
-                lane.succeeded()
+                lane.succeeded(turn, reply.usage.prompt_tokens + reply.usage.completion_tokens or None)
                 self._pay(request, reply)
                 return reply
-            await asyncio.sleep(wait)
+            await asyncio.sleep(wait)  # others have the place meanwhile
+            turn = await lane.enter(place, turn.tokens)
 
-    async def _attempt(self, request: ChatRequest, lane: Lane) -> Reply:
+    async def _attempt(self, request: ChatRequest) -> Reply:
         import httpx2
 
-        self._ledger.count(request.phase, "attempts")
         try:
             body = request.for_wire(self.endpoint.image_limits)
             async with asyncio.timeout(self.endpoint.timeout_s):
@@ -213,8 +241,6 @@ class Caller:
             raise
         except Exception as error:
             raise Failed(judge_exception(error, self.endpoint, request, self._api_key)) from error
-        finally:
-            lane.called()
         reply, *others = read_replies(response.content, 1 + len(request.siblings))
         await self._keep_others(request, others)
         if isinstance(reply, Fault):
@@ -256,22 +282,25 @@ class Caller:
             free=self.endpoint.kind != "openai",
         )
 
-    def _wait_after(self, fault: Fault, request: ChatRequest, lane: Lane, epoch: int, patience: _Patience) -> float:
-        """Return the seconds until the next attempt; give the row up where there is none."""
+    def _leave(self, lane: Lane, turn: Turn, fault: Fault, wait: float, phase: str) -> None:
+        """Give the place of a failed call to the next one."""
         if fault.kind == "limited":
-            self._ledger.count(request.phase, "rate_limited")
-            lane.refused(epoch)
-        hopeless = patience.has_end(fault, self.endpoint.max_retries)
-        if fault.concerns_all(hopeless=hopeless, answered=lane.answered > 0):
-            raise nothing_works(fault, self.endpoint, request)
-        if hopeless:
-            raise Failed(fault)
-        tried = patience.retries + patience.refusals
-        jitter = random.Random(derive_seed(request.key, tried)).random()
-        if fault.retry_after is not None:
-            return fault.retry_after + 0.1 * jitter * (1.0 + fault.retry_after)
-        wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tried - 1, 10))
-        return wait * (0.5 + 0.5 * jitter)
+            self._ledger.count(phase, "rate_limited")
+            lane.refused(turn, wait)
+        else:
+            lane.failed(turn)
+        lane.settled()
+
+    @staticmethod
+    async def _wait_in_place(wait: float, lane: Lane, turn: Turn) -> float:
+        """Keep the turn while waiting: until somebody is answered, no further row is sent to such a server."""
+        try:
+            await asyncio.sleep(wait)
+        except BaseException:
+            lane.failed(turn)
+            lane.settled()
+            raise
+        return 0.0
 
     def _mind_hopeless(self, lane: Lane, fault: Fault, request: ChatRequest) -> None:
         lane.given_up += 1
@@ -304,6 +333,22 @@ class Caller:
                 http_client=openai.DefaultAioHttpClient(trust_env=not local),
             )
         return self._client
+
+
+def expected_tokens(request: ChatRequest) -> float:
+    """Return what a call may take, as providers count it before they know: the prompt, and the longest answer."""
+    characters = sum(len(message.content) for message in request.messages)
+    return characters / CHARACTERS_A_TOKEN + (request.sampling.max_tokens or 0) * (1 + len(request.siblings))
+
+
+def _wait_after(fault: Fault, request: ChatRequest, patience: _Patience) -> float:
+    """Return the seconds until the next attempt, with a jitter that the request decides."""
+    tried = patience.retries + patience.refusals
+    jitter = random.Random(derive_seed(request.key, tried)).random()
+    if fault.retry_after is not None:
+        return fault.retry_after + 0.1 * jitter * (1.0 + fault.retry_after)
+    wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tried - 1, 10))
+    return wait * (0.5 + 0.5 * jitter)
 
 
 def answer_of(call: StoredCall, request: ChatRequest, *, from_store: bool) -> ChatAnswer:

@@ -27,6 +27,8 @@ class Endpoint:
         max_image_bytes: the largest image file that is sent.
         max_image_pixels: the same in pixels.
         supports_n: it gives several answers to one question when asked with `n`.
+        requests_per_minute: a ceiling for all its models together; None for none.
+        tokens_per_minute: the same for tokens, of prompts and answers.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Endpoint:
     supports_n: bool = False
     max_image_bytes: int = ImageLimits().max_image_bytes
     max_image_pixels: int = ImageLimits().max_image_pixels
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
 
     def __post_init__(self) -> None:
         where = f"endpoint {self.name!r}"

@@ -155,7 +155,7 @@ class ChatRequest:
         if (self.schema is None) != (self.schema_name is None):
             raise ValueError("a schema and its name come together")
 
-    @cached_property
+    @property
     def canonical(self) -> dict[str, Any]:
         """Everything that decides the answer and nothing else; the store keeps it beside the answer."""
         schema = None if self.schema is None else {"name": self.schema_name, "schema": self.schema}

@@ -7,10 +7,10 @@ the answers came.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from finetrail.llm.promise import Promise
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Usage
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 128  # what OpenAI takes
 Outcome = ChatAnswer | CallFailure
-Waiting = tuple[ChatRequest, "Future[Outcome]"]
+Waiting = tuple[ChatRequest, Promise[Outcome]]
 
 
 class Gathering:
@@ -28,25 +28,25 @@ class Gathering:
         submit: sends a request, with its siblings.
     """
 
-    def __init__(self, submit: "Callable[[Caller, ChatRequest, Future[Outcome]], None]") -> None:
+    def __init__(self, submit: "Callable[[Caller, ChatRequest, Promise[Outcome]], None]") -> None:
         self._submit = submit
         self._waiting: list[Waiting] = []
         self._caller: Caller | None = None
 
-    def add(self, caller: "Caller", request: ChatRequest, future: "Future[Outcome]") -> None:
+    def add(self, caller: "Caller", request: ChatRequest, promise: Promise[Outcome]) -> None:
         """Send a request, now or together with the ones that follow it."""
         if self._waiting and not (
             len(self._waiting) < MOST_AT_ONCE and self._waiting[0][0].asks_the_same(request) and caller is self._caller
         ):
             self.send()
         self._caller = caller
-        self._waiting.append((request, future))
+        self._waiting.append((request, promise))
         if not caller.endpoint.supports_n:
             self.send()
 
-    def holds(self, future: "Future[Outcome]") -> bool:
-        """Say whether a future belongs to a request that has not been sent."""
-        return any(future is held for _, held in self._waiting)
+    def holds(self, promise: Promise[Outcome]) -> bool:
+        """Say whether a promise belongs to a request that has not been sent."""
+        return any(promise is held for _, held in self._waiting)
 
     def send(self) -> None:
         """Send what is gathered."""
@@ -56,37 +56,30 @@ class Gathering:
 
 
 def _send(
-    submit: "Callable[[Caller, ChatRequest, Future[Outcome]], None]", caller: "Caller", waiting: Sequence[Waiting]
+    submit: "Callable[[Caller, ChatRequest, Promise[Outcome]], None]", caller: "Caller", waiting: Sequence[Waiting]
 ) -> None:
-    wanted = [(request, future) for request, future in waiting if not future.done()]
+    wanted = [(request, promise) for request, promise in waiting if not promise.done()]
     if not wanted:
         return
     (request, first), *others = wanted
     if others:
         request = replace(request, siblings=tuple(sibling for sibling, _ in others))
         # The answers of siblings come with the first one's, before it: this runs when all that came is stored.
-        first.add_done_callback(lambda done: _share(submit, caller, done, others))
+        first.when_done(lambda: _share(submit, caller, others))
     submit(caller, request, first)
 
 
 def _share(
-    submit: "Callable[[Caller, ChatRequest, Future[Outcome]], None]",
-    caller: "Caller",
-    done: "Future[Outcome]",
-    others: Sequence[Waiting],
+    submit: "Callable[[Caller, ChatRequest, Promise[Outcome]], None]", caller: "Caller", others: Sequence[Waiting]
 ) -> None:
-    """Give siblings what came for them, and ask for the rest."""
-    error = None if done.cancelled() else done.exception()
+    """Give siblings what came for them, and ask for the rest; where all has ended, asking says so."""
     left = []
-    for request, future in others:
+    for request, promise in others:
         answer = caller.came_along.pop(request.key, None)
-        if answer is None and error is None:
-            left.append((request, future))
-        elif future.set_running_or_notify_cancel():
-            if answer is not None:
-                future.set_result(answer)
-            else:
-                future.set_exception(error)
+        if answer is None:
+            left.append((request, promise))
+        else:
+            promise.keep(answer)
     _send(submit, caller, left)
 
 
