@@ -37,11 +37,11 @@ $(READY): requirements.txt envs/constraints.txt pyproject.toml
 
 env: $(READY)  ## make the virtual environment .venv from the pins in envs/
 
-run: $(READY)  ## the tutorial of crag_mm, end to end (RECIPE=name, RECIPE=all)
+run: $(READY)  ## the tutorial of crag_mm, end to end (RECIPE=name; RECIPE=all: all of config/tutorial)
 	snakemake --cores $(CORES) $(CONFIG)
 
-plan: $(READY)  ## what would run, and why (SCALE=full for the published settings)
-	snakemake --dry-run --cores $(CORES) $(CONFIG)
+plan: $(READY)  ## what would run, and why, and the calls to pay (SCALE=full for the published settings)
+	@python scripts/setup/plan_calls.py --cores $(CORES) $(CONFIG)
 
 ollama: $(READY)  ## load the exported models into Ollama, or print the commands
 	@python scripts/export/create_ollama_models.py --scale $(SCALE) --recipes $(RECIPES)
@@ -74,7 +74,7 @@ docs: $(READY)  ## write what is generated: config/schema.json, config/reference
 	python scripts/setup/generate_config_docs.py
 	python scripts/setup/generate_chain_picture.py
 
-clean:  ## remove the tutorial's results, logs and Snakemake's state of them
+clean:  ## remove the tutorial's results (its call store too), logs and benchmarks
 	rm -rf results/tutorial logs/tutorial benchmarks/tutorial
 
 distclean: clean  ## also remove the virtual environment

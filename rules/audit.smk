@@ -20,3 +20,8 @@ rule list_artifacts:
     shell:
         "python scripts/audit/list_artifacts.py --recipe {wildcards.recipe} --metas {input.metas:q}"
         " --settings {params.settings:q} --code {params.code} --out {output.files:q} --meta {output.meta:q} 2> {log:q}"
+
+
+onsuccess:
+    for line in result_lines():
+        print(line)

@@ -18,7 +18,7 @@ import yaml
 
 from finetrail.artifacts import write_json
 from finetrail.config.load import load_config
-from finetrail.config.current import RUN_CONFIG_VARIABLE
+from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
 from finetrail.errors import FinetrailError
 from finetrail.lineage.code_digest import code_digest, tree_digests
 from finetrail.lineage.file_digest import env_digest, source_digest
@@ -26,6 +26,7 @@ from finetrail.lineage.gate import DIGESTS_VARIABLE, check_rules, current_digest
 from finetrail.lineage.journal import RUN_VARIABLE, git_state
 from finetrail.llm.offline import teacher_digest
 from finetrail.llm.prompts import load_prompt
+from finetrail.metrics.summary import summary_lines
 from finetrail.records import canonical_json, sha256_file
 
 RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
@@ -44,6 +45,9 @@ try:
     )
 except FinetrailError as error:
     raise WorkflowError(str(error))
+
+if plan_config := os.environ.get(PLAN_VARIABLE):
+    Path(plan_config).write_text(yaml.safe_dump(CONFIG.merged(), sort_keys=False))
 
 RESULTS = CONFIG.results.as_posix()
 TUTORIAL = CONFIG.scale == "tutorial"
@@ -185,8 +189,17 @@ def source_of(key):
 
 
 def source_paths(wildcards, key):
-    """Return the original files that a key of `source` names."""
-    return [Path(path) for path in getattr(CONFIG.recipe(wildcards.recipe).source, key)]
+    """Return the original files that a key of `source` names; one that is gone stops the run whatever was made."""
+    paths = [
+        Path(path) for path in getattr(CONFIG.recipe(wildcards.recipe).source, key)
+    ]
+    for path in paths:
+        if not path.exists() and not path.with_name(f"{path.name}.dvc").exists():
+            raise WorkflowError(
+                f"{wildcards.recipe}: source.{key}: {path} does not exist. Put it there or name another file in"
+                f" config/recipes/{wildcards.recipe}.yaml; data/README.md says where published data are to be had"
+            )
+    return paths
 
 
 def source_files(wildcards):
@@ -302,6 +315,16 @@ def metrics_files():
         path
         for recipe in CONFIG.recipes
         for path in per_model(recipe, "metrics/{model}/{fold}.json")
+    ]
+
+
+def result_lines():
+    """Say what a successful run came to: the scores, where they stand, and how to load the model."""
+    made = [Path(path) for path in metrics_files() if Path(path).is_file()]
+    load = f"make ollama RECIPE={' '.join(CONFIG.recipes)} SCALE={CONFIG.scale}"
+    return [
+        *(line for path in made for line in summary_lines(path)),
+        *([f"Load into Ollama: {load}"] if made and export_files() else []),
     ]
 
 

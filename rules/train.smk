@@ -76,4 +76,4 @@ rule train_adapter:
         "python scripts/train/train_adapter.py --recipe {wildcards.recipe} --train {input.train:q}"
         " --eval {input.eval:q} --base {input.base:q} --state {params.state:q} {params.control}"
         " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
-        " --manifest {output.manifest:q} --training-log {output.training_log:q} --meta {output.meta:q} 2> {log:q}"
+        " --manifest {output.manifest:q} --training-log {output.training_log:q} --meta {output.meta:q} 2> {log:q} 1>&2"

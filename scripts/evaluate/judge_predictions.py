@@ -5,13 +5,13 @@ import sys
 from collections.abc import Sequence
 
 from finetrail.errors import FinetrailError
-from finetrail.llm.ask import ask_rows, model_at, open_engine
+from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine
 from finetrail.llm.prompts import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import ANSWER_VERDICT
 from finetrail.metrics.turn_score import grade, needs_judge
 from finetrail.records import Row, zip_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.step import Step, add_input, add_output, run_step
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -53,7 +53,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
-    parser = step_parser(__doc__)
+    parser = asking_parser(__doc__)
     add_input(parser, "--rows", "predictions")
     add_input(parser, "--test", "the fold's test.jsonl")
     add_output(parser, "--out", "judged predictions")

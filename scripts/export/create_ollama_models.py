@@ -29,7 +29,8 @@ def commands(recipe: str, scale: str) -> list[list[str]]:
         for fold in config.folds.names:
             modelfile = run.results / recipe / "ollama" / model / fold / "Modelfile"
             if not modelfile.is_file():
-                raise FinetrailError("has not been made", where=str(modelfile), hint=f"Run: make run RECIPE={recipe}")
+                hint = f"Run: make run RECIPE={recipe} SCALE={scale}"
+                raise FinetrailError("has not been made", where=str(modelfile), hint=hint)
             name = config.export.name or recipe.replace("_", "-")
             found.append(["ollama", "create", f"{name}:{model}-{fold}", "-f", str(modelfile)])
     return found
@@ -49,8 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if shutil.which("ollama") is None:
         print("Ollama is not installed here. Where it is, run:")
         print("\n".join(shlex.join(command) for command in listed))
-        return 0
-    return max(subprocess.run(command, check=False).returncode for command in listed)
+    elif failed := max(subprocess.run(command, check=False).returncode for command in listed):
+        return failed
+    print("Then talk to it, with passages in the question as in the rows of folds/:")
+    print("\n".join(shlex.join(["ollama", "run", command[2]]) for command in listed))
+    return 0
 
 
 if __name__ == "__main__":

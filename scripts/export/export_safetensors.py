@@ -31,7 +31,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     check_manifest(merged, args.merged)
     conversations = parity_conversations(list(islice(read_rows(args.test), CONVERSATIONS)), system)
     parity = unverified_parity(merged, conversations)
-    if parity["reasons"]:
+    if parity["verdict"] == "fail":
         raise FinetrailError("; ".join(parity["reasons"]), where=str(merged))
     step.file(args.parity).write_text(render_json(parity), encoding="utf-8")
     modelfile = modelfile_for(

@@ -66,7 +66,8 @@ def assign(groups: Mapping[str, str], shares: Mapping[str, float], seed: int) ->
     """Assign whole groups to splits by a hash of (seed, group id): a new record never moves an old group.
 
     The hash is a number in [0, 1); each split owns a stretch of it as long as its share. With few groups the row
-    counts miss the shares; another seed gives another draw.
+    counts miss the shares; another seed gives another draw. A split that gets none (a pilot of a few groups) takes
+    the group whose number is nearest to its stretch.
 
     Args:
         groups: record id → group id, as `group_rows` returns it.
@@ -77,27 +78,41 @@ def assign(groups: Mapping[str, str], shares: Mapping[str, float], seed: int) ->
         Rows ``{"id", "group", "split", "reason"}`` in the order of `groups`.
 
     Raises:
-        FinetrailError: the shares are wrong, or a split gets no group.
+        FinetrailError: the shares are wrong, or there are fewer groups than splits.
     """
     _check_shares(shares)
     ends = list(accumulate(shares.values()))
-    chosen: dict[str, tuple[str, str]] = {}
-    for group in dict.fromkeys(groups.values()):
-        place = unit_interval("split", seed, group)
-        number = min(bisect_right(ends, place), len(ends) - 1)
-        split = list(shares)[number]
-        chosen[group] = (split, f"hash {place:.4f} of the group lies in {_stretch(ends, number)}")
-    rows = [
-        {"id": row_id, "group": group, "split": chosen[group][0], "reason": chosen[group][1]}
+    names = list(shares)
+    places = {group: unit_interval("split", seed, group) for group in dict.fromkeys(groups.values())}
+    numbers = {group: min(bisect_right(ends, place), len(ends) - 1) for group, place in places.items()}
+    reasons = {
+        group: f"hash {places[group]:.4f} of the group lies in {_stretch(ends, number)}"
+        for group, number in numbers.items()
+    }
+    for number in range(len(names)):
+        if number not in numbers.values():
+            group = _nearest_spare(number, ends, places, numbers)
+            numbers[group] = number
+            reasons[group] = (
+                f"no group fell into {_stretch(ends, number)}: hash {places[group]:.4f} is the nearest to it"
+            )
+    return [
+        {"id": row_id, "group": group, "split": names[numbers[group]], "reason": reasons[group]}
         for row_id, group in groups.items()
     ]
-    if empty := [split for split in shares if split not in {row["split"] for row in rows}]:
+
+
+def _nearest_spare(number: int, ends: Sequence[float], places: Mapping[str, float], numbers: Mapping[str, int]) -> str:
+    """Find the group nearest to a split's empty stretch among those that their own split can spare."""
+    members = Counter(numbers.values())
+    spare = [group for group in numbers if members[numbers[group]] > 1]
+    if not spare:
         raise FinetrailError(
-            f"no group falls into {' and '.join(empty)}: there are {len(chosen)} groups for {len(shares)} splits",
-            hint="A group (records that share a session or an image) is never divided: add records, or try another "
-            "splits.seed",
+            f"there are {len(numbers)} groups for {len(ends)} splits",
+            hint="A group (records that share a session or an image) is never divided: add records",
         )
-    return rows
+    start, end = ends[number - 1] if number else 0.0, ends[number]
+    return min(spare, key=lambda group: (max(start - places[group], places[group] - end), group))
 
 
 def _stretch(ends: Sequence[float], number: int) -> str:

@@ -7,6 +7,7 @@ Outputs appear together, when the work is done, and their meta file last; a fail
 import argparse
 import json
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -49,7 +50,7 @@ def step_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--environment", default=None, help="digest of the environment file")
     parser.add_argument("--source", default=None, help="digest of the original input files")
     parser.add_argument("--meta", type=Path, required=True, help="where the description of the outputs goes")
-    parser.set_defaults(input_names=(), output_names=())
+    parser.set_defaults(input_names=(), output_names=(), plan=False)
     return parser
 
 
@@ -100,6 +101,7 @@ class Step:
         self.rule = script.stem
         self.recipe: str = args.recipe
         self.prompt: Path | None = args.prompt
+        self.planning: bool = args.plan
         self.settings: dict[str, Any] = json.loads(args.settings)
         self.counts: dict[str, Any] = {}
         self._digests = gate.current_digests()
@@ -116,7 +118,7 @@ class Step:
         return ".".join([self.rule, *place])
 
     def _first_facts(self) -> dict[str, Any]:
-        files = {*self.args.input_names, *self.args.output_names, "meta", "input_names", "output_names"}
+        files = {*self.args.input_names, *self.args.output_names, "meta", "input_names", "output_names", "plan"}
         given = ((key, value) for key, value in sorted(vars(self.args).items()) if key not in files)
         parameters = {key: value.as_posix() if isinstance(value, Path) else value for key, value in given}
         parameters["settings"] = self.settings
@@ -147,7 +149,7 @@ class Step:
 
     def progress(self, label: str, total: int | None = None) -> Progress:
         """Make a progress report that also feeds the heartbeat."""
-        return Progress(label, total, self.journal.beat)
+        return Progress(label, total, None if self.planning else self.journal.beat)
 
     def writer(self, path: Path, *, may_be_empty: bool = False) -> RowWriter:
         """Open an output for rows; it is published when the step ends well.
@@ -156,6 +158,9 @@ class Step:
             path: the output's final name.
             may_be_empty: whether no row at all is a result (a list of what was dropped), not an error.
         """
+        if self.planning:
+            self._writers[path] = RowWriter(Path(os.devnull))
+            return self._writers[path]
         if may_be_empty:
             self._may_be_empty.add(path)
         self._writers[path] = RowWriter(self.file(path))
@@ -257,6 +262,19 @@ def _last_line(rule: str, message: str) -> None:
     LOGGER.error("%s failed: %s", rule, message)
 
 
+def _plan(step: Step, args: argparse.Namespace, work: Callable[[Step, argparse.Namespace], None]) -> int:
+    """Go through the step's work with nothing asked and nothing written, and print what it would ask."""
+    try:
+        work(step, args)
+    except FinetrailError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        step.clean()
+    print(json.dumps(step.facts["plan"]))
+    return 0
+
+
 def run_step(
     parser: argparse.ArgumentParser,
     argv: Sequence[str] | None,
@@ -280,6 +298,8 @@ def run_step(
     except FinetrailError as error:
         _last_line(Path(script).stem, str(error))
         return 1
+    if step.planning:
+        return _plan(step, args, work)
     _set_up_logging(step.journal.log_path)
     signal.signal(signal.SIGTERM, _raise_interrupted)
     step.journal.write()

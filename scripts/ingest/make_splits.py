@@ -4,9 +4,26 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
+from finetrail.errors import FinetrailError
 from finetrail.records import Row, read_rows
 from finetrail.splits import assign, group_rows, prove_disjoint
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
+
+
+def chosen_keys(row: Row, names: Sequence[str]) -> dict[str, str | None]:
+    """Return the group keys that hold records together.
+
+    Raises:
+        FinetrailError: the record has no such key; without it, records that belong together would be divided.
+    """
+    known: dict[str, str | None] = row["group_keys"]
+    if unknown := [name for name in names if name not in known]:
+        raise FinetrailError(
+            f"the records have no group key {', '.join(unknown)}",
+            where=f"splits.group_by ({row['id']})",
+            hint=f"The reader gives: {', '.join(known)}",
+        )
+    return {name: known[name] for name in names}
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -16,8 +33,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
 
     def keyed(rows: Iterator[Row]) -> Iterator[Row]:
         for row in rows:
-            keys = {name: value for name, value in row["group_keys"].items() if name in settings["group_by"]}
-            yield {"id": row["id"], "group_keys": keys}
+            yield {"id": row["id"], "group_keys": chosen_keys(row, settings["group_by"])}
 
     splits = assign(group_rows(keyed(step.rows(args.rows))), shares, settings["seed"])
     out = step.writer(args.out)

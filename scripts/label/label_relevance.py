@@ -8,13 +8,13 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
-from finetrail.llm.ask import ask_rows, model_at, open_engine
+from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine
 from finetrail.llm.prompts import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import RELEVANCE
 from finetrail.lookup import PassageFile
 from finetrail.records import Row, read_table
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.step import Step, add_input, add_output, run_step
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -63,7 +63,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
-    parser = step_parser(__doc__)
+    parser = asking_parser(__doc__)
     add_input(parser, "--rows", "reranked.jsonl")
     add_input(parser, "--splits", "splits.jsonl")
     add_input(parser, "--passages", "passages.jsonl")

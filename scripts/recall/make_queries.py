@@ -8,12 +8,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.llm.ask import ask_rows, model_at, open_engine
+from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine
 from finetrail.llm.prompts import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import SEARCH_QUERIES
 from finetrail.records import Row
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.step import Step, add_input, add_output, run_step
 from finetrail.vision.images import images_of
 
 
@@ -48,7 +48,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
-    parser = step_parser(__doc__)
+    parser = asking_parser(__doc__)
     add_input(parser, "--rows", "records.jsonl")
     add_output(parser, "--out", "queries.jsonl")
     return run_step(parser, argv, __file__, work)

@@ -7,13 +7,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.llm.ask import ask_rows, model_at, open_engine
+from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine
 from finetrail.llm.prompts import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import GROUNDED_ANSWER
 from finetrail.lookup import PassageFile
 from finetrail.records import Row, content_id, derive_seed
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.step import Step, add_input, add_output, run_step
 from finetrail.vision.images import images_of
 
 
@@ -67,7 +67,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
-    parser = step_parser(__doc__)
+    parser = asking_parser(__doc__)
     add_input(parser, "--rows", "pointwise_labeled.jsonl")
     add_input(parser, "--passages", "passages.jsonl")
     add_output(parser, "--out", "answers.jsonl")

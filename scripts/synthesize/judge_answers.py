@@ -4,13 +4,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.llm.ask import ask_rows, model_at, open_engine
+from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine
 from finetrail.llm.prompts import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import ANSWER_VERDICT
 from finetrail.lookup import RowFile
 from finetrail.records import Row
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.step import Step, add_input, add_output, run_step
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -44,7 +44,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
-    parser = step_parser(__doc__)
+    parser = asking_parser(__doc__)
     add_input(parser, "--rows", "answers.jsonl")
     add_input(parser, "--records", "records.jsonl")
     add_output(parser, "--out", "judged.jsonl")

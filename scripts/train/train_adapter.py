@@ -37,8 +37,9 @@ def tuning_settings(tuning: Mapping[str, Any], limits: Mapping[str, Any], save_s
 
 
 def state_folder(step: Step, args: argparse.Namespace) -> Path:
-    """Name the state directory by what decides the weights: data, base and result settings."""
-    parts = [sha256_file(args.train), sha256_file(args.base), step.settings, args.shuffle_targets]
+    """Name the state directory by what decides weights and log, the code too: no checkpoint passes for another's."""
+    files = [sha256_file(path) for path in (args.train, args.eval, args.base)]
+    parts = [*files, step.settings, args.shuffle_targets, args.code, args.environment]
     folder: Path = args.state / sha256_text(canonical_json(parts))[:16]
     return folder
 

@@ -110,9 +110,16 @@ def test_a_missing_source_is_named_before_any_job(fresh: Workspace, copy_of: Cop
     workspace = copy_of(fresh)
     (workspace.root / SOURCE).unlink()
     printed = workspace.snakemake(RECORDS, fails=True)
-    assert SOURCE in printed
-    assert "Traceback" not in printed
+    assert f"crag_mm: source.files: {SOURCE} does not exist" in printed
+    assert "Traceback (most recent call last)" not in printed
     assert files(workspace) == set()
+
+
+def test_a_source_that_is_gone_is_named_also_when_all_was_made(with_data: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_data)
+    (workspace.root / SOURCE).unlink()
+    printed = workspace.snakemake("data", fails=True)
+    assert f"crag_mm: source.files: {SOURCE} does not exist" in printed
 
 
 def test_everything_that_is_wrong_in_the_configuration_is_shown_at_once(fresh: Workspace, copy_of: Copy) -> None:

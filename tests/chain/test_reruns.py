@@ -40,11 +40,11 @@ RECALL_CHANGES = {
     "b": ("b: 0.1", f"{RESULTS}/recall.jsonl", ["recall_passages"]),
 }
 # `replay` is a change as well: all answers are stored.
-OPERATION_LLM = """llm={mode: replay, max_quarantined_share: 0.5, endpoints: {
+OPERATION_LLM = """llm={mode: replay, max_quarantined_share: 0.5, budget_usd: 1.0, budget_calls: 9, endpoints: {
     offline: {kind: offline, timeout_s: 33.0, max_concurrency: 3, max_retries: 1},
     other: {kind: offline},
     openai: {kind: openai, base_url: 'http://127.0.0.1:9/v1', api_key_env: OTHER_KEY,
-             prices: {some-model: {input: 1.0, output: 2.0}}}}}"""
+             prices: {some-model: {input: 1.0, output: 2.0, cached: 0.5}}}}}"""
 OPERATION_RESOURCES = """resources={default: {mem_mb: 900, runtime: 7, threads: 2},
     train_adapter: {threads: 2, gpus: 1, partition: long}}"""
 OPERATION_OVERRIDES = """overrides={crag_mm: {

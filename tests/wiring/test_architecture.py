@@ -139,6 +139,22 @@ def test_every_rule_behind_the_folds_asks_for_their_checkpoint() -> None:
             assert asking & set(re.findall(r"\w+", parts[1])), name
 
 
+def model_references() -> set[str]:
+    """Return the dotted keys of a recipe that refer to a language model."""
+    return {key.removesuffix(".endpoint") for key, _ in walk_keys(RecipeConfig) if key.endswith(".endpoint")}
+
+
+def test_every_rule_that_asks_a_model_reruns_with_the_offline_teacher() -> None:
+    asked_by_some: set[str] = set()
+    for path, name, body in rules():
+        script = (SCRIPTS / path.stem / f"{name}.py").read_text(encoding="utf-8")
+        asked = re.findall(r'model_at\(step, "([a-z.]+)"\)', script)
+        assert len(asked) == len(re.findall(r"\bmodel_at\(", script)), name
+        assert re.findall(r'^        teacher=teacher_of\("([a-z.]+)"\),$', body, re.M) == asked, name
+        asked_by_some |= {*asked}
+    assert asked_by_some == model_references()
+
+
 def test_the_snakefile_stays_small() -> None:
     assert len((ROOT / "Snakefile").read_text().splitlines()) <= 60
 

@@ -109,6 +109,25 @@ def check_endpoints(tree: Any, endpoints: Mapping[str, Any]) -> Iterator[Finding
             )
 
 
+def check_prices(tree: Any, llm: Mapping[str, Any]) -> Iterator[Finding]:
+    """Check that a bound in US dollars can be held: every model that is asked for money has a price."""
+    if llm.get("budget_usd") is None or not isinstance(llm.get("endpoints"), dict):
+        return
+    for path, reference in _references(RecipeConfig, tree, ()):
+        name, model = reference.get("endpoint"), reference.get("model")
+        entry = llm["endpoints"].get(name) if isinstance(name, str) else None
+        unused = path[0] == "queries" and not tree["queries"].get("enabled")
+        if unused or not isinstance(entry, dict) or entry.get("kind") != "openai":
+            continue
+        if model not in (entry.get("prices") or {}):
+            yield Finding(
+                (*path, "model"),
+                f"{dotted(path)}.model: llm.budget_usd cannot be held, since {model} has no price at {name}",
+                f"Add it to llm.endpoints.{name}.prices (input and output 0 for a server of your own), or bound "
+                "llm.budget_calls instead",
+            )
+
+
 def _references(annotation: Any, value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
     """Yield the model references in a tree of values that may be wrong."""
     section: type[Section] | None = as_section(annotation)

@@ -14,6 +14,8 @@ import yaml
 from finetrail.errors import FinetrailError
 
 RUN_CONFIG_VARIABLE = "FINETRAIL_RUN_CONFIG"
+# Names the file that the workflow writes its configuration to when it is parsed, for whoever plans without running.
+PLAN_VARIABLE = "FINETRAIL_PLAN_CONFIG"
 
 
 def current_run() -> dict[str, Any]:

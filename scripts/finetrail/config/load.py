@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import PrivateAttr, ValidationError
 
-from finetrail.config.checks import check_endpoints, cross_check
+from finetrail.config.checks import check_endpoints, check_prices, cross_check
 from finetrail.config.fields import Section
 from finetrail.config.files import CONFIG_FILE, PROMPTS_FOLDER, RECIPES_FOLDER, TUTORIAL_FOLDER, ConfigFiles
 from finetrail.config.merge import COMMAND_LINE, Layer, Layers, Origin, command_line
@@ -182,6 +182,7 @@ class _Loading:
             broken = self.validate(RecipeConfig, layers, f"{name}: ")
             findings = [*cross_check(layers.tree, broken)]
             findings += check_endpoints(layers.tree, endpoints if isinstance(endpoints, dict) else {})
+            findings += check_prices(layers.tree, llm if isinstance(llm, dict) else {})
             for path, text, hint in findings:
                 self.add(layers, path, f"{name}: {text}", hint)
 

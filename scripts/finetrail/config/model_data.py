@@ -28,7 +28,9 @@ class Splits(Section):
     dev: Share = result(0.1, "share for choices (checkpoint, threshold)")
     test: Share = result(0.1, "share that only the final score reads")
     seed: int = result(42, "seed of the assignment")
-    group_by: list[Name] = result(["session", "image"], "records that share any of these keys stay together")
+    group_by: list[Name] = result(
+        ["session", "image"], "records that share any of these keys stay together", min_length=1
+    )
 
     @model_validator(mode="after")
     def _check_sum(self) -> "Splits":

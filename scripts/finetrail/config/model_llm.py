@@ -41,6 +41,9 @@ class Price(Section):
 
     input: Money = operation(..., "USD per million input tokens")
     output: Money = operation(..., "USD per million output tokens")
+    cached: Money | None = operation(
+        None, "USD per million input tokens that the server had cached; where nothing is said, as `input`"
+    )
 
 
 class Endpoint(Section):
@@ -64,7 +67,7 @@ class Endpoint(Section):
     )
     requests_per_minute: Count | None = operation(None, "ceiling of requests a minute, all models together")
     tokens_per_minute: Count | None = operation(None, "ceiling of tokens a minute, of prompts and answers together")
-    prices: dict[Text, Price] = operation({}, "prices by model id; calls of other models count as free")
+    prices: dict[Text, Price] = operation({}, "prices by model id; what other models cost is unknown")
 
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"kind": ("base_url", "api_key_env", "prices")}
 
@@ -84,4 +87,10 @@ class Llm(Section):
         "live", "`replay` uses no network: a call that is not stored is an error"
     )
     max_quarantined_share: Share = operation(0.05, "a step fails when more of its rows could not be processed")
+    budget_usd: Money | None = operation(
+        None, "most USD that one run pays; it then stops, keeps all answers and, run again, pays only the rest"
+    )
+    budget_calls: int | None = operation(
+        None, "most replies that one run asks for, whatever they cost; it stops as for `budget_usd`", ge=0
+    )
     endpoints: dict[Name, Endpoint] = operation({}, "servers by name")

@@ -43,6 +43,11 @@ def run_folder() -> Path:
     return Path(os.environ.get(RUN_VARIABLE, BY_HAND))
 
 
+def shared_run_folder() -> Path | None:
+    """Return the folder that the jobs of the present run share; None where a script is run by hand."""
+    return run_folder() if RUN_VARIABLE in os.environ else None
+
+
 def tool_versions() -> dict[str, str]:
     """Return the versions of Python and of those packages that this process has imported."""
     found = {"python": platform.python_version()}

@@ -1,22 +1,39 @@
 """How a step asks a model about its rows: one engine a job, answers in the order of the rows, failures set aside."""
 
+import argparse
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from finetrail.artifacts import read_json
 from finetrail.config.current import current_run, operation_key, results_folder
 from finetrail.errors import FinetrailError
+from finetrail.lineage.journal import shared_run_folder
 from finetrail.llm import offline
+from finetrail.llm.budget import Budget
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
-from finetrail.llm.money import Price
+from finetrail.llm.money import Price, Worth
+from finetrail.llm.plan import plan_rows
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
 from finetrail.llm.schemas import ResponseSchema
 from finetrail.llm.store import CallStore
 from finetrail.records import Row
-from finetrail.step import Step
+from finetrail.step import Step, step_parser
+
+LOGGER = logging.getLogger(__name__)
+# Rows whose answers are awaited, each with the prices of its calls.
+_Waiting = deque[tuple[Row, list[Price | None]]]
+
+
+def asking_parser(description: str | None) -> argparse.ArgumentParser:
+    """Make a parser for a step that asks a model: it can also say beforehand which calls it would make."""
+    parser = step_parser(description)
+    parser.add_argument("--plan", action="store_true", help="ask and write nothing; print what would be asked, as JSON")
+    return parser
 
 
 @dataclass(frozen=True)
@@ -76,8 +93,34 @@ def model_at(step: Step, dotted: str) -> Model:
 
 def endpoint_of(name: str, entry: dict[str, Any]) -> Endpoint:
     """Make an endpoint from its entry in the run's configuration."""
-    given = {key: value for key, value in entry.items() if key != "prices"}
-    return Endpoint(name=name, **given)
+    prices = {
+        model: Price(price["input"], price["output"], price.get("cached")) for model, price in entry["prices"].items()
+    }
+    return Endpoint(name=name, **entry | {"prices": prices})
+
+
+def _budget(settings: dict[str, Any]) -> Budget | None:
+    """Return the budget that the jobs of this run share; a script that is run by hand has it for itself."""
+    usd, calls = settings["budget_usd"], settings["budget_calls"]
+    if usd is None and calls is None:
+        return None
+    run = shared_run_folder()
+    return Budget(usd=usd, calls=calls, folder=run / "spending" if run else None)
+
+
+def _compared_with_run(step: Step, totals: dict[str, Any]) -> dict[str, Any]:
+    """Add, and report, the models that answered the run's earlier jobs as another version."""
+    if shared_run_folder() is None or step.planning:
+        return totals
+    records = [read_json(path) for path in step.journal.folder.glob("*.json")]
+    answered: dict[str, set[tuple[str, str | None]]] = {}
+    for entry in (*totals["models"], *(one for record in records for one in record.get("llm", {}).get("models", []))):
+        answered.setdefault(entry["asked"], set()).add((entry["answered"], entry["fingerprint"]))
+    ours = {entry["asked"] for entry in totals["models"]}
+    changed = sorted(asked for asked in ours if len(answered[asked]) > 1)
+    for asked in set(changed) - set(totals["models_that_changed"]):
+        LOGGER.warning("%s answered other jobs of this run as another version (their records name it)", asked)
+    return totals | {"models_that_changed": changed}
 
 
 @contextmanager
@@ -85,19 +128,15 @@ def open_engine(step: Step) -> Iterator[Engine]:
     """Open the call store and an engine for a step; what was paid and spared goes into the meta file."""
     settings = current_run()["llm"]
     endpoints = [endpoint_of(name, entry) for name, entry in settings["endpoints"].items()]
-    prices = {
-        model: Price(price["input"], price["output"])
-        for entry in settings["endpoints"].values()
-        for model, price in entry["prices"].items()
-    }
     with (
         CallStore(results_folder() / "calls") as store,
-        Engine(endpoints, store, mode=settings["mode"], prices=prices) as engine,
+        Engine(endpoints, store, mode=settings["mode"], budget=_budget(settings)) as engine,
     ):
         try:
             yield engine
         finally:
-            step.facts["llm"] = engine.totals
+            step.facts["llm"] = step.facts.get("llm", {}) | _compared_with_run(step, engine.totals)
+            step.journal.facts["llm"] = step.facts["llm"]  # a failed attempt's record says what it paid, too
 
 
 def ask_rows(
@@ -108,47 +147,71 @@ def ask_rows(
 ) -> Iterator[tuple[Row, list[ChatAnswer]]]:
     """Ask about each row and yield it with its answers, in the order of the rows.
 
-    A row with a failed call goes into quarantine with the error; the balance of the step is recorded at the end.
+    A row with a failed call goes into quarantine with the error; the balance of the step is recorded at the end. Rows
+    that the budget no longer allows are passed over, so that all that is paid is used, and counted.
 
     Raises:
-        FinetrailError: more rows failed than ``llm.max_quarantined_share`` allows.
+        FinetrailError: the budget of the run is spent; more rows failed than ``llm.max_quarantined_share`` allows.
     """
-    waiting: deque[tuple[Row, int]] = deque()
-    total = quarantined = 0
+    if step.planning:
+        plan_rows(step, engine, rows, requests_of)
+        return
+    waiting: _Waiting = deque()
+    worth = Worth()
+    total = quarantined = left = 0
     first_error = ""
 
     def requests() -> Iterator[ChatRequest]:
         for row in rows:
             asked = requests_of(row)
-            waiting.append((row, len(asked)))
+            waiting.append((row, [engine.price_of(request) for request in asked]))
             yield from asked
 
-    for row, results in _group(engine.run(requests()), waiting):
+    for row, prices, results in _group(engine.run(requests()), waiting):
         total += 1
         failures = [result for result in results if isinstance(result, CallFailure)]
+        if any(failure.unasked for failure in failures):
+            left += 1
+            continue
         if failures:
             quarantined += step.quarantine([{"id": row["id"], "error": failures[0].error, "row": row}])
             first_error = first_error or f"{row['id']}: {failures[0].error}"
             continue
-        yield row, [result for result in results if isinstance(result, ChatAnswer)]
+        answers = [result for result in results if isinstance(result, ChatAnswer)]
+        worth.add([answer.usage for answer in answers], prices)
+        yield row, answers
+    step.facts["llm"] = {"answers": worth.as_dict()}
+    _check_budget(engine, total, left)
     _check_quarantine(step, total, quarantined, first_error)
 
 
 def _group(
-    results: Iterator[ChatAnswer | CallFailure], waiting: deque[tuple[Row, int]]
-) -> Iterator[tuple[Row, list[ChatAnswer | CallFailure]]]:
+    results: Iterator[ChatAnswer | CallFailure], waiting: _Waiting
+) -> Iterator[tuple[Row, list[Price | None], list[ChatAnswer | CallFailure]]]:
     """Give each row its share of the stream of results; rows without a request pass in their place."""
     for result in results:
-        while waiting[0][1] == 0:
-            yield waiting.popleft()[0], []
-        row, count = waiting[0]
+        while not waiting[0][1]:
+            yield *waiting.popleft(), []
+        row, prices = waiting[0]
         gathered = [result]
-        while len(gathered) < count:
+        while len(gathered) < len(prices):
             gathered.append(next(results))
         waiting.popleft()
-        yield row, gathered
+        yield row, prices, gathered
     while waiting:
-        yield waiting.popleft()[0], []
+        yield *waiting.popleft(), []
+
+
+def _check_budget(engine: Engine, total: int, left: int) -> None:
+    if engine.budget is None or not left:
+        return
+    spent = engine.budget.spent()
+    raise FinetrailError(
+        f"the budget of this run is spent: its jobs paid {spent.calls} calls, {spent.usd:.4f} USD; "
+        f"{left} of {total} rows of this step are left",
+        where=engine.budget.bounds(),
+        hint="All answers are kept: run again, with a higher bound, to pay for the rest only",
+    )
 
 
 def _check_quarantine(step: Step, total: int, quarantined: int, first_error: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from finetrail.errors import FinetrailError
 from finetrail.llm.commit import Committer
 from finetrail.llm.endpoints import Endpoint
-from finetrail.llm.faults import Failed, Fault, judge_exception, nothing_works, place_of, redact
+from finetrail.llm.faults import UNASKED, Failed, Fault, judge_exception, nothing_works, place_of, redact
 from finetrail.llm.lane import Ceilings, Lane, Turn
 from finetrail.llm.money import Ledger
 from finetrail.llm.refusals import require_logprobs
@@ -74,7 +74,11 @@ def read_replies(content: bytes, most: int = 1) -> list[Reply | Fault]:
         body = json.loads(content, parse_constant=lambda _: None)  # a log-probability may be minus infinity
         choices = body["choices"][:most]
         usage = body.get("usage") or {}
-        total = Usage(usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
+        total = Usage(
+            usage.get("prompt_tokens") or 0,
+            usage.get("completion_tokens") or 0,
+            (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+        )
         shares = share_usage(total, len(choices) or 1)
         replies = [_read_choice(body, choice, share) for choice, share in zip(choices, shares, strict=False)]
         if not replies:
@@ -163,8 +167,10 @@ class Caller:
         try:
             reply, extra = await self._usable_reply(request, place, lane, turn, patience)
         except Failed as failed:
-            self._mind_hopeless(lane, failed.fault, request)
-            return CallFailure(request.row_id, request.key, failed.fault.error, patience.attempts)
+            unasked = failed.fault is UNASKED
+            if not unasked:
+                self._mind_hopeless(lane, failed.fault, request)
+            return CallFailure(request.row_id, request.key, failed.fault.error, patience.attempts, unasked)
         try:
             call = self._describe(request, reply, extra)
             await self._committer.commit(call)
@@ -205,6 +211,10 @@ class Caller:
 
     async def _reply(self, request: ChatRequest, place: int, lane: Lane, turn: Turn, patience: _Patience) -> Reply:
         while True:
+            if self._ledger.is_spent():
+                lane.failed(turn)
+                lane.settled()
+                raise Failed(UNASKED)
             patience.attempts += 1
             self._ledger.count(request.phase, "attempts")
             try:
@@ -279,7 +289,7 @@ class Caller:
             reply.model,
             reply.fingerprint,
             reply.usage,
-            free=self.endpoint.kind != "openai",
+            self.endpoint.price_of(request.model),
         )
 
     def _leave(self, lane: Lane, turn: Turn, fault: Fault, wait: float, phase: str) -> None:
@@ -316,7 +326,9 @@ class Caller:
         if request.logprobs is None:
             del answer["logprobs"]
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        paid = {"phase": request.phase, "row": request.row_id, "at": now}
+        price = self.endpoint.price_of(request.model)
+        usd = price.of(reply.usage) if price else None
+        paid = {"phase": request.phase, "row": request.row_id, "at": now, "usd": usd}
         return StoredCall.make(request.key, answer, request.canonical, paid)
 
     def _open_client(self) -> "AsyncOpenAI":

@@ -1,10 +1,12 @@
 """Named endpoints: where a model is asked, and with which patience."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from finetrail.errors import FinetrailError
+from finetrail.llm.money import FREE, Price
 from finetrail.llm.offline import teacher_digest
 from finetrail.llm.request import ImageLimits
 
@@ -29,6 +31,7 @@ class Endpoint:
         supports_n: it gives several answers to one question when asked with `n`.
         requests_per_minute: a ceiling for all its models together; None for none.
         tokens_per_minute: the same for tokens, of prompts and answers.
+        prices: US dollars by model id.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Endpoint:
     max_image_pixels: int = ImageLimits().max_image_pixels
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    prices: Mapping[str, Price] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         where = f"endpoint {self.name!r}"
@@ -63,6 +67,10 @@ class Endpoint:
     def facts(self) -> dict[str, Any]:
         """Return what the endpoint adds to the key of every request that goes to it."""
         return {"offline_teacher": teacher_digest()} if self.kind == "offline" else {}
+
+    def price_of(self, model: str) -> Price | None:
+        """Return what a model costs here; servers of our own are free, and None is for a price that is not known."""
+        return self.prices.get(model) if self.kind == "openai" else FREE
 
     def api_key(self, where: str | None = None) -> str:
         """Read the key from the environment.

@@ -11,22 +11,25 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import islice
 from types import TracebackType
 from typing import Any, Literal
 
 from finetrail.errors import FinetrailError
+from finetrail.llm.budget import Budget
 from finetrail.llm.caller import Caller, answer_of, expected_tokens
 from finetrail.llm.commit import Committer
 from finetrail.llm.endpoints import Endpoint
-from finetrail.llm.faults import place_of
+from finetrail.llm.faults import UNASKED, place_of
 from finetrail.llm.lane import Turn
 from finetrail.llm.money import Ledger, Price
 from finetrail.llm.promise import Promise
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
+from finetrail.llm.segment import StoredCall
 from finetrail.llm.serving import offline_teacher, serve
 from finetrail.llm.store import CallStore
 from finetrail.llm.versions import Gathering
@@ -56,7 +59,7 @@ class Engine:
         endpoints: where requests may go, by the name that they give.
         store: the paid answers; closed by whoever opened it.
         mode: `live`, or `replay`, which makes no call.
-        prices: US dollars by model id.
+        budget: what the jobs of this run may pay; once it is spent, what is not stored is left unasked.
 
     Servers of our own are started with the first call that needs them, by the thread that iterates `run`,
     and live until the engine is closed.
@@ -68,13 +71,14 @@ class Engine:
         store: CallStore,
         *,
         mode: Mode = "live",
-        prices: Mapping[str, Price] | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self._facts = {endpoint.name: endpoint.facts() for endpoint in endpoints}
         self._store = store
         self._mode = mode
-        self._ledger = Ledger(prices or {})
+        self.budget = budget
+        self._ledger = Ledger(budget)
         self._in_flight: dict[str, Promise[Outcome]] = {}
         self._gathering = Gathering(lambda *call: self._behind().submit(*call))
         self._backstage: _Backstage | None = None
@@ -96,6 +100,8 @@ class Engine:
                 self._backstage = None
         finally:
             self._servers.close()
+            if self.budget is not None:
+                self.budget.close()
 
     @property
     def totals(self) -> dict[str, Any]:
@@ -116,6 +122,23 @@ class Engine:
             )
         facts = self._facts[request.endpoint]
         return replace(request, facts={**request.facts, **facts}) if facts else request
+
+    def price_of(self, request: ChatRequest) -> Price | None:
+        """Return what the request's model costs; None where the price table does not name it."""
+        return self._endpoints[request.endpoint].price_of(request.model)
+
+    def calls_of(self, phase: str, model: str, most: int) -> Iterator[StoredCall]:
+        """Yield some stored calls that a phase paid to a model, the newest segments' first."""
+        found = (c for c in self._store.newest() if c.paid["phase"] == phase and c.request["model"] == model)
+        return islice(found, most)
+
+    def stored(self, request: ChatRequest) -> StoredCall | None:
+        """Find the answer that `run` would give without a call.
+
+        Raises:
+            UnicodeEncodeError: a message is no text, and no call would be made.
+        """
+        return self._store.get(self.bind(request).key)
 
     def run(self, requests: Iterable[ChatRequest]) -> Generator[Outcome, None, None]:
         """Answer requests, in their order, while at most a window of them is held.
@@ -172,6 +195,8 @@ class Engine:
                 where=f"row {request.row_id}",
                 hint="Fetch the call store (make pull), or set llm.mode: live",
             )
+        if self._ledger.is_spent():
+            return _Slot(request, key, _kept(CallFailure(request.row_id, key, UNASKED.error, 0, unasked=True)))
         promise: Promise[Outcome] = Promise()
         self._in_flight[key] = promise
         self._gathering.add(self._caller(request), request, promise)
@@ -185,7 +210,7 @@ class Engine:
         finally:
             self._forget(slot)
         if isinstance(outcome, CallFailure):
-            self._ledger.count(slot.phase, "failures")
+            self._ledger.count(slot.phase, "unasked" if outcome.unasked else "failures")
             return replace(outcome, row_id=slot.row_id) if slot.shared else outcome
         if slot.shared:
             self._ledger.count(slot.phase, "from_store")

@@ -28,11 +28,11 @@ class Fault:
     """One failed attempt.
 
     `kind`: `retry` (try again), `limited` (the server was asked too much), `unreachable` (nobody listens),
-    `foreign` (who listens does not speak the protocol), `row` (only this row is at fault). `retry_after` is in
-    seconds, as the server asked.
+    `foreign` (who listens does not speak the protocol), `row` (only this row is at fault), `unasked` (the budget
+    allows no attempt). `retry_after` is in seconds, as the server asked.
     """
 
-    kind: Literal["retry", "limited", "unreachable", "foreign", "row"]
+    kind: Literal["retry", "limited", "unreachable", "foreign", "row", "unasked"]
     error: str
     retry_after: float | None = None
 
@@ -46,6 +46,9 @@ class Fault:
         if self.kind == "unreachable":
             return hopeless or not answered
         return self.kind == "foreign" and hopeless and not answered
+
+
+UNASKED = Fault("unasked", "the budget of the run is spent")
 
 
 class Failed(Exception):

@@ -1,56 +1,113 @@
-"""Tokens and prices: what a run has called for, what it was spared, and what it cost."""
+"""Tokens and prices: what a job has called for, what it was spared, and what it cost."""
 
+import logging
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
+from finetrail.llm.budget import Budget
 from finetrail.llm.request import Usage
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars for a million tokens."""
+    """US dollars for a million tokens; `cached` is for prompt tokens that the server had cached."""
 
     prompt: float
     completion: float
+    cached: float | None = None
 
     def of(self, usage: Usage) -> float:
         """Return the price in US dollars."""
-        return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / 1e6
+        cached = self.prompt if self.cached is None else self.cached
+        fresh = usage.prompt_tokens - usage.cached_tokens
+        return (fresh * self.prompt + usage.cached_tokens * cached + usage.completion_tokens * self.completion) / 1e6
+
+
+FREE = Price(0.0, 0.0)
 
 
 @dataclass
 class Tally:
     """Counts of one phase.
 
-    `calls_made` counts answers that were paid for, `attempts` HTTP requests, `from_store` requests that were
-    answered without a call, `unpriced_calls` those of a model that the price table does not name.
+    `calls_made` counts replies that were paid for, `attempts` HTTP requests, `from_store` requests that were
+    answered without a call, `unasked` those that the budget no longer allowed, `unpriced_calls` those of a model
+    that the price table does not name: `usd` is then unknown, and `as_dict` says None.
     """
 
     calls_made: int = 0
     from_store: int = 0
     failures: int = 0
+    unasked: int = 0
     attempts: int = 0
     rate_limited: int = 0
     repairs: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     completion_tokens: int = 0
     usd: float = 0.0
     unpriced_calls: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the counts, US dollars rounded to a millionth."""
-        return vars(self) | {"usd": round(self.usd, 6)}
+        """Return the counts, and US dollars and tokens a paid call; US dollars are rounded to a millionth."""
+        usd = None if self.unpriced_calls else round(self.usd, 6)
+        return vars(self) | {"usd": usd, "per_call": self._per_call()}
+
+    def _per_call(self) -> dict[str, float | None] | None:
+        if not self.calls_made:
+            return None
+        return {
+            "prompt_tokens": round(self.prompt_tokens / self.calls_made, 2),
+            "completion_tokens": round(self.completion_tokens / self.calls_made, 2),
+            "usd": None if self.unpriced_calls else round(self.usd / self.calls_made, 8),
+        }
 
 
 @dataclass
+class Worth:
+    """What the answers that a step's rows were made of are worth, whoever paid them and when, at the present prices."""
+
+    rows: int = 0
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    usd: float | None = 0.0
+
+    def add(self, usages: Sequence[Usage], prices: Sequence[Price | None]) -> None:
+        """Add one row's answers; US dollars are unknown once one price is."""
+        self.rows += 1
+        for usage, price in zip(usages, prices, strict=True):
+            self.calls += 1
+            self.prompt_tokens += usage.prompt_tokens
+            self.completion_tokens += usage.completion_tokens
+            self.usd = None if price is None or self.usd is None else self.usd + price.of(usage)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the sums, and the means a row."""
+        usd = None if self.usd is None else round(self.usd, 6)
+        rows = max(self.rows, 1)
+        per_row = {
+            "calls": round(self.calls / rows, 2),
+            "prompt_tokens": round(self.prompt_tokens / rows, 2),
+            "completion_tokens": round(self.completion_tokens / rows, 2),
+            "usd": None if self.usd is None else round(self.usd / rows, 8),
+        }
+        return vars(self) | {"usd": usd, "per_row": per_row}
+
+
 class Ledger:
-    """Tallies by phase, and which models answered; safe to write from several threads."""
+    """Tallies by phase, and which models answered; safe to write from several threads.
 
-    prices: Mapping[str, Price] = field(default_factory=dict)
+    Args:
+        budget: what may be paid; None for no bound.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(self, budget: Budget | None = None) -> None:
+        self.budget = budget
         self._lock = threading.Lock()
         self._phases: dict[str, Tally] = {}
         self._servers: dict[tuple[str, str, str], int] = {}
@@ -68,20 +125,34 @@ class Ledger:
         answered: str,
         fingerprint: str | None,
         usage: Usage,
-        *,
-        free: bool,
+        price: Price | None,
     ) -> None:
-        """Record one answer of a model (as asked for, as it names itself); our own servers are free."""
-        price = Price(0.0, 0.0) if free else self.prices.get(asked)
+        """Record one reply of a model (as asked for, as it names itself), paid for or not usable."""
+        usd = price.of(usage) if price else 0.0
+        if self.budget is not None:
+            self.budget.pay(usd)
         with self._lock:
             tally = self._phases.setdefault(phase, Tally())
             tally.calls_made += 1
             tally.prompt_tokens += usage.prompt_tokens
+            tally.cached_tokens += usage.cached_tokens
             tally.completion_tokens += usage.completion_tokens
-            tally.usd += price.of(usage) if price else 0.0
+            tally.usd += usd
             tally.unpriced_calls += price is None
             server = (asked, answered, fingerprint or "")
+            first = server not in self._servers
             self._servers[server] = self._servers.get(server, 0) + 1
+            known = [one for one in self._servers if one[0] == asked]
+        if first and len(known) == 2:
+            LOGGER.warning(
+                "%s answers as %s: the answers of this job are not all of one model (its meta file counts them)",
+                asked,
+                " and as ".join(f"{name} (fingerprint {mark or 'none'})" for _, name, mark in known),
+            )
+
+    def is_spent(self) -> bool:
+        """Say whether the budget allows no further call."""
+        return self.budget is not None and self.budget.is_spent()
 
     def totals(self) -> dict[str, Any]:
         """Return the sums over all phases, the phases, and the models that answered."""
@@ -94,5 +165,7 @@ class Ledger:
                 {"asked": asked, "answered": answered, "fingerprint": fingerprint or None, "calls": calls}
                 for (asked, answered, fingerprint), calls in sorted(self._servers.items())
             ]
+            asked_for = [asked for asked, _, _ in self._servers]
+            changed = sorted({asked for asked in asked_for if asked_for.count(asked) > 1})
             phases = {name: tally.as_dict() for name, tally in sorted(self._phases.items())}
-            return total.as_dict() | {"phases": phases, "models": servers}
+            return total.as_dict() | {"phases": phases, "models": servers, "models_that_changed": changed}

@@ -213,13 +213,18 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class Usage:
-    """Tokens that one answer cost."""
+    """Tokens that one answer cost; `cached_tokens` are those of the prompt that the server had cached."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
-        return Usage(self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens)
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached_tokens + other.cached_tokens,
+        )
 
 
 @dataclass(frozen=True)
@@ -247,10 +252,12 @@ class ChatAnswer:
 class CallFailure:
     """A request that got no usable answer: the row goes into quarantine with this error.
 
-    `attempts` counts the HTTP requests that were made for it.
+    `attempts` counts the HTTP requests that were made for it. `unasked`: the budget allowed no call, and nothing is
+    wrong with the row.
     """
 
     row_id: str
     key: str
     error: str
     attempts: int
+    unasked: bool = False

@@ -9,7 +9,7 @@ with the smallest hash.
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ from finetrail.records import canonical_json, sha256_text
 
 OPEN_FILES = 64
 UNINDEXED_BYTES = 4 << 20
+SAMPLE = 500
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,19 @@ class CallStore:
                 self._fresh.setdefault(call.key, []).append((number, entry))
             if self._writer.size >= self._segment_bytes:
                 self._retire_writer()
+
+    def newest(self, most: int = SAMPLE) -> Iterator[StoredCall]:
+        """Yield some of the calls, evenly spread over each segment, the newest segments first: for estimates.
+
+        Args:
+            most: how many calls of one segment are read.
+        """
+        for number, columns in sorted(self._parts, key=lambda part: part[0], reverse=True):
+            step = max(1, columns.offsets.size // most)
+            for offset, length in zip(columns.offsets[::step].tolist(), columns.lengths[::step].tolist(), strict=True):
+                with self._lock:
+                    call = self._read(self._paths[number], offset, length)
+                yield call
 
     def stats(self) -> StoreStats:
         """Count what the store holds, from the indexes alone."""

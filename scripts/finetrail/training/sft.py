@@ -18,11 +18,13 @@ from finetrail.training.training_log import speed_callback, write_training_log
 if TYPE_CHECKING:
     from datasets import Dataset
     from peft import LoraConfig
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
 ADAPTER = "final_adapter"
 CHECKPOINT = "final_checkpoint"
+
+_ABOUT_CHECKPOINTS = ("save_steps", "save_total_limit")
 
 logger = logging.getLogger(__name__)
 
@@ -89,13 +91,25 @@ def train_adapter(
     open_state(state_dir, _identity(base_dir, train, evaluation, settings))
     trainer = build_trainer(base_dir, tokenizer, train, evaluation, settings, state_dir)
     speed = state_dir / "training_speed.jsonl"
-    trainer.add_callback(speed_callback(speed, _tokens_of_step(train, settings), progress))
-    resume = newest_complete(state_dir)
-    if resume is not None:
-        logger.info("resuming from %s", resume)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    _train(trainer, newest_complete(state_dir), speed_callback(speed, _tokens_of_step(train, settings), progress))
     eval_loss = trainer.evaluate()["eval_loss"] if evaluation else None
     return _publish(trainer, tokenizer, settings, train, eval_loss, out_dir)
+
+
+def _train(trainer: "SFTTrainer", resume: Path | None, watch: "TrainerCallback") -> None:
+    """Train from the start or from a checkpoint; a finished one is only loaded: the trainer would go a step too far."""
+    from transformers import TrainerState
+
+    state = TrainerState.load_from_json(str(resume / "trainer_state.json")) if resume else None
+    if state is not None and state.global_step >= state.max_steps:
+        logger.info("%s is complete: nothing to train", resume)
+        trainer._load_from_checkpoint(str(resume))  # what train() itself does first
+        trainer.state = state
+        return
+    if resume is not None:
+        logger.info("resuming from %s", resume)
+    trainer.add_callback(watch)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
 
 
 def build_trainer(
@@ -191,10 +205,11 @@ def _dataset(examples: Sequence[Example]) -> "Dataset":
 
 
 def _identity(base_dir: Path, train: Sequence[Example], evaluation: Sequence[Example], settings: TrainSettings) -> str:
-    """Digest what decides the weights: settings, encoded rows, and the bytes of the base."""
+    """Digest what decides weights and log: settings, encoded rows, and the bytes of the base."""
     base = sorted((path.name, sha256_file(path)) for path in base_dir.iterdir() if path.is_file())
     rows = [[example.input_ids, example.target_tokens] for example in (*train, *evaluation)]
-    return sha256_text(canonical_json([asdict(settings), base, rows]))
+    deciding = {name: value for name, value in asdict(settings).items() if name not in _ABOUT_CHECKPOINTS}
+    return sha256_text(canonical_json([deciding, base, rows]))
 
 
 def _tokens_of_step(train: Sequence[Example], settings: TrainSettings) -> float:

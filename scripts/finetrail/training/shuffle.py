@@ -29,7 +29,7 @@ def shuffle_targets(rows: Sequence[Mapping[str, Any]], seed: int, group: str = "
     if 2 * largest > len(rows):
         raise FinetrailError(
             f"one {group} holds {largest} of {len(rows)} rows, so its targets cannot all go elsewhere",
-            hint="The shuffled-label control needs rows of at least two groups, none with more than half",
+            hint="The shuffled-label control needs rows of at least two groups, none with more than half: add sessions",
         )
     rng = random.Random(derive_seed("shuffle targets", seed))
     order: list[int] = []

@@ -250,3 +250,30 @@ def test_errors_of_the_command_line_are_named_so(project: Project) -> None:
 def test_resources_of_unknown_rules(project: Project) -> None:
     text = message(project, {"resources": {"train_adaptor": {"gpus": 1}}}, rule_names=["train_adapter"])
     assert "resources: there is no rule `train_adaptor`. Did you mean `train_adapter`?" in text
+
+
+PRICED = """\
+      prices:
+        judge-1: {input: 1.0, output: 2.0}
+        judge-2: {input: 1.0, output: 2.0, cached: 0.5}
+  budget_usd: 5.0
+"""
+
+
+def test_a_budget_in_dollars_needs_prices(project: Project) -> None:
+    project.write("config.yaml", (project.root / "config/config.yaml").read_text() + PRICED)
+    text = message(project)
+    line = project.line("recipes/fish.yaml", "teacher-1")
+    assert text.startswith(
+        f"{line}: fish: synthesize.teacher.model: llm.budget_usd cannot be held, since teacher-1 has no price at paid. "
+        "Add it to llm.endpoints.paid.prices (input and output 0 for a server of your own), or bound llm.budget_calls"
+    )
+    project.replace("config.yaml", "budget_usd: 5.0", "budget_calls: 5")
+    load_config(project.root)
+    project.replace("config.yaml", "budget_calls: 5", "budget_usd: 5.0")
+    project.replace("config.yaml", "        judge-1:", "        teacher-1: {input: 0, output: 0}\n        judge-1:")
+    load_config(project.root)
+    project.replace("recipes/fish.yaml", "recall:\n", "queries: {model: {endpoint: paid, model: writer}}\nrecall:\n")
+    load_config(project.root)
+    project.replace("recipes/fish.yaml", "queries: {", "queries: {enabled: true, ")
+    assert "queries.model.model: llm.budget_usd cannot be held" in message(project), "asked only where enabled"

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from finetrail.errors import FinetrailError
 from finetrail.splits import assign, group_rows, prove_disjoint
+from ingest.make_splits import chosen_keys
 from ingest.readers.crag_mm import read_records
 
 SHARES = {"train": 0.6, "dev": 0.2, "test": 0.2}
@@ -90,12 +91,35 @@ def test_the_seed_matters_and_many_groups_come_near_their_shares() -> None:
         ({"train": 0.5, "dev": 0.4}, "add up to 1"),
         ({"train": 1.2, "dev": -0.2}, "above 0"),
         ({}, "found none"),
-        ({"train": 0.97, "dev": 0.01, "test": 0.02}, "no group falls into dev and test: there are 3 groups"),
+        ({"train": 0.4, "dev": 0.2, "test": 0.2, "more": 0.2}, "there are 3 groups for 4 splits"),
     ],
 )
 def test_impossible_shares_are_refused(shares: dict[str, float], cause: str) -> None:
     with pytest.raises(FinetrailError, match=cause):
         assign(group_rows(row(i, str(i)) for i in range(3)), shares, 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_few_groups_fill_every_split(seed: int) -> None:
+    rows = [row(i, str(i // 4)) for i in range(12)]
+    shares = {"train": 0.96, "dev": 0.02, "test": 0.02}
+    splits = assign(group_rows(rows), shares, seed)
+    assert prove_disjoint(rows, splits)["groups"] == 3
+    assert {r["split"] for r in splits} == set(SHARES)
+    for r in splits:
+        if r["split"] != "train":
+            assert r["reason"].startswith(("no group fell into [0.9", "hash 0.9"))
+    shuffled = assign(
+        group_rows(random.Random(seed).sample(rows, 12)), {"train": 0.96, "dev": 0.02, "test": 0.02}, seed
+    )
+    assert {r["id"]: r for r in shuffled} == {r["id"]: r for r in splits}
+
+
+def test_a_group_key_that_no_record_has_is_refused() -> None:
+    record = {"id": "r1", "group_keys": {"session": "s", "image": None}}
+    assert chosen_keys(record, ["image"]) == {"image": None}
+    with pytest.raises(FinetrailError, match=r"splits.group_by \(r1\): the records have no group key sesion"):
+        chosen_keys(record, ["sesion"])
 
 
 def test_the_proof_catches_planted_leaks() -> None:

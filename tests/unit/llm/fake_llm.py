@@ -9,6 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
+from finetrail.llm.budget import Budget
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
@@ -109,11 +110,11 @@ class Harness:
         return Endpoint(**({"name": "fake", "kind": "openai", "base_url": self.server.url} | settings))
 
     def run(
-        self, requests: list[ChatRequest], *, mode: Any = "live", **settings: Any
+        self, requests: list[ChatRequest], *, mode: Any = "live", budget: Budget | None = None, **settings: Any
     ) -> list[ChatAnswer | CallFailure]:
         with (
             CallStore(self.folder) as store,
-            Engine([self.endpoint(**settings)], store, mode=mode) as engine,
+            Engine([self.endpoint(**settings)], store, mode=mode, budget=budget) as engine,
         ):
             try:
                 return list(engine.run(requests))

@@ -335,14 +335,19 @@ def test_text_that_is_no_text_fails_its_row_only(harness: Harness, ask: Ask) -> 
 def test_money_is_counted_by_phase(harness: Harness, ask: Ask) -> None:
     with (
         CallStore(harness.folder) as store,
-        Engine([harness.endpoint()], store, prices={"m": Price(2.0, 8.0)}) as engine,
+        Engine([harness.endpoint(prices={"m": Price(2.0, 8.0)})], store) as engine,
     ):
-        list(engine.run([ask("a"), ask("b", phase="judge"), ask("c", model="free")]))
+        list(engine.run([ask("a"), ask("b", phase="judge")]))
+        priced = engine.totals
+        list(engine.run([ask("c", model="another")]))
         totals = engine.totals
+    assert priced["usd"] == pytest.approx(2 * (10 * 2 + 5 * 8) / 1e6)
+    assert priced["per_call"] == {"prompt_tokens": 10, "completion_tokens": 5, "usd": pytest.approx(60 / 1e6)}
     assert totals["prompt_tokens"] == 30
-    assert totals["usd"] == pytest.approx(2 * (10 * 2 + 5 * 8) / 1e6)
-    assert totals["unpriced_calls"] == 1
+    assert (totals["usd"], totals["unpriced_calls"]) == (None, 1), "what one call cost is not known"
+    assert totals["phases"]["label"]["usd"] is None
     assert totals["phases"]["judge"]["calls_made"] == 1
+    assert totals["phases"]["judge"]["usd"] == pytest.approx(60 / 1e6)
     assert {"asked": "m", "answered": "m-2026", "fingerprint": "fp1", "calls": 2} in totals["models"]
 
 

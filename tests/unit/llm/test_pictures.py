@@ -4,6 +4,7 @@ import base64
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ def about(ask: Ask, path: Path) -> ChatRequest:
     ],
 )
 def test_a_row_with_too_large_an_image_is_set_aside(
-    harness: Harness, ask: Ask, tmp_path: Path, limit: dict[str, int], said: str
+    harness: Harness, ask: Ask, tmp_path: Path, limit: dict[str, Any], said: str
 ) -> None:
     small, large = tmp_path / "small.png", tmp_path / "large.png"
     small.write_bytes(png(10, 10))

@@ -73,6 +73,19 @@ def test_a_killed_run_ends_with_the_same_weights(
     assert (straight / "training_log.jsonl").read_bytes() == (resumed / "training_log.jsonl").read_bytes()
 
 
+def test_a_finished_state_is_published_again_as_it_is(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(SETTINGS, schedule="constant", save_steps=3)  # a further step would show
+    first = _train(base_dir, rows, tmp_path, settings)
+    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    steps: list[int] = []
+    other = dataclasses.replace(settings, save_steps=1)  # of no weight for what comes out
+    again = _train(base_dir, rows, tmp_path, other, progress=lambda step, _: steps.append(step))
+    assert steps == []
+    assert {path: path.read_bytes() for path in again.rglob("*") if path.is_file()} == before
+
+
 def test_the_log_holds_no_clock(trained: Path) -> None:
     log = [json.loads(line) for line in (trained / "training_log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in log] == [1, 2, 3, 4]

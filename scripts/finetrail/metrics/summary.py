@@ -1,0 +1,25 @@
+"""What a metrics file says in a few lines, for the end of a run."""
+
+from pathlib import Path
+from typing import Any
+
+from finetrail.artifacts import read_json
+
+
+def summary_lines(path: Path) -> list[str]:
+    """Say each comparison in two lines: every model's score, and the differences with their intervals.
+
+    Args:
+        path: ``metrics/{model}/{fold}.json``.
+    """
+    metrics: dict[str, Any] = read_json(path)
+    lines = [f"{path}"]
+    for comparison in metrics["comparisons"].values():
+        scores = ", ".join(f"{name} {score['estimate']:.3f}" for name, score in comparison["models"].items())
+        differences = ", ".join(
+            f"{name} {difference['estimate']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
+            for name, difference in comparison["differences"].items()
+        )
+        lines.append(f"  {comparison['metric']} (rests on {comparison['rests_on']}): {scores}")
+        lines.append(f"    {metrics['model']} minus {differences}")
+    return lines

@@ -1,0 +1,219 @@
+"""Show what a run would do, and which calls to models it would pay: ``plan_calls.py SNAKEMAKE_ARGUMENTS ...``.
+
+Prints snakemake's dry run, then for each step that asks a model its rows, the calls that the store has, the calls to
+make, and an estimate of their tokens and price. The steps count for themselves (``--plan``), with the code that makes
+the calls. Where other jobs must run first, what can be known before is a bound.
+"""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from finetrail.artifacts import read_json
+from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
+from finetrail.config.model import RecipeConfig, RunConfig, read_run_config
+from finetrail.errors import FinetrailError
+from finetrail.lineage.code_digest import direct_imports
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+ASKING = SCRIPTS / "finetrail" / "llm" / "ask.py"
+UNKNOWN_YET = "<TBD>"
+JOB = re.compile(r"^(rule|checkpoint) (\w+):\n((?:    .*\n)+)Shell command: (.*)$", re.MULTILINE)
+NAME_WIDTH = 42
+FIELDS = f"{{:<{NAME_WIDTH}}} {{:>7}} {{:>8}} {{:>9}} {{:>8}} {{:>8}} {{:>11}} {{:>11}} {{:>10}}  {{}}"
+COUNTED = ("rows", "calls", "in_store", "repeats", "to_make", "prompt_tokens", "completion_tokens")
+HEADINGS = (
+    "step",
+    "rows",
+    "calls",
+    "in store",
+    "repeats",
+    "to make",
+    "tokens in",
+    "tokens out",
+    "USD",
+    "estimated from",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a dry run; a file that is known only later is ``<TBD>``."""
+
+    rule: str
+    is_checkpoint: bool
+    recipe: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    command: str
+
+    @classmethod
+    def parse(cls, kind: str, rule: str, body: str, command: str) -> "Job":
+        """Make a job from its block of a dry run."""
+        said = dict(line.strip().split(": ", 1) for line in body.splitlines() if ": " in line)
+        files = {name: tuple(said.get(name, "").split(", ")) for name in ("input", "output")}
+        wildcards = dict(pair.split("=") for pair in said.get("wildcards", "").split(", ") if pair)
+        recipe = wildcards.pop("recipe", "")
+        name = " ".join([rule, *wildcards.values()])
+        return cls(rule, kind == "checkpoint", recipe, name, files["input"], files["output"], command)
+
+    def asks(self) -> bool:
+        """Say whether the job's script asks a model."""
+        script = Path(next((word for word in shlex.split(self.command) if word.endswith(".py")), ""))
+        return script.is_file() and ASKING in direct_imports(script.resolve(), SCRIPTS)
+
+
+def dry_run(arguments: Sequence[str], folder: Path) -> tuple[int, str]:
+    """Run a dry run; the workflow writes its configuration into the folder. Return exit status and output."""
+    command = ["snakemake", "--dry-run", "--printshellcmds", *arguments]
+    environment = os.environ | {PLAN_VARIABLE: str(folder / "run_config.yaml")}
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, check=False
+    )
+    return done.returncode, done.stdout
+
+
+def jobs_of(printed: str) -> list[Job]:
+    """Return the jobs that a dry run lists, in its order."""
+    return [Job.parse(*found.groups()) for found in JOB.finditer(printed)]
+
+
+def ask_step(job: Job, run_config: Path) -> dict[str, Any]:
+    """Let a job's script count its calls.
+
+    Raises:
+        FinetrailError: it cannot.
+    """
+    words = shlex.split(job.command)
+    command = [sys.executable, *words[1 : words.index("2>")], "--plan"]
+    environment = os.environ | {RUN_CONFIG_VARIABLE: str(run_config), "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise FinetrailError(f"cannot be planned: {done.stderr.strip()}", where=job.name)
+    plan: dict[str, Any] = json.loads(done.stdout)
+    return plan
+
+
+def calls_a_record(recipe: RecipeConfig, rule: str) -> int | None:
+    """Return the most calls that a rule makes for one record; None where that is not known."""
+    versions = recipe.synthesize.versions if recipe.synthesize else 0
+    most = {
+        "make_queries": int(recipe.queries.enabled),
+        "label_relevance": recipe.rerank.keep_chunks,
+        "generate_answers": versions,
+        "judge_answers": versions,
+        "judge_predictions": int(recipe.evaluate is not None and recipe.evaluate.judge is not None),
+    }
+    return most.get(rule)
+
+
+@dataclass
+class Planner:
+    """Plans the calls of the jobs that would run, among all that there are."""
+
+    run: RunConfig
+    run_config: Path
+    to_run: Sequence[Job]
+
+    def __post_init__(self) -> None:
+        self.makers = {path: job for job in self.to_run for path in job.outputs}
+        self.waiting = {(job.recipe, job.name): job for job in self.to_run}
+        self.to_make, self.usd, self.unpriced, self.unknown = 0, 0.0, 0, 0
+
+    def line(self, job: Job) -> str:
+        """Render what is known of a job's calls."""
+        here = self.waiting.get((job.recipe, job.name))
+        if here is None:
+            return self._line_of_finished(job)
+        before = self._before(here)
+        if before:
+            self.unknown += 1
+            until = (
+                f"{job.name:<{NAME_WIDTH}} unknown until {' and '.join(before)} {'have' if before[1:] else 'has'} run"
+            )
+            bounds = "; ".join(self._bounds(here))
+            return f"{until}: {bounds}" if bounds else until
+        plan = ask_step(here, self.run_config)
+        self._add(plan)
+        usd = "no price" if plan["usd"] is None else f"{plan['usd']:.4f}"
+        return FIELDS.format(job.name, *(plan[name] for name in COUNTED), usd, plan["basis"])
+
+    def total(self) -> str:
+        """Render the sum of what is known."""
+        parts = [f"{self.to_make} calls to make, about {self.usd:.4f} USD"]
+        parts += [f"{self.unpriced} of them of models without a price"] if self.unpriced else []
+        parts += [f"and those of {self.unknown} steps that are not known yet"] if self.unknown else []
+        bound = self.run.llm.budget_usd
+        parts += (
+            [f"more than llm.budget_usd ({bound:g}) allows one run"] if bound is not None and self.usd > bound else []
+        )
+        return ", ".join(parts)
+
+    def _add(self, plan: dict[str, Any]) -> None:
+        self.to_make += plan["to_make"]
+        self.usd += plan["usd"] or 0.0
+        self.unpriced += plan["to_make"] if plan["usd"] is None else 0
+
+    def _line_of_finished(self, job: Job) -> str:
+        meta = read_json(Path(next(path for path in job.outputs if path.endswith(".meta.json"))))
+        calls = meta["llm"]["calls_made"] + meta["llm"]["from_store"]
+        return FIELDS.format(
+            job.name, meta["counts"]["in"], calls, calls, 0, 0, 0, 0, "0.0000", "up to date, does not run"
+        )
+
+    def _before(self, job: Job) -> list[str]:
+        """Name the jobs that must run before a job's requests are known."""
+        makers = [self.makers[path].name for path in job.inputs if path in self.makers]
+        if UNKNOWN_YET in job.inputs:
+            makers += [other.name for other in self.to_run if other.is_checkpoint and other.recipe == job.recipe]
+        return list(dict.fromkeys(makers))
+
+    def _bounds(self, job: Job) -> Iterator[str]:
+        """Yield what can be said of a job whose inputs are still to be made."""
+        recipe = self.run.recipe(job.recipe)
+        each = calls_a_record(recipe, job.rule)
+        path = self.run.results / job.recipe / "records.jsonl"
+        if each is not None and path.exists() and path.as_posix() not in self.makers:
+            with path.open("rb") as stream:
+                yield f"at most {each * sum(1 for _ in stream)} calls"
+        elif each is not None and recipe.limit is not None:
+            yield f"about {each * recipe.limit} calls at most (a pilot keeps its last session whole)"
+        if all(Path(path).exists() for path in job.inputs):
+            yield f"{ask_step(job, self.run_config)['to_make']} with its inputs as they are now"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the dry run and the calls."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        status, printed = dry_run(arguments, Path(folder))
+        print("".join(line for line in printed.splitlines(True) if not line.startswith("Shell command: ")))
+        if status:
+            return status
+        _, everything = dry_run(["--forceall", *arguments], Path(folder))
+        run_config = Path(folder) / "run_config.yaml"
+        planner = Planner(read_run_config(run_config), run_config, jobs_of(printed))
+        asking = sorted(filter(Job.asks, jobs_of(everything)), key=lambda job: job.recipe)
+        try:
+            for recipe, jobs in groupby(asking, lambda job: job.recipe):
+                print(f"Calls to models, {recipe}\n{FIELDS.format(*HEADINGS)}")
+                print(*map(planner.line, jobs), sep="\n", end="\n\n")
+        except FinetrailError as error:
+            print(error, file=sys.stderr)
+            return 1
+        print(f"In all: {planner.total()}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

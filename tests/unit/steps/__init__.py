@@ -1,0 +1,1 @@
+"""Programs of phases, run whole on files of a few rows."""

@@ -1,0 +1,72 @@
+"""What a run hands to its jobs: the digests of environments, and the configuration file that jobs read."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from finetrail.config.load import load_config
+from finetrail.lineage.file_digest import env_digest
+from tests.wiring.test_architecture import rules
+from tests.workspace import Workspace, copy_project
+
+# Rules whose results depend on the versions of their environment; to be kept by hand, so that none is lost.
+DEPENDING = {
+    "recall_passages": "data",
+    "rerank_passages": "data",
+    "make_tiny_base": "train",
+    "train_adapter": "train",
+    "predict_answers": "train",
+    "merge_adapter": "train",
+    "convert_gguf": "export",
+    "check_parity": "export",
+    "export_safetensors": "export",
+}
+FORMATS = ("gguf", "safetensors")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Workspace:
+    return copy_project(tmp_path / "project")
+
+
+def environments(project: Workspace) -> dict[str, str]:
+    """Return the digest of the environment that each job of a dry run is given."""
+    found: dict[str, str] = {}
+    for form in FORMATS:
+        export = f"overrides={{crag_mm: {{export: {{format: {form}, allow_unverified: true}}}}}}"
+        printed = project.dry_run("all", config=(export,), options=("--printshellcmds",))
+        found |= re.findall(r"python scripts/\w+/(\w+)\.py .*--environment (\S+)", printed)
+    return found
+
+
+def test_a_pin_reruns_exactly_the_rules_that_depend_on_it(project: Workspace) -> None:
+    files = {name: project.root / "envs" / f"{name}.yaml" for name in DEPENDING.values()}
+    before = environments(project)
+    assert before == {rule: env_digest(files[name]) for rule, name in DEPENDING.items()}
+    for edited, path in files.items():
+        text = path.read_text()
+        path.write_text(re.sub(r"==(\S+)", r"==\1.1", text, count=1))
+        after = environments(project)
+        path.write_text(text)
+        assert {rule for rule in before if after[rule] != before[rule]} == {
+            rule for rule, name in DEPENDING.items() if name == edited
+        }
+
+
+def test_a_rule_is_held_to_the_environment_that_it_runs_in() -> None:
+    conda = {name: re.findall(r'conda:\n +"\.\./envs/(\w+)\.yaml"', body) for _, name, body in rules()}
+    assert {name: conda[name] for name in DEPENDING} == {name: [used] for name, used in DEPENDING.items()}
+
+
+def test_a_run_writes_its_configuration_where_jobs_and_people_find_it(project: Workspace) -> None:
+    project.snakemake("results/tutorial/crag_mm/passages.jsonl")
+    (run,) = project.runs()
+    kept = project.root / "logs/tutorial/runs" / run / "run_config.yaml"
+    beside_results = project.root / "results/tutorial/run_config.yaml"
+    assert beside_results.read_bytes() == kept.read_bytes()
+    merged = load_config(
+        project.root, configfiles=[project.root / "tests/chain/mini.yaml"], config={"scale": "tutorial"}
+    )
+    assert yaml.safe_load(kept.read_text()) == merged.merged()
