@@ -35,7 +35,7 @@ def test_every_provider_has_an_entry_with_the_page_that_it_was_taken_from() -> N
 
 def test_null_in_extra_body_survives_the_configuration(tmp_path: Path) -> None:
     (block,) = [block for block in BLOCKS if "max_completion_tokens" in block]
-    settings = load_block(block, tmp_path).settings_for("crag_mm", "synthesize")
+    settings = load_block(block, tmp_path).settings_at("crag_mm", "synthesize")
     extra = settings["synthesize"]["judge"]["extra_body"]
     assert extra == {"max_tokens": None, "temperature": None, "top_p": None, "max_completion_tokens": 2000}
 
