@@ -23,7 +23,15 @@ class ModelReference(Section):
     temperature: float = result(0.0, "sampling temperature", ge=0, le=2)
     top_p: Share = result(1.0, "nucleus sampling: share of probability kept")
     max_tokens: Count = result(512, "longest reply, in tokens")
-    extra_body: dict[str, Any] = result({}, "further fields of every request, as the server documents them")
+    logprobs: int | None = result(
+        None,
+        "log-probabilities stored with each answer: of its tokens (0), and of so many others at each place",
+        ge=0,
+        le=20,
+    )
+    extra_body: dict[str, Any] = result(
+        {}, "further fields of every request, as the server documents them; null leaves a field out"
+    )
 
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": ("revision",)}
 
@@ -50,6 +58,15 @@ class Endpoint(Section):
     timeout_s: float = operation(120.0, "seconds to wait for one reply", gt=0)
     max_concurrency: Count = operation(8, "most calls under way at once")
     max_retries: int = operation(5, "further tries of a call that failed for a passing cause", ge=0)
+    max_image_bytes: Count = operation(
+        20_000_000, "largest image file that is sent; a row with a larger one is set aside"
+    )
+    max_image_pixels: Count = operation(64_000_000, "largest image that is sent, as width times height")
+    supports_n: bool = operation(
+        False, "the server knows `n`: several versions of an answer are asked for with one call"
+    )
+    requests_per_minute: Count | None = operation(None, "ceiling of requests a minute, all models together")
+    tokens_per_minute: Count | None = operation(None, "ceiling of tokens a minute, of prompts and answers together")
     prices: dict[Text, Price] = operation({}, "prices by model id; what other models cost is unknown")
 
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"kind": ("base_url", "api_key_env", "prices")}

@@ -75,6 +75,7 @@ class Model:
             schema=schema.schema,
             schema_name=schema.name,
             sample=sample,
+            logprobs=settings["logprobs"],
             extra_body=settings["extra_body"],
         )
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from finetrail.errors import FinetrailError
 from finetrail.llm.money import FREE, Price
 from finetrail.llm.offline import teacher_digest
+from finetrail.llm.request import ImageLimits
 
 Kind = Literal["openai", "offline"]
 
@@ -25,6 +26,11 @@ class Endpoint:
         timeout_s: seconds that one attempt may take, first byte to last.
         max_concurrency: the most calls that are under way at once (sent and not yet safely stored).
         max_retries: how often a failed attempt is repeated before the row is given up.
+        max_image_bytes: the largest image file that is sent.
+        max_image_pixels: the same in pixels.
+        supports_n: it gives several answers to one question when asked with `n`.
+        requests_per_minute: a ceiling for all its models together; None for none.
+        tokens_per_minute: the same for tokens, of prompts and answers.
         prices: US dollars by model id.
     """
 
@@ -35,6 +41,11 @@ class Endpoint:
     timeout_s: float = 120.0
     max_concurrency: int = 16
     max_retries: int = 5
+    supports_n: bool = False
+    max_image_bytes: int = ImageLimits().max_image_bytes
+    max_image_pixels: int = ImageLimits().max_image_pixels
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -48,6 +59,11 @@ class Endpoint:
         if self.max_concurrency < 1 or self.max_retries < 0 or self.timeout_s <= 0:
             raise FinetrailError("max_concurrency, max_retries and timeout_s must be positive", where=where)
 
+    @property
+    def image_limits(self) -> ImageLimits:
+        """The largest image that is sent."""
+        return ImageLimits(self.max_image_bytes, self.max_image_pixels)
+
     def facts(self) -> dict[str, Any]:
         """Return what the endpoint adds to the key of every request that goes to it."""
         return {"offline_teacher": teacher_digest()} if self.kind == "offline" else {}
@@ -56,8 +72,11 @@ class Endpoint:
         """Return what a model costs here; servers of our own are free, and None is for a price that is not known."""
         return self.prices.get(model) if self.kind == "openai" else FREE
 
-    def api_key(self) -> str:
+    def api_key(self, where: str | None = None) -> str:
         """Read the key from the environment.
+
+        Args:
+            where: who asks, for the message.
 
         Raises:
             FinetrailError: the variable is not set.
@@ -68,8 +87,8 @@ class Endpoint:
         if not key:
             raise FinetrailError(
                 f"the environment variable {self.api_key_env} is not set",
-                where=f"endpoint {self.name!r}",
-                hint=f"Run: export {self.api_key_env}=...  (keys are read from the environment only), "
-                "or choose the endpoint 'offline'",
+                where=where or f"endpoint {self.name!r}",
+                hint=f"Run: export {self.api_key_env}=...  (keys are read from the environment only; the variable's "
+                f"name stands in llm.endpoints.{self.name}.api_key_env), or choose the endpoint 'offline'",
             )
         return key

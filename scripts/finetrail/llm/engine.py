@@ -6,11 +6,13 @@ requests, never all.
 """
 
 import asyncio
+import gc
+import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
@@ -19,15 +21,18 @@ from typing import Any, Literal
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.budget import Budget
-from finetrail.llm.caller import Caller, answer_of
+from finetrail.llm.caller import Caller, answer_of, expected_tokens
 from finetrail.llm.commit import Committer
 from finetrail.llm.endpoints import Endpoint
-from finetrail.llm.faults import UNASKED
+from finetrail.llm.faults import UNASKED, place_of
+from finetrail.llm.lane import Turn
 from finetrail.llm.money import Ledger, Price
+from finetrail.llm.promise import Promise
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
 from finetrail.llm.segment import StoredCall
 from finetrail.llm.serving import offline_teacher, serve
 from finetrail.llm.store import CallStore
+from finetrail.llm.versions import Gathering
 
 LOGGER = logging.getLogger(__name__)
 Mode = Literal["live", "replay"]
@@ -39,9 +44,11 @@ SMALLEST_WINDOW = 1024
 class _Slot:
     """A place in the window: a request's identity and its outcome to be."""
 
-    def __init__(self, request: ChatRequest, future: "Future[Outcome]", *, shared: bool = False) -> None:
-        self.row_id, self.phase = request.row_id, request.phase
-        self.future = future
+    __slots__ = ("key", "phase", "promise", "row_id", "shared")
+
+    def __init__(self, request: ChatRequest, key: str, promise: Promise[Outcome], *, shared: bool = False) -> None:
+        self.row_id, self.phase, self.key = request.row_id, request.phase, key
+        self.promise = promise
         self.shared = shared
 
 
@@ -72,11 +79,10 @@ class Engine:
         self._mode = mode
         self.budget = budget
         self._ledger = Ledger(budget)
-        self._in_flight: dict[str, Future[Outcome]] = {}
+        self._in_flight: dict[str, Promise[Outcome]] = {}
+        self._gathering = Gathering(lambda *call: self._behind().submit(*call))
         self._backstage: _Backstage | None = None
         self._servers = ExitStack()
-        most = max((endpoint.max_concurrency for endpoint in endpoints), default=1)
-        self._window = max(SMALLEST_WINDOW, WINDOW_A_CALL * most)
 
     def __enter__(self) -> "Engine":
         return self
@@ -148,34 +154,41 @@ class Engine:
         exhausted = False
         try:
             while True:
-                while not exhausted and len(window) < self._window:
+                while not exhausted and len(window) < self._window():
                     request = next(source, None)
                     if request is None:
                         exhausted = True
                     else:
                         window.append(self._begin(request))
-                        if window[0].future.done():
+                        if window[0].promise.done():
                             break
                 if not window:
                     return
+                if exhausted or self._gathering.holds(window[0].promise):
+                    self._gathering.send()
                 yield self._finish(window.popleft())
         finally:
-            for slot in window:
-                slot.future.cancel()
+            self._abandon(window)
+
+    def _window(self) -> int:
+        """Return how many requests may be held: as many as keep the calls coming while the first is tried again."""
+        width = self._backstage.width() if self._backstage is not None else 0
+        return max(SMALLEST_WINDOW, WINDOW_A_CALL * width)
 
     def _begin(self, request: ChatRequest) -> _Slot:
         request = self.bind(request)
         try:
             key = request.key
         except UnicodeEncodeError as error:
-            return _Slot(request, _settled(CallFailure(request.row_id, "", f"a message is no text: {error}", 0)))
+            failure = CallFailure(request.row_id, "", f"a message is no text: {error}", 0)
+            return _Slot(request, "", _kept(failure))
         under_way = self._in_flight.get(key)
-        if under_way is not None and not under_way.cancelled():
-            return _Slot(request, under_way, shared=True)
+        if under_way is not None and not under_way.done():
+            return _Slot(request, key, under_way, shared=True)
         stored = self._store.get(key)
         if stored is not None:
             self._ledger.count(request.phase, "from_store")
-            return _Slot(request, _settled(answer_of(stored, request, from_store=True)))
+            return _Slot(request, key, _kept(answer_of(stored, request, from_store=True)))
         if self._mode == "replay":
             raise FinetrailError(
                 f"phase {request.phase!r} has no stored answer (call {key[:12]}), and replay makes no calls",
@@ -183,18 +196,19 @@ class Engine:
                 hint="Fetch the call store (make pull), or set llm.mode: live",
             )
         if self._ledger.is_spent():
-            return _Slot(request, _settled(CallFailure(request.row_id, key, UNASKED.error, 0, unasked=True)))
-        future: Future[Outcome] = Future()
-        self._in_flight[key] = future
-        future.add_done_callback(lambda _: self._in_flight.pop(key, None))
-        self._behind().submit(self._caller(request.endpoint), request, future)
-        return _Slot(request, future)
+            return _Slot(request, key, _kept(CallFailure(request.row_id, key, UNASKED.error, 0, unasked=True)))
+        promise: Promise[Outcome] = Promise()
+        self._in_flight[key] = promise
+        self._gathering.add(self._caller(request), request, promise)
+        return _Slot(request, key, promise)
 
     def _finish(self, slot: _Slot) -> Outcome:
         try:
-            outcome = slot.future.result()
+            outcome = slot.promise.result()
         except CancelledError as error:
             raise FinetrailError("the engine was closed before the answer came", where=f"row {slot.row_id}") from error
+        finally:
+            self._forget(slot)
         if isinstance(outcome, CallFailure):
             self._ledger.count(slot.phase, "unasked" if outcome.unasked else "failures")
             return replace(outcome, row_id=slot.row_id) if slot.shared else outcome
@@ -203,22 +217,60 @@ class Engine:
             return replace(outcome, row_id=slot.row_id, from_store=True)
         return outcome
 
+    def _forget(self, slot: _Slot) -> None:
+        if self._in_flight.get(slot.key) is slot.promise:
+            del self._in_flight[slot.key]
+
+    def _abandon(self, window: Iterable[_Slot]) -> None:
+        """End the calls that nobody waits for any more."""
+        mine = [slot for slot in window if not slot.shared]
+        for slot in mine:
+            self._forget(slot)
+        if self._backstage is not None:
+            self._backstage.cancel([slot.promise for slot in mine])
+
     def _behind(self) -> "_Backstage":
         if self._backstage is None:
+            import openai  # noqa: F401  (a second's work, which would stop the loop)
+
             self._backstage = _Backstage(self._store)
         return self._backstage
 
-    def _caller(self, name: str) -> Caller:
-        backstage = self._behind()
+    def _caller(self, request: ChatRequest) -> Caller:
+        backstage, name = self._behind(), request.endpoint
         if name not in backstage.callers:
             endpoint = self._endpoints[name]
             if endpoint.kind == "offline":
                 server = self._servers.enter_context(serve(offline_teacher()))
                 endpoint, key = replace(endpoint, base_url=server.base_url), server.api_key
             else:
-                key = endpoint.api_key()
+                key = endpoint.api_key(place_of(endpoint, request))
             backstage.callers[name] = Caller(endpoint, key, backstage.committer, self._ledger)
         return backstage.callers[name]
+
+
+class _Job(Turn):
+    """A request that waits for its first turn: little more than itself; only then does it get a task."""
+
+    __slots__ = ("_begin", "caller", "place", "promise", "request")
+
+    def __init__(
+        self,
+        caller: Caller,
+        request: ChatRequest,
+        promise: Promise[Outcome],
+        place: int,
+        begin: "Callable[[_Job], None]",
+    ) -> None:
+        super().__init__(expected_tokens(request))
+        self.caller, self.request, self.promise, self.place = caller, request, promise, place
+        self._begin = begin
+
+    def start(self) -> None:
+        self._begin(self)
+
+    def gone(self) -> bool:
+        return self.promise.done()
 
 
 class _Backstage:
@@ -227,17 +279,28 @@ class _Backstage:
     def __init__(self, store: CallStore) -> None:
         self.callers: dict[str, Caller] = {}
         self.committer = Committer(store)
-        self._fatal: FinetrailError | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._places = 0
+        self._end: Exception | None = None
+        self._queued: set[Promise[Outcome]] = set()
+        self._tasks: dict[Promise[Outcome], asyncio.Task[None]] = {}
+        self._places = itertools.count()
         self._loop = asyncio.new_event_loop()
+        gc.collect()
+        gc.freeze()  # else each collection walks through all that is imported, and stops the loop for 0.1 s
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm-engine", daemon=True)
         self._thread.start()
 
-    def submit(self, caller: Caller, request: ChatRequest, future: "Future[Outcome]") -> None:
-        """Answer a request in the loop; its outcome, or the error that stops all, is set on the future."""
-        place, self._places = self._places, self._places + 1
-        self._loop.call_soon_threadsafe(self._spawn, caller, request, future, place)
+    def width(self) -> int:
+        """Return how many calls may be under way at once, as the lanes know so far."""
+        return sum(caller.width() for caller in list(self.callers.values()))
+
+    def submit(self, caller: Caller, request: ChatRequest, promise: Promise[Outcome]) -> None:
+        """Answer a request in the loop; the promise gets its outcome, or the error that stops all."""
+        job = _Job(caller, request, promise, next(self._places), self._spawn)
+        self._loop.call_soon_threadsafe(self._queue, job)
+
+    def cancel(self, promises: Sequence[Promise[Outcome]]) -> None:
+        """End what is under way for these promises, and begin nothing more for them."""
+        self._loop.call_soon_threadsafe(self._drop, promises)
 
     def close(self) -> None:
         """Cancel what is under way, write what has come, close the connections, end the thread."""
@@ -245,54 +308,64 @@ class _Backstage:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        gc.unfreeze()
 
-    def _spawn(self, caller: Caller, request: ChatRequest, future: "Future[Outcome]", place: int) -> None:
-        if future.cancelled():
+    def _queue(self, job: _Job) -> None:
+        if self._end is not None:
+            job.promise.fail(self._end)
             return
-        task = self._loop.create_task(self._serve(caller, request, future, place))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        future.add_done_callback(lambda done: self._cancel(task) if done.cancelled() else None)
+        self._queued.add(job.promise)
+        job.caller.queue(job.request, job.place, job)
 
-    async def _serve(self, caller: Caller, request: ChatRequest, future: "Future[Outcome]", place: int) -> None:
+    def _spawn(self, job: _Job) -> None:
+        self._queued.discard(job.promise)
+        task = self._loop.create_task(self._serve(job))
+        self._tasks[job.promise] = task
+        task.add_done_callback(lambda _: self._ended(job, task))
+
+    def _ended(self, job: _Job, task: "asyncio.Task[None]") -> None:
+        del self._tasks[job.promise]
+        if task.cancelled():  # before its first step: `_serve` ends by itself
+            job.caller.withdraw(job.request, job)
+            job.promise.fail(self._end or CancelledError())
+
+    async def _serve(self, job: _Job) -> None:
         try:
-            if self._fatal is not None:
-                raise self._fatal
-            outcome = await caller.answer(request, place)
+            outcome = await job.caller.answer(job.request, job.place, job)
         except asyncio.CancelledError:
-            _fail(future, self._fatal or CancelledError())
+            job.promise.fail(self._end or CancelledError())
         except Exception as error:
-            self._abort(error if isinstance(error, FinetrailError) else None)
-            _fail(future, error)
+            if self._end is None:
+                bug = FinetrailError("the engine failed", hint="This is a bug: see the log")
+                self._stop(error if isinstance(error, FinetrailError) else bug)
+            job.promise.fail(error)
         else:
-            if future.set_running_or_notify_cancel():
-                future.set_result(outcome)
+            job.promise.keep(outcome)
 
-    def _abort(self, fatal: FinetrailError | None) -> None:
-        if self._fatal is None:
-            self._fatal = fatal or FinetrailError("the engine failed", hint="This is a bug: see the log")
-            for task in self._tasks - {asyncio.current_task(self._loop)}:
+    def _stop(self, why: Exception) -> None:
+        """Begin nothing more, and end what is under way."""
+        self._end = why
+        self._drop([*self._queued, *self._tasks], why)
+
+    def _drop(self, promises: Sequence[Promise[Outcome]], why: Exception | None = None) -> None:
+        me = asyncio.current_task(self._loop)
+        for promise in promises:
+            task = self._tasks.get(promise)
+            if task is None:
+                self._queued.discard(promise)
+                promise.fail(why or CancelledError())
+            elif task is not me:
                 task.cancel()
 
-    def _cancel(self, task: "asyncio.Task[None]") -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(task.cancel)
-
     async def _wind_down(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._stop(self._end or CancelledError())
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await self.committer.finish()
         for caller in self.callers.values():
             await caller.close()
 
 
-def _settled(outcome: Outcome) -> "Future[Outcome]":
-    future: Future[Outcome] = Future()
-    future.set_result(outcome)
-    return future
-
-
-def _fail(future: "Future[Outcome]", error: BaseException) -> None:
-    if not future.done() and future.set_running_or_notify_cancel():
-        future.set_exception(error)
+def _kept(outcome: Outcome) -> Promise[Outcome]:
+    promise: Promise[Outcome] = Promise()
+    promise.keep(outcome)
+    return promise

@@ -1,5 +1,6 @@
 """What went wrong with a call, and what follows from it: stop the run, try again, or give up the row."""
 
+import errno
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.endpoints import Endpoint
+from finetrail.llm.refusals import asks_for_too_much, raise_if_all_would_fail
+from finetrail.llm.request import ChatRequest, ImageTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 OVERLOADED = {429, 503, 529}
 RETRIED = {408, 409, 425}
-SCHEMA_WORDS = re.compile(r"response_format|json[_ ]?schema|invalid schema|grammar|guided|structured output", re.I)
 CONTEXT_WORDS = re.compile(r"context[_ ](length|window|size)|maximum context|too many tokens|exceeds? .*context", re.I)
+NOBODY_THERE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH}
 KEY_LIKE = re.compile(r"\b(sk|key|pk)-[\w*.-]{6,}")
 LONGEST_MESSAGE = 400
 
@@ -25,13 +28,24 @@ class Fault:
     """One failed attempt.
 
     `kind`: `retry` (try again), `limited` (the server was asked too much), `unreachable` (nobody listens),
-    `row` (only this row is at fault), `unasked` (the budget allows no attempt). `retry_after` is in seconds, as the
-    server asked.
+    `foreign` (who listens does not speak the protocol), `row` (only this row is at fault), `unasked` (the budget
+    allows no attempt). `retry_after` is in seconds, as the server asked.
     """
 
-    kind: Literal["retry", "limited", "unreachable", "row", "unasked"]
+    kind: Literal["retry", "limited", "unreachable", "foreign", "row", "unasked"]
     error: str
     retry_after: float | None = None
+
+    def concerns_all(self, *, hopeless: bool, answered: bool) -> bool:
+        """Say whether every other row would meet it too.
+
+        Args:
+            hopeless: this row has been tried often enough.
+            answered: the server has answered some row.
+        """
+        if self.kind == "unreachable":
+            return hopeless or not answered
+        return self.kind == "foreign" and hopeless and not answered
 
 
 UNASKED = Fault("unasked", "the budget of the run is spent")
@@ -70,7 +84,7 @@ def redact(text: str, key: str) -> str:
     return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + " ..."
 
 
-def judge_exception(error: Exception, endpoint: Endpoint, model: str, key: str) -> Fault:
+def judge_exception(error: Exception, endpoint: Endpoint, request: ChatRequest, key: str) -> Fault:
     """Decide what follows from an exception of the openai client.
 
     Raises:
@@ -78,16 +92,40 @@ def judge_exception(error: Exception, endpoint: Endpoint, model: str, key: str) 
     """
     import openai
 
+    if isinstance(error, ImageTooLarge):
+        return Fault("row", f"{error} (raise llm.endpoints.{endpoint.name}.{error.key}, or make the image smaller)")
     if isinstance(error, openai.APIStatusError):
-        return _judge_status(error, endpoint, model, key)
+        return _judge_status(error, endpoint, request, key)
     chain = _chain(error)
-    if any(isinstance(link, ConnectionRefusedError) or "DNS" in type(link).__name__ for link in chain):
+    if any(_is_nobody_there(link) for link in chain):
         return Fault("unreachable", f"{endpoint.base_url} cannot be reached ({redact(str(chain[-1]), key)})")
     if any(isinstance(link, TimeoutError) for link in chain):
         return Fault("retry", f"no answer within {endpoint.timeout_s:g} s")
     if isinstance(error, openai.APIConnectionError):
-        return Fault("retry", f"the connection broke ({redact(str(chain[-1]), key) or type(chain[-1]).__name__})")
-    return Fault("retry", f"the reply is not readable: {redact(str(error), key)}")
+        said = redact(str(chain[-1]), key) or type(chain[-1]).__name__
+        return Fault("foreign", f"{endpoint.base_url}: the connection broke ({said})")
+    return Fault("foreign", f"the reply of {endpoint.base_url} is not readable: {redact(str(error), key)}")
+
+
+def nothing_works(fault: Fault, endpoint: Endpoint, request: ChatRequest) -> FinetrailError:
+    """Describe a fault that `concerns_all`."""
+    keep = "answers paid so far are kept"
+    hint = f"Check that the server runs, and llm.endpoints.{endpoint.name}.base_url; {keep}"
+    if fault.kind == "foreign":
+        hint = (
+            f"Check that llm.endpoints.{endpoint.name}.base_url is the address of an OpenAI-compatible server "
+            f"(most end in /v1), with the right one of http and https, and see the server's own log; {keep}"
+        )
+    return FinetrailError(fault.error, where=place_of(endpoint, request), hint=hint)
+
+
+def place_of(endpoint: Endpoint, request: ChatRequest) -> str:
+    """Name endpoint, model, phase and row, for messages."""
+    return f"endpoint {endpoint.name!r}, model {request.model!r}, phase {request.phase!r}, row {request.row_id}"
+
+
+def _is_nobody_there(link: BaseException) -> bool:
+    return "DNS" in type(link).__name__ or (isinstance(link, OSError) and link.errno in NOBODY_THERE)
 
 
 def _chain(error: BaseException) -> list[BaseException]:
@@ -99,48 +137,32 @@ def _chain(error: BaseException) -> list[BaseException]:
     return links
 
 
-def _judge_status(error: Any, endpoint: Endpoint, model: str, key: str) -> Fault:
+def _error_of(body: Any) -> dict[str, Any]:
+    """Find the error object in a body: Gemini wraps it in a list, some servers in nothing."""
+    while isinstance(body, list) and body:
+        body = body[0]
+    body = body if isinstance(body, dict) else {}
+    inner = body.get("error", body)
+    return inner if isinstance(inner, dict) else {"message": inner}
+
+
+def _judge_status(error: Any, endpoint: Endpoint, request: ChatRequest, key: str) -> Fault:
     status: int = error.status_code
-    body = error.body if isinstance(error.body, dict) else {}
+    body = _error_of(error.body)
     message = redact(str(body.get("message") or error.message), key)
     said = f"HTTP {status}: {message}"
-    _stop_where_all_would_fail(status, body, message, endpoint, model)
+    about_context = CONTEXT_WORDS.search(f"{body.get('code')} {message}") is not None
+    if not about_context or asks_for_too_much(message, request):
+        raise_if_all_would_fail(status, body, message, endpoint, request, where=place_of(endpoint, request))
     wait = retry_after_seconds(error.response.headers)
     if status in OVERLOADED:
         return Fault("limited", said, wait)
     if status in RETRIED or status >= 500:
         return Fault("retry", said, wait)
-    if status == 413 or CONTEXT_WORDS.search(f"{body.get('code')} {message}"):
-        return Fault("row", f"{said} (shorten the prompt or the passages, or choose a model with more context)")
+    if status == 413 or about_context:
+        return Fault(
+            "row",
+            f"{said} (shorten the prompt, show fewer or shorter passages, lower max_tokens, or choose a model with "
+            "more context)",
+        )
     return Fault("row", said)
-
-
-def _stop_where_all_would_fail(status: int, body: dict[str, Any], message: str, endpoint: Endpoint, model: str) -> None:
-    where = f"endpoint {endpoint.name!r}"
-    said = f"(HTTP {status}: {message})"
-    if status in (401, 403):
-        source = f"the environment variable {endpoint.api_key_env}" if endpoint.api_key_env else "api_key_env"
-        raise FinetrailError(
-            f"{endpoint.base_url} refuses the API key {said}",
-            where=where,
-            hint=f"Check {source}, and that the key may use {model!r}",
-        )
-    if status == 404:
-        raise FinetrailError(
-            f"{endpoint.base_url} does not know the model {model!r} {said}",
-            where=where,
-            hint="Check the model's name, and that base_url ends in /v1",
-        )
-    if status == 402 or body.get("code") == "insufficient_quota" or body.get("type") == "insufficient_quota":
-        raise FinetrailError(
-            f"the account's credit is used up {said}",
-            where=where,
-            hint="Add credit, then run again: answers paid so far are kept",
-        )
-    param = str(body.get("param") or "")
-    if status in (400, 422) and (param.startswith("response_format") or SCHEMA_WORDS.search(message)):
-        raise FinetrailError(
-            f"{endpoint.base_url} refuses the response schema {said}",
-            where=where,
-            hint=f"Choose a server and a model that support structured output ({model!r} may not)",
-        )

@@ -1,85 +1,251 @@
-"""Concurrency that finds the limit by itself: additive increase, multiplicative decrease, a lane a model."""
+"""Concurrency that finds the limit by itself: slow start, additive increase, multiplicative decrease."""
 
 import asyncio
 import heapq
 import itertools
+from dataclasses import dataclass
+
+from finetrail.llm.pace import Pace
 
 FIRST_LIMIT = 4.0
 DECREASE = 0.9
+PROBE = 0.25
+DEPARTURE = 0.25
+HASTE = 1.25
+AT_A_STROKE_S = 0.003
+RECENT = 0.1
+
+
+@dataclass(frozen=True)
+class Ceilings:
+    """Ceilings a minute of one endpoint, shared by its lanes; None where there is none."""
+
+    requests: Pace | None = None
+    tokens: Pace | None = None
+
+    @classmethod
+    def of(cls, requests_per_minute: int | None, tokens_per_minute: int | None) -> "Ceilings":
+        """Make the ceilings that are given."""
+        return cls(
+            Pace(requests_per_minute) if requests_per_minute else None,
+            Pace(tokens_per_minute) if tokens_per_minute else None,
+        )
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until a call may be sent."""
+        return max((pace.wait(now) for pace in (self.requests, self.tokens) if pace), default=0.0)
+
+    def spend(self, tokens: float, now: float) -> None:
+        """Count a call that is sent now, with the tokens that it is expected to take."""
+        if self.requests:
+            self.requests.spend(1.0, now)
+        if self.tokens:
+            self.tokens.spend(tokens, now)
+
+    def correct(self, tokens: float) -> None:
+        """Count tokens beyond those that were expected (below 0: fewer)."""
+        if self.tokens:
+            self.tokens.correct(tokens)
+
+
+class Turn:
+    """One call that waits for admission, or has been admitted.
+
+    Args:
+        tokens: what the call is expected to take, for the ceiling.
+
+    `epoch` is the epoch that it was sent in, `sent_at` the time.
+    """
+
+    __slots__ = ("epoch", "sent_at", "tokens")
+
+    def __init__(self, tokens: float = 0.0) -> None:
+        self.tokens = tokens
+        self.epoch = -1
+        self.sent_at = 0.0
+
+    def start(self) -> None:
+        """Begin; called when the turn is admitted."""
+
+    def gone(self) -> bool:
+        """Say that nobody waits for it any more."""
+        return False
+
+
+class _Entrance(Turn):
+    """A turn that a task waits for."""
+
+    __slots__ = ("admitted",)
+
+    def __init__(self, tokens: float) -> None:
+        super().__init__(tokens)
+        self.admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def start(self) -> None:
+        self.admitted.set_result(None)
+
+    def gone(self) -> bool:
+        return self.admitted.cancelled()
 
 
 class Lane:
-    """Admits calls to one (endpoint, model).
+    """Admits calls to one (endpoint, model); waiting ones in the order of the input.
 
-    The limit on calls under way doubles each round trip until the first refusal (slow start), then grows by
-    one a round trip; a refusal multiplies it by .9, once for all the calls that were sent before it. Apart
-    from it, never more than `most` calls are sent and not yet safely stored. Waiting calls are admitted in
-    the order of the input.
+    The limit on calls under way doubles each round trip until the first refusal (slow start). A refusal multiplies
+    what was under way by .9, once for all the calls that were sent before the decrease, and is remembered; from
+    then on the limit grows by one a round trip near the level that was refused, and faster the farther it is
+    from there, so that what was given up is soon used again and a limit that has been raised is soon found. It
+    grows only while it is what holds calls back.
+
+    Calls are sent no faster than a quarter above the rate that the limit and the round trip allow. Else those that were
+    answered together would be sent together for ever, and the server would idle while we are busy with all of them.
+
+    After a refusal nothing more is sent until the server has taken one of the calls under way. Should it refuse them
+    all, it is left alone for as long as it asks; else a refusal keeps nobody waiting but its own call.
+
+    Every turn ends with one of `succeeded`, `failed` and `refused`, and then with `settled` when its answer is
+    stored or there is none; never are more than `most` turns not yet settled.
 
     Args:
         most: the hard bound.
+        ceilings: requests and tokens a minute.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, ceilings: Ceilings | None = None) -> None:
         self.most = most
         self.limit = min(FIRST_LIMIT, float(most))
         self.answered = 0
         self.given_up = 0
-        self._slow_start = True
+        self._ceilings = ceilings or Ceilings()
+        self._refused_at: float | None = None
+        self._in_doubt = False
         self._epoch = 0
         self._calling = 0
         self._open = 0
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._round_trip = 0.0
+        self._next_at = float("-inf")
+        self._paused_until = float("-inf")
+        self._alarm: asyncio.TimerHandle | None = None
+        self._waiting: list[tuple[int, int, Turn]] = []
         self._ticket = itertools.count()
 
-    async def enter(self, place: int) -> int:
-        """Wait for admission; lower places go first. Returns the epoch, which `refused` wants back."""
-        if not self._may_start() or self._waiting:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            heapq.heappush(self._waiting, (place, next(self._ticket), turn))
-            self._admit()
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._calling -= 1
-                    self._open -= 1
-                    self._admit()
-                raise
-        else:
-            self._calling += 1
-            self._open += 1
-        return self._epoch
-
-    def called(self) -> None:
-        """Give the call's place to the next one: the server has answered, or failed."""
-        self._calling -= 1
+    def queue(self, place: int, turn: Turn) -> None:
+        """Let a call wait for its turn; lower places go first."""
+        heapq.heappush(self._waiting, (place, next(self._ticket), turn))
         self._admit()
+
+    async def enter(self, place: int, tokens: float = 0.0) -> Turn:
+        """Wait for admission.
+
+        Args:
+            place: the place in the input.
+            tokens: what the call is expected to take, for the ceiling.
+        """
+        turn = _Entrance(tokens)
+        self.queue(place, turn)
+        try:
+            await turn.admitted
+        except asyncio.CancelledError:
+            if turn.epoch >= 0:
+                self.withdraw(turn)
+            raise
+        return turn
+
+    def withdraw(self, turn: Turn) -> None:
+        """Take back a turn that was admitted, but nothing was sent for."""
+        self._ceilings.correct(-turn.tokens)
+        self.failed(turn)
+        self.settled()
+
+    def succeeded(self, turn: Turn, tokens: float | None = None) -> None:
+        """The server answered: try a little more.
+
+        Args:
+            turn: the call's turn.
+            tokens: what the call took, where the server says so.
+        """
+        self.answered += 1
+        took = asyncio.get_running_loop().time() - turn.sent_at
+        self._round_trip += (took - self._round_trip) * (RECENT if self._round_trip else 1.0)
+        if self._calling >= int(self.limit):
+            self.limit = min(float(self.most), self.limit + self._increase() / self.limit)
+        if tokens is not None:
+            self._ceilings.correct(tokens - turn.tokens)
+        self.failed(turn)
+
+    def failed(self, turn: Turn) -> None:
+        """The server took the call, which says nothing more about the limit."""
+        self._in_doubt = False
+        self._leave()
+
+    def refused(self, turn: Turn, wait: float) -> None:
+        """The server was asked too much: try less.
+
+        Args:
+            turn: the call's turn.
+            wait: for how many seconds the server asks to be left alone.
+        """
+        self._ceilings.correct(-turn.tokens)
+        if turn.epoch == self._epoch:
+            self._epoch += 1
+            self._in_doubt = True
+            self._refused_at = min(self.limit, float(self._calling))
+            self.limit = max(1.0, self._refused_at * DECREASE)
+        elif self._in_doubt:  # of one burst: the limit is where its first refusal would have been alone
+            self._refused_at = float(self._calling)
+            self.limit = max(1.0, min(self.limit, self._calling - 1.0))
+        if self._in_doubt and self._calling == 1:
+            self._paused_until = asyncio.get_running_loop().time() + wait
+            self._in_doubt = False
+        self._leave()
 
     def settled(self) -> None:
         """The answer is stored, or there is none."""
         self._open -= 1
         self._admit()
 
-    def succeeded(self) -> None:
-        """The server answered: try a little more."""
-        self.answered += 1
-        self.limit = min(float(self.most), self.limit + (1.0 if self._slow_start else 1.0 / self.limit))
+    def _increase(self) -> float:
+        """Return by how much the limit grows in a round trip."""
+        if self._refused_at is None:
+            return self.limit
+        below = self._refused_at - self.limit
+        return max(PROBE, below if below > 0 else -below * DEPARTURE)
 
-    def refused(self, epoch: int) -> None:
-        """The server was asked too much by a call of this epoch: try less."""
-        self._slow_start = False
-        if epoch == self._epoch:
-            self._epoch += 1
-            self.limit = max(1.0, min(self.limit, self._calling + 1.0) * DECREASE)
+    def _leave(self) -> None:
+        self._calling -= 1
+        self._admit()
 
-    def _may_start(self) -> bool:
-        return self._calling < int(self.limit) and self._open < self.most
+    def _has_room(self) -> bool:
+        return self._calling < int(self.limit) and self._open < self.most and not self._in_doubt
 
     def _admit(self) -> None:
-        while self._waiting and self._may_start():
-            turn = heapq.heappop(self._waiting)[2]
-            if not turn.done():
-                self._calling += 1
-                self._open += 1
-                turn.set_result(None)
+        """Let in whom limit, bound, pause and ceilings allow; be back when the latter two do."""
+        while self._waiting and self._has_room():
+            turn = self._waiting[0][2]
+            if turn.gone():
+                heapq.heappop(self._waiting)
+                continue
+            now = asyncio.get_running_loop().time()
+            ready_at = max(self._paused_until, self._next_at, now + self._ceilings.wait(now))
+            if ready_at > now:
+                self._set_alarm(ready_at)
+                return
+            heapq.heappop(self._waiting)
+            self._calling += 1
+            self._open += 1
+            self._ceilings.spend(turn.tokens, now)
+            turn.epoch = self._epoch
+            turn.sent_at = now
+            self._next_at = max(self._next_at, now - AT_A_STROKE_S) + self._round_trip / self.limit / HASTE
+            turn.start()
+
+    def _set_alarm(self, when: float) -> None:
+        if self._alarm is not None:
+            if self._alarm.when() <= when:
+                return
+            self._alarm.cancel()
+        self._alarm = asyncio.get_running_loop().call_at(when, self._wake)
+
+    def _wake(self) -> None:
+        self._alarm = None
+        self._admit()

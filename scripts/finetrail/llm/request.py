@@ -2,22 +2,32 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from finetrail.errors import FinetrailError
+from finetrail.llm.pictures import describe_picture
 from finetrail.records import canonical_json, derive_seed, sha256_file
 
 KEY_FORMAT = 1
-SIGNATURES = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF8": "image/gif",
-    b"RIFF": "image/webp",
-}
+
+
+class ImageLimits(NamedTuple):
+    """The largest image that an endpoint takes; the fields are keys of its entry in the config."""
+
+    max_image_bytes: int = 20_000_000
+    max_image_pixels: int = 64_000_000
+
+
+class ImageTooLarge(Exception):
+    """An image is larger than its endpoint takes; `key` names the setting of the endpoint that says so."""
+
+    def __init__(self, message: str, key: str) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 @dataclass(frozen=True)
@@ -32,13 +42,19 @@ class Image:
         """Describe an image file by the SHA-256 of its bytes."""
         return cls(sha256_file(path), path)
 
-    def data_url(self) -> str:
+    def data_url(self, limits: ImageLimits) -> str:
         """Read the image as a data URL.
 
         Raises:
             FinetrailError: the file is missing, has changed since it was hashed, or is of no known kind.
+            ImageTooLarge: it exceeds a limit.
         """
         try:
+            size = self.path.stat().st_size
+            if size > limits.max_image_bytes:
+                raise ImageTooLarge(
+                    f"the image {self.path} has {size:,} bytes, more than {limits.max_image_bytes:,}", "max_image_bytes"
+                )
             content = self.path.read_bytes()
         except OSError as error:
             raise FinetrailError(f"the image cannot be read: {error.strerror}", where=str(self.path)) from error
@@ -48,10 +64,16 @@ class Image:
                 where=str(self.path),
                 hint="Run ingest again",
             )
-        kind = next((name for start, name in SIGNATURES.items() if content.startswith(start)), None)
-        if kind is None:
+        picture = describe_picture(content)
+        if picture is None:
             raise FinetrailError("not a PNG, JPEG, GIF or WebP image", where=str(self.path), hint="Convert it")
-        return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+        if picture.width * picture.height > limits.max_image_pixels:
+            raise ImageTooLarge(
+                f"the image {self.path} has {picture.width} x {picture.height} pixels, more than "
+                f"{limits.max_image_pixels:,}",
+                "max_image_pixels",
+            )
+        return f"data:{picture.kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 @dataclass(frozen=True)
@@ -66,9 +88,10 @@ class Message:
         """Render the message as it enters the key and the store: images by hash."""
         return self._render([{"type": "image", "sha256": image.sha256} for image in self.images])
 
-    def for_wire(self) -> dict[str, Any]:
+    def for_wire(self, limits: ImageLimits) -> dict[str, Any]:
         """Render the message as the server reads it: images as data URLs."""
-        return self._render([{"type": "image_url", "image_url": {"url": image.data_url()}} for image in self.images])
+        urls = [image.data_url(limits) for image in self.images]
+        return self._render([{"type": "image_url", "image_url": {"url": url}} for url in urls])
 
     def _render(self, images: list[dict[str, Any]]) -> dict[str, Any]:
         if not images:
@@ -105,9 +128,12 @@ class ChatRequest:
         schema_name: the schema's name, which the server is told.
         sample: which of several answers to the same question.
         revision: the model's revision, where it has one.
-        extra_body: fields added to the HTTP request as they are.
+        logprobs: None for none; else log-probabilities come with the answer, of each token and of so many others
+            that stood beside it.
+        extra_body: fields added to the HTTP request as they are; one that is None is left out of it.
         facts: what else decides the answer (dtype, chat template, code of the offline teacher ...);
             the engine adds what the endpoint knows (`Engine.bind`).
+        siblings: requests for further answers to this question that the same call may bring; not part of the key.
     """
 
     row_id: str
@@ -120,17 +146,20 @@ class ChatRequest:
     schema_name: str | None = None
     sample: int = 0
     revision: str | None = None
+    logprobs: int | None = None
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    siblings: "tuple[ChatRequest, ...]" = ()
 
     def __post_init__(self) -> None:
         if (self.schema is None) != (self.schema_name is None):
             raise ValueError("a schema and its name come together")
 
-    @cached_property
+    @property
     def canonical(self) -> dict[str, Any]:
         """Everything that decides the answer and nothing else; the store keeps it beside the answer."""
         schema = None if self.schema is None else {"name": self.schema_name, "schema": self.schema}
+        logprobs = {} if self.logprobs is None else {"logprobs": self.logprobs}
         return {
             "format": KEY_FORMAT,
             "model": self.model,
@@ -141,6 +170,7 @@ class ChatRequest:
             "sample": self.sample,
             "extra_body": dict(self.extra_body),
             "facts": dict(self.facts),
+            **logprobs,
         }
 
     @cached_property
@@ -152,18 +182,33 @@ class ChatRequest:
         """
         return hashlib.sha256(canonical_json(self.canonical).encode("utf-8")).hexdigest()
 
-    def for_wire(self) -> dict[str, Any]:
-        """Render the body of the HTTP request, in the protocol of OpenAI's chat completions."""
-        body: dict[str, Any] = {"model": self.model, "messages": [m.for_wire() for m in self.messages]}
+    def asks_the_same(self, other: "ChatRequest") -> bool:
+        """Say whether another request differs in its sample only."""
+        return self.endpoint == other.endpoint and self.canonical | {"sample": 0} == other.canonical | {"sample": 0}
+
+    def for_wire(self, limits: ImageLimits) -> dict[str, Any]:
+        """Render the body of the HTTP request, in the protocol of OpenAI's chat completions.
+
+        Raises:
+            FinetrailError: an image cannot be sent.
+            ImageTooLarge: an image exceeds a limit.
+        """
+        body: dict[str, Any] = {"model": self.model, "messages": [m.for_wire(limits) for m in self.messages]}
         body |= self.sampling.settings()
+        if self.logprobs is not None:
+            body["logprobs"] = True
+            if self.logprobs:
+                body["top_logprobs"] = self.logprobs
         if self.sampling.seed is not None and self.sample:
             body["seed"] = derive_seed(self.sampling.seed, self.sample)
+        if self.siblings:
+            body["n"] = 1 + len(self.siblings)
         if self.schema is not None:
             body["response_format"] = {
                 "type": "json_schema",
                 "json_schema": {"name": self.schema_name, "schema": self.schema, "strict": True},
             }
-        return {**body, **self.extra_body}
+        return {name: value for name, value in {**body, **self.extra_body}.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -186,7 +231,8 @@ class Usage:
 class ChatAnswer:
     """The answer to a request; `parsed` is the value of its JSON where a schema was asked for.
 
-    Rows may carry everything but `from_store`, which depends on what had been paid before.
+    Rows may carry everything but `from_store`, which depends on what had been paid before. `logprobs` has an entry a
+    token, as the server gives it, where the request asked for them.
     """
 
     row_id: str
@@ -199,6 +245,7 @@ class ChatAnswer:
     fingerprint: str | None
     usage: Usage
     from_store: bool
+    logprobs: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

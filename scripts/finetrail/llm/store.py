@@ -244,6 +244,8 @@ def _verify_segment(path: Path, report: StoreReport) -> None:
             found.append(Entry.of(item.key, item.offset, item.length))
             report.calls += 1
     indexed = read_index(path)
+    if indexed is None and path.with_suffix(INDEX_SUFFIX).exists():
+        report.damaged.append(f"{path.name}: it is shorter than its index says, or its index is broken")
     if indexed is not None:
         entries = [Entry(*e) for e in zip(*(c.tolist() for c in indexed[:3]), strict=True)]
         covered = [entry for entry in found if entry.offset + entry.length <= indexed.covered]

@@ -70,4 +70,6 @@ def repair_request(request: ChatRequest, text: str, problem: NotAsAsked) -> Chat
         f"Your reply could not be used: {problem}. Reply again with the same content as one JSON object that "
         f"follows this JSON Schema, with nothing before or after it:\n{canonical_json(request.schema)}"
     )
-    return replace(request, messages=(*request.messages, Message("assistant", text), Message("user", plea)))
+    return replace(
+        request, siblings=(), messages=(*request.messages, Message("assistant", text), Message("user", plea))
+    )

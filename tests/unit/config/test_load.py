@@ -161,6 +161,7 @@ def test_operation_keys_are_in_no_settings(project: Project) -> None:
                 "temperature": 0.0,
                 "top_p": 1.0,
                 "max_tokens": 512,
+                "logprobs": None,
                 "extra_body": {},
             }
         }

@@ -193,7 +193,7 @@ class Job:
 
     def work(self, step: Step, args: argparse.Namespace) -> None:
         settings = {"model": "m", "revision": None, "temperature": 0.0, "top_p": 1.0, "max_tokens": 50}
-        model = Model("fake", settings | {"extra_body": {}})
+        model = Model("fake", settings | {"extra_body": {}, "logprobs": None})
 
         def requests(row: dict[str, Any]) -> list[ChatRequest]:
             return [model.request(row["id"], step.rule, [Message("user", row["id"] + "?" * 36)], ANSWER_VERDICT)]

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import random
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -159,8 +160,8 @@ def test_nobody_listens(harness: Harness, ask: Ask) -> None:
         port = probe.getsockname()[1]
     with pytest.raises(FinetrailError) as caught:
         harness.run([ask(str(n)) for n in range(50)], base_url=f"http://127.0.0.1:{port}/v1")
-    assert str(caught.value).startswith(f"endpoint 'fake': http://127.0.0.1:{port}/v1 cannot be reached")
-    assert "Check base_url" in str(caught.value)
+    assert f"row row-0: http://127.0.0.1:{port}/v1 cannot be reached" in str(caught.value)
+    assert "Check that the server runs, and llm.endpoints.fake.base_url" in str(caught.value)
 
 
 def test_a_server_that_goes_away_ends_the_run_and_keeps_what_came(harness: Harness, ask: Ask) -> None:
@@ -169,39 +170,6 @@ def test_a_server_that_goes_away_ends_the_run_and_keeps_what_came(harness: Harne
     with pytest.raises(FinetrailError, match="cannot be reached"):
         harness.run([ask(str(number)) for number in range(9)], max_retries=0)
     assert len(answers(harness.run([ask(str(number)) for number in range(5)], mode="replay"))) == 5
-
-
-FATAL = [
-    (refusal(401, "Incorrect API key provided: sk-secret-1234567"), "refuses the API key", "FAKE_KEY"),
-    (refusal(403, "not allowed"), "refuses the API key", "FAKE_KEY"),
-    (refusal(404, "no such model", code="model_not_found"), "does not know the model 'm'", "ends in /v1"),
-    (refusal(402, "pay first"), "credit is used up", "answers paid so far are kept"),
-    (refusal(429, "quota", code="insufficient_quota"), "credit is used up", "Add credit"),
-    (
-        refusal(400, "Invalid schema for response_format 'relevance'", param="response_format"),
-        "refuses the response schema",
-        "structured output",
-    ),
-]
-
-
-@pytest.mark.parametrize(("reply", "cause", "hint"), FATAL)
-def test_what_concerns_every_call_ends_the_run(
-    harness: Harness, ask: Ask, monkeypatch: pytest.MonkeyPatch, reply: web.Response, cause: str, hint: str
-) -> None:
-    monkeypatch.setenv("FAKE_KEY", "sk-secret-1234567")
-
-    async def fatal(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
-        return web.Response(body=reply.body, status=reply.status, content_type="application/json")
-
-    harness.server.handler = fatal
-    with pytest.raises(FinetrailError) as caught:
-        harness.run([ask(str(number), **SCHEMA) for number in range(500)], api_key_env="FAKE_KEY")
-    message = str(caught.value)
-    assert cause in message
-    assert hint in message
-    assert "sk-secret" not in message
-    assert len(harness.server.bodies) <= 16
 
 
 def test_a_missing_key_is_named_only_when_a_call_is_needed(
@@ -331,7 +299,7 @@ def test_images_enter_by_hash_and_neither_they_nor_keys_enter_the_store(
     harness: Harness, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_KEY", "sk-very-secret-key")
-    content = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 8
+    content = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 640, 480) + bytes(range(256)) * 8
     first, second = tmp_path / "first.png", tmp_path / "second.png"
     first.write_bytes(content)
     second.write_bytes(content)
