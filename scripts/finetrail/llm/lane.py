@@ -10,6 +10,7 @@ from finetrail.llm.pace import Pace
 FIRST_LIMIT = 4.0
 DECREASE = 0.9
 PROBE = 0.25
+PROBE_A_CALL = 0.01
 DEPARTURE = 0.25
 HASTE = 1.25
 AT_A_STROKE_S = 0.003
@@ -93,11 +94,11 @@ class Lane:
 
     The limit on calls under way doubles each round trip until the first refusal (slow start). A refusal multiplies
     what was under way by .9, once for all the calls that were sent before the decrease, and is remembered; from
-    then on the limit grows by one a round trip near the level that was refused, and faster the farther it is
-    from there, so that what was given up is soon used again and a limit that has been raised is soon found. It
-    grows only while it is what holds calls back.
+    then on the limit grows slowly near the level that was refused (so that small limits, too, see few refusals), and
+    faster the farther it is from there: what was given up is soon used again, and a limit that has been raised is
+    soon found. It grows only while it is what holds calls back.
 
-    Calls are sent no faster than a quarter above the rate that the limit and the round trip allow. Else those that were
+    After the slow start, calls are sent no faster than a quarter above the rate that the limit and the round trip allow. Else those that were
     answered together would be sent together for ever, and the server would idle while we are busy with all of them.
 
     After a refusal nothing more is sent until the server has taken one of the calls under way. Should it refuse them
@@ -190,7 +191,7 @@ class Lane:
             self._epoch += 1
             self._in_doubt = True
             self._refused_at = min(self.limit, float(self._calling))
-            self.limit = max(1.0, self._refused_at * DECREASE)
+            self.limit = max(1.0, min(self._refused_at * DECREASE, self._refused_at - 1.0))
         elif self._in_doubt:  # of one burst: the limit is where its first refusal would have been alone
             self._refused_at = float(self._calling)
             self.limit = max(1.0, min(self.limit, self._calling - 1.0))
@@ -208,8 +209,14 @@ class Lane:
         """Return by how much the limit grows in a round trip."""
         if self._refused_at is None:
             return self.limit
-        below = self._refused_at - self.limit
-        return max(PROBE, below if below > 0 else -below * DEPARTURE)
+        probe = min(PROBE, self.limit * PROBE_A_CALL)
+        return max(probe, self._refused_at - 1.0 - self.limit, (self.limit - self._refused_at) * DEPARTURE)
+
+    def _spacing(self) -> float:
+        """Return the seconds between two calls that are sent."""
+        if self._refused_at is None and self.limit < self.most:
+            return 0.0  # in the slow start, a limit that holds nobody back would not grow
+        return self._round_trip / self.limit / HASTE
 
     def _leave(self) -> None:
         self._calling -= 1
@@ -236,7 +243,7 @@ class Lane:
             self._ceilings.spend(turn.tokens, now)
             turn.epoch = self._epoch
             turn.sent_at = now
-            self._next_at = max(self._next_at, now - AT_A_STROKE_S) + self._round_trip / self.limit / HASTE
+            self._next_at = max(self._next_at, now - AT_A_STROKE_S) + self._spacing()
             turn.start()
 
     def _set_alarm(self, when: float) -> None:

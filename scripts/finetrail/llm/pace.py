@@ -8,7 +8,7 @@ class Pace:
     """Spreads requests or tokens below a ceiling a minute.
 
     What was missed within the last tenth of a second (timers are not exact) may be caught up; the rate is lower
-    by as much, so that no minute exceeds the ceiling. What is spent before its price is known (tokens) may
+    for it, so that no minute exceeds the ceiling. What is spent before its price is known (tokens) may
     exceed it by the last call's.
 
     Args:
@@ -16,7 +16,7 @@ class Pace:
     """
 
     def __init__(self, per_minute: float) -> None:
-        self._each_s = (MINUTE_S + CATCH_UP_S) / per_minute
+        self._each_s = (MINUTE_S + 2 * CATCH_UP_S) / per_minute
         self._free_at = float("-inf")
 
     def wait(self, now: float) -> float:

@@ -1,0 +1,149 @@
+"""The clients that ``bench/llm.py`` compares, each run in a process of its own: ``llm_clients.py NAME URL CALLS``.
+
+Each asks the same questions, prints one JSON line (answers, processor seconds, what went wrong) and ends.
+"""
+
+import asyncio
+import hashlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+AT_ONCE = 64
+BOUND = 256
+TIMEOUT_S = 1.0
+PASSAGE = "The lighthouse was built in 1874 and has been automatic since 1987. " * 12
+SYSTEM = "Answer from the passage. Be brief."
+
+
+def question(number: int) -> str:
+    """Return what row `number` asks."""
+    return f"row-{number:07}: {PASSAGE}When was it built?"
+
+
+def messages(number: int) -> list[Any]:
+    """Return the conversation of row `number`, as a server reads it."""
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question(number)}]
+
+
+def engine(url: str, calls: int) -> dict[str, Any]:
+    """Ask through the engine, with a store; the limit is not told to it."""
+    from finetrail.llm.endpoints import Endpoint
+    from finetrail.llm.engine import Engine
+    from finetrail.llm.request import ChatRequest, Message, Sampling
+    from finetrail.llm.store import CallStore
+
+    def requests() -> Iterator[ChatRequest]:
+        for number in range(calls):
+            conversation = (Message("system", SYSTEM), Message("user", question(number)))
+            yield ChatRequest(f"row-{number}", "bench", conversation, "bench", "m", sampling=Sampling(0.0, seed=1))
+
+    endpoint = Endpoint("bench", "openai", url, timeout_s=TIMEOUT_S, max_concurrency=BOUND)
+    good = 0
+    digest = hashlib.sha256()
+    with tempfile.TemporaryDirectory() as folder:
+        with CallStore(Path(folder)) as store, Engine([endpoint], store) as running:
+            for number, outcome in enumerate(running.run(requests())):
+                text = getattr(outcome, "text", "")
+                good += text == f"answer to row-{number:07}"
+                digest.update(text.encode())
+            totals = running.totals
+        with CallStore(Path(folder)) as store:
+            kept = store.stats().keys
+    counted = {name: totals[name] for name in ("attempts", "rate_limited", "failures")}
+    return {"answers": good, "stored": kept, "outputs_sha256": digest.hexdigest()} | counted
+
+
+def bare(url: str, calls: int) -> dict[str, Any]:
+    """Ask with the openai client as it comes, each row once: no retry, no store, no check."""
+    import openai
+
+    client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, timeout=TIMEOUT_S)
+    return asyncio.run(_ask_once(client, calls))
+
+
+def bare_aiohttp(url: str, calls: int) -> dict[str, Any]:
+    """Ask as `bare` does, over the faster transport that the engine uses."""
+    import openai
+
+    client = openai.AsyncOpenAI(
+        base_url=url, api_key="none", max_retries=0, timeout=TIMEOUT_S, http_client=openai.DefaultAioHttpClient()
+    )
+    return asyncio.run(_ask_once(client, calls))
+
+
+async def _ask_once(client: "AsyncOpenAI", calls: int) -> dict[str, Any]:
+    import openai
+
+    numbers = iter(range(calls))
+    good = 0
+
+    async def worker() -> None:
+        nonlocal good
+        for number in numbers:
+            try:
+                reply = await client.chat.completions.create(
+                    model="m", messages=messages(number), temperature=0.0, seed=1
+                )
+            except openai.OpenAIError:
+                continue
+            good += bool(reply.choices[0].message.content)
+
+    async with client:
+        await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
+    return {"answers": good}
+
+
+def plain_loop(url: str, calls: int) -> dict[str, Any]:
+    """Ask as users write it: the openai client, a semaphore of the right size, tenacity."""
+    import openai
+    from tenacity import retry, stop_after_attempt, wait_random_exponential
+
+    async def run() -> int:
+        semaphore = asyncio.Semaphore(AT_ONCE)
+        client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, timeout=TIMEOUT_S)
+
+        @retry(wait=wait_random_exponential(min=1, max=60), stop=stop_after_attempt(6))
+        async def ask(number: int) -> str | None:
+            reply = await client.chat.completions.create(model="m", messages=messages(number), temperature=0.0, seed=1)
+            return reply.choices[0].message.content
+
+        async def guarded(number: int) -> str | None:
+            async with semaphore:
+                return await ask(number)
+
+        async with client:
+            return sum(map(bool, await asyncio.gather(*(guarded(number) for number in range(calls)))))
+
+    return {"answers": asyncio.run(run())}
+
+
+CLIENTS: dict[str, Callable[[str, int], dict[str, Any]]] = {
+    "engine": engine,
+    "bare": bare,
+    "bare_aiohttp": bare_aiohttp,
+    "plain_loop": plain_loop,
+}
+
+
+def main(name: str, url: str, calls: int) -> None:
+    """Run one client and print what it counted and the processor seconds that it took."""
+    import openai
+
+    assert openai.AsyncOpenAI(base_url=url, api_key="none").chat.completions
+    CLIENTS[name](url, 0)  # imports are not what is measured
+    began, wall = time.process_time(), time.monotonic()
+    counted = CLIENTS[name](url, calls)
+    spent = {"cpu_s": time.process_time() - began, "wall_s": time.monotonic() - wall}
+    print(json.dumps(counted | spent))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
