@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from finetrail.llm.caller import read_reply
-from finetrail.llm.faults import Failed, redact, retry_after_seconds
+from finetrail.llm.caller import read_replies
+from finetrail.llm.faults import Failed, Fault, redact, retry_after_seconds
 
 
 @pytest.mark.parametrize(
@@ -33,14 +33,19 @@ def test_keys_are_taken_out_of_messages() -> None:
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
-        (b"{}", "retry"),
-        (b"[1]", "retry"),
-        (b'{"choices": []}', "retry"),
+        (b"{}", "foreign"),
+        (b"[1]", "foreign"),
+        (b'{"choices": []}', "foreign"),
         (b'{"choices": [{"message": {"content": null, "refusal": "no"}}]}', "row"),
         (b'{"choices": [{"message": {"content": "  "}, "finish_reason": "content_filter"}]}', "row"),
     ],
 )
 def test_replies_without_an_answer(body: bytes, kind: str) -> None:
-    with pytest.raises(Failed) as caught:
-        read_reply(body)
-    assert caught.value.fault.kind == kind
+    if kind == "foreign":
+        with pytest.raises(Failed) as caught:
+            read_replies(body)
+        assert caught.value.fault.kind == kind
+        return
+    (fault,) = read_replies(body)
+    assert isinstance(fault, Fault)
+    assert fault.kind == kind
