@@ -169,13 +169,13 @@ def teacher_of(key):
     return digest
 
 
-def source_of(key):
+def source_of(*keys):
     """Return a digest of the content of original files, which also sees a file replaced by an older one."""
 
     def digest(wildcards):
         try:
             return source_digest(
-                source_paths(wildcards, key),
+                [path for key in keys for path in source_paths(wildcards, key)],
                 Path(".snakemake") / "finetrail_sources.json",
             )
         except FinetrailError as error:
@@ -185,8 +185,9 @@ def source_of(key):
 
 
 def source_paths(wildcards, key):
-    """Return the original files that a key of `source` names."""
-    return [Path(path) for path in getattr(CONFIG.recipe(wildcards.recipe).source, key)]
+    """Return the original files, or the folder, that a key of `source` names."""
+    named = getattr(CONFIG.recipe(wildcards.recipe).source, key)
+    return [Path(path) for path in ([named] if isinstance(named, str) else named or [])]
 
 
 def source_files(wildcards):

@@ -36,3 +36,19 @@ def with_images(fresh: Workspace, tmp_path_factory: pytest.TempPathFactory) -> W
 def test_local_images_reach_the_model(with_images: Workspace) -> None:
     assert [row["image"]["path"] for row in with_images.rows("queries.jsonl")] == ["1.png", "2.png"]
     assert with_images.meta("queries.meta.json")["llm"]["calls_made"] == 2
+
+
+def test_an_image_that_changed_is_read_again(with_images: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_images)
+    image = workspace.root / "data/img/1.png"
+    image.write_bytes(PNG + b"other")
+    assert workspace.executed(RECORDS) == {"ingest_records": 1}
+    assert workspace.executed(RECORDS) == {}
+    image.unlink()
+    assert "image '1.png' is missing" in workspace.snakemake(RECORDS, fails=True)
+
+
+def test_an_images_folder_that_is_not_there_is_named(with_images: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_images)
+    (workspace.root / "data/img").rename(workspace.root / "data/gone")
+    assert "data/img: cannot be read: No such file or directory" in workspace.snakemake(RECORDS, fails=True)
