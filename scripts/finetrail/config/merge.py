@@ -76,6 +76,7 @@ class _Lay:
     def _entry(self, base: dict[str, Any], key: str, value: Any, path: KeyPath, annotation: Any) -> None:
         if value is None and annotation is not None and annotation is not Any:
             self._forget(base, key, path[:-1])
+            self.origins[path] = self._origin(path)
         elif isinstance(value, dict) and is_mapping(annotation):
             if not isinstance(base.get(key), dict):
                 base[key] = {}

@@ -133,7 +133,7 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
             "rerank.keep_passages is 10, but recall.top_k finds only 5",
         ),
         ("recipes/fish.yaml", "  corpus: [data/ponds.jsonl]\n", "", "Name their files in `source.corpus`"),
-        ("recipes/fish.yaml", "recall:\n  top_k: 30\n", "", "label needs the section recall"),
+        ("recipes/fish.yaml", "recall:\n  top_k: 30\n", "", "fish: the section recall is missing"),
         (
             "recipes/fish.yaml",
             "format: none",
@@ -197,6 +197,14 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
 def test_one_error(project: Project, name: str, old: str, new: str, expected: str) -> None:
     project.replace(name, old, new)
     assert expected in message(project).replace("\n", " ")
+
+
+@pytest.mark.parametrize("section", ["recall", "label", "synthesize", "base_model", "train", "evaluate"])
+def test_a_phase_that_cannot_be_left_out_is_missed_where_it_was_taken_back(project: Project, section: str) -> None:
+    project.write("tutorial/fish.yaml", f"limit: 3\n{section}: null\n")
+    load_config(project.root)
+    text = message(project, {"scale": "tutorial"})
+    assert text.startswith(f"config/tutorial/fish.yaml:2: fish: the section {section} is missing")
 
 
 def test_a_key_in_the_place_of_its_variable_is_not_shown(project: Project) -> None:
