@@ -170,13 +170,21 @@ def teacher_of(key):
 
 
 def source_of(*keys):
-    """Return a digest of the content of original files, which also sees a file replaced by an older one."""
+    """Return a digest of the content of the original files that keys of `source` name."""
+    return digest_of(
+        lambda wildcards: [
+            path for key in keys for path in source_paths(wildcards, key)
+        ]
+    )
+
+
+def digest_of(paths):
+    """Return a digest of the content of files, which also sees a file replaced by an older one."""
 
     def digest(wildcards):
         try:
             return source_digest(
-                [path for key in keys for path in source_paths(wildcards, key)],
-                Path(".snakemake") / "finetrail_sources.json",
+                paths(wildcards), Path(".snakemake") / "finetrail_sources.json"
             )
         except FinetrailError as error:
             raise WorkflowError(str(error))
@@ -198,6 +206,12 @@ def source_files(wildcards):
 def corpus_files(wildcards):
     """Return the files of passages."""
     return source_paths(wildcards, "corpus")
+
+
+def base_folder(wildcards):
+    """Return the local folder of the base model; nothing where it comes from the hub."""
+    path = CONFIG.recipe(wildcards.recipe).base_model.path
+    return [Path(path)] if path else []
 
 
 def resources_of(rule):
