@@ -27,6 +27,7 @@ from finetrail.lineage.journal import RUN_VARIABLE, git_state
 from finetrail.llm.offline import teacher_digest
 from finetrail.llm.prompts import load_prompt
 from finetrail.records import canonical_json, sha256_file
+from ingest.readers.registry import READERS
 
 RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
 RULE_NAMES = [
@@ -41,6 +42,7 @@ try:
         configfiles=[Path(path) for path in workflow.configfiles],
         config=workflow.config_settings.config,
         rule_names=RULE_NAMES,
+        reader_names=READERS,
     )
 except FinetrailError as error:
     raise WorkflowError(str(error))

@@ -1,6 +1,6 @@
 """Checks across sections; each runs on whatever sections are valid, so that no error hides another."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from finetrail.config.fields import Section
@@ -94,6 +94,15 @@ def cross_check(tree: Mapping[str, Any], broken: set[str]) -> Iterator[Finding]:
     for check, needed in CHECKS:
         if not needed & broken:
             yield from check(partial)
+
+
+def check_reader(tree: Mapping[str, Any], known: Collection[str]) -> Iterator[Finding]:
+    """Check that the original records have a reader, where the readers are known."""
+    source = tree.get("source")
+    name = source.get("format") if isinstance(source, dict) else None
+    if known and isinstance(name, str) and name not in known:
+        text = f"source.format: there is no reader `{name}`"
+        yield Finding(("source", "format"), text, did_you_mean(name, known))
 
 
 def check_endpoints(tree: Any, endpoints: Mapping[str, Any]) -> Iterator[Finding]:

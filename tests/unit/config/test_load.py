@@ -88,7 +88,7 @@ def test_null_takes_back_what_an_earlier_layer_said(project: Project) -> None:
         ({"overrides": {"fish": {"limit": "5"}}}, ("limit", 5)),
         ({"overrides": {"fish": {"limit": "None"}}}, ("limit", None)),
         ({"overrides": {"fish": {"source": {"licence": 2}}}}, ("source.licence", "2")),
-        ({"overrides": {"fish": {"splits": "{train: 1, dev: 0, test: 0}"}}}, ("splits.train", 1.0)),
+        ({"overrides": {"fish": {"recall": "{k1: 1}"}}}, ("recall.k1", 1.0)),
         (
             {"overrides": {"fish": {"evaluate": {"allow_same_judge": "true"}}}},
             ("evaluate.allow_same_judge", True),

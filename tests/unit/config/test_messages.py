@@ -84,6 +84,12 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
             "epochs: 10\n      max_steps: 3",
             "exactly one of `epochs` and `max_steps` is needed",
         ),
+        (
+            "recipes/fish.yaml",
+            "recall:",
+            "splits: {train: 0.9, dev: 0.0}\nrecall:",
+            "splits.dev: expected a number above 0.0, found 0.0",
+        ),
         ("recipes/fish.yaml", "rank: 128", "rank: 0", "expected a number of at least 1, found 0"),
         ("recipes/fish.yaml", "learning_rate: 5e-5", "learning_rate: .inf", "expected a finite number"),
         ("recipes/fish.yaml", "learning_rate: 5e-5", "learning_rate: true", "expected a number, found true"),
@@ -258,3 +264,10 @@ def test_errors_of_the_command_line_are_named_so(project: Project) -> None:
 def test_resources_of_unknown_rules(project: Project) -> None:
     text = message(project, {"resources": {"train_adaptor": {"gpus": 1}}}, rule_names=["train_adapter"])
     assert "resources: there is no rule `train_adaptor`. Did you mean `train_adapter`?" in text
+
+
+def test_a_reader_that_is_not_there(project: Project) -> None:
+    project.replace("recipes/fish.yaml", "format: fish", "format: fihs")
+    place = project.line("recipes/fish.yaml", "format: fihs")
+    text = message(project, reader_names=["fish", "fowl"])
+    assert text == f"{place}: fish: source.format: there is no reader `fihs`. Did you mean `fish`?"
