@@ -64,7 +64,10 @@ class _Lay:
         self.below = below
 
     def mapping(self, base: dict[str, Any], new: Mapping[str, Any], path: KeyPath, annotation: Any) -> None:
-        self.origins[path] = self._origin(path)
+        if path or self.layer == "recipe":
+            self.origins[path] = self._origin(path)
+        else:  # what is missing at the top is missing in the file that all others change
+            self.origins.setdefault(path, self._origin(path))
         section = as_section(annotation)
         for key in new:
             for void in section.replaces.get(key, ()) if section and new[key] is not None else ():

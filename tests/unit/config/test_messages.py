@@ -76,7 +76,7 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
             "recipes/fish.yaml",
             "method: lora",
             "seed: 1",
-            "train.models.lora.method is missing. It is the kind of tuning",
+            "train.models.lora.method is missing. It says: kind of tuning",
         ),
         (
             "recipes/fish.yaml",
@@ -271,3 +271,15 @@ def test_a_reader_that_is_not_there(project: Project) -> None:
     place = project.line("recipes/fish.yaml", "format: fihs")
     text = message(project, reader_names=["fish", "fowl"])
     assert text == f"{place}: fish: source.format: there is no reader `fihs`. Did you mean `fish`?"
+
+
+def test_what_is_missing_at_the_top_is_missing_in_the_file_that_others_change(project: Project) -> None:
+    project.replace("recipes/fish.yaml", "description: Questions about fish\n", "")
+    changes = {"scale": "tutorial", "overrides": {"fish": {"limit": 3}}}
+    missing = "description is missing. It says: what the recipe makes, in one sentence"
+    assert message(project, changes) == f"config/recipes/fish.yaml:1: fish: {missing}"
+    project.write("recipes/trout.yaml", "extends: fish\n")
+    assert f"config/recipes/trout.yaml:1: trout: {missing}" in message(project, changes | {"recipes": ["trout"]})
+    project.replace("config.yaml", "recipes: [fish]\n", "")
+    extra = project.write("extra.yaml", "scale: full\n")
+    assert "config/config.yaml:1: recipes is missing" in message(project, {"results_dir": "x"}, configfiles=[extra])
