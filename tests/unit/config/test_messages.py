@@ -283,3 +283,10 @@ def test_what_is_missing_at_the_top_is_missing_in_the_file_that_others_change(pr
     project.replace("config.yaml", "recipes: [fish]\n", "")
     extra = project.write("extra.yaml", "scale: full\n")
     assert "config/config.yaml:1: recipes is missing" in message(project, {"results_dir": "x"}, configfiles=[extra])
+
+
+def test_a_key_in_an_address_is_refused_and_not_shown(project: Project) -> None:
+    project.replace("config.yaml", "https://example.org/v1", "https://example.org/v1?key=secret123")
+    text = message(project)
+    assert "llm.endpoints.paid.base_url: no `?` may stand in it" in text and "api_key_env" in text
+    assert "secret123" not in text
