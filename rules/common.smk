@@ -28,6 +28,7 @@ from finetrail.llm.offline import teacher_digest
 from finetrail.llm.prompts import load_prompt
 from finetrail.metrics.summary import summary_lines
 from finetrail.records import canonical_json, sha256_file
+from ingest.readers.registry import READERS
 
 RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
 RULE_NAMES = [
@@ -42,6 +43,7 @@ try:
         configfiles=[Path(path) for path in workflow.configfiles],
         config=workflow.config_settings.config,
         rule_names=RULE_NAMES,
+        reader_names=READERS,
     )
 except FinetrailError as error:
     raise WorkflowError(str(error))
@@ -173,14 +175,22 @@ def teacher_of(key):
     return digest
 
 
-def source_of(key):
-    """Return a digest of the content of original files, which also sees a file replaced by an older one."""
+def source_of(*keys):
+    """Return a digest of the content of the original files that keys of `source` name."""
+    return digest_of(
+        lambda wildcards: [
+            path for key in keys for path in source_paths(wildcards, key)
+        ]
+    )
+
+
+def digest_of(paths):
+    """Return a digest of the content of files, which also sees a file replaced by an older one."""
 
     def digest(wildcards):
         try:
             return source_digest(
-                source_paths(wildcards, key),
-                Path(".snakemake") / "finetrail_sources.json",
+                paths(wildcards), Path(".snakemake") / "finetrail_sources.json"
             )
         except FinetrailError as error:
             raise WorkflowError(str(error))
@@ -189,14 +199,15 @@ def source_of(key):
 
 
 def source_paths(wildcards, key):
-    """Return the original files that a key of `source` names; one that is gone stops the run whatever was made."""
+    """Return the original files, or the folder, that a key of `source` names; what is gone stops the run."""
+    named = getattr(CONFIG.recipe(wildcards.recipe).source, key)
     paths = [
-        Path(path) for path in getattr(CONFIG.recipe(wildcards.recipe).source, key)
+        Path(path) for path in ([named] if isinstance(named, str) else named or [])
     ]
     for path in paths:
         if not path.exists() and not path.with_name(f"{path.name}.dvc").exists():
             raise WorkflowError(
-                f"{wildcards.recipe}: source.{key}: {path} does not exist. Put it there or name another file in"
+                f"{wildcards.recipe}: source.{key}: {path} does not exist. Put it there or name another in"
                 f" config/recipes/{wildcards.recipe}.yaml; data/README.md says where published data are to be had"
             )
     return paths
@@ -210,6 +221,12 @@ def source_files(wildcards):
 def corpus_files(wildcards):
     """Return the files of passages."""
     return source_paths(wildcards, "corpus")
+
+
+def base_folder(wildcards):
+    """Return the local folder of the base model; nothing where it comes from the hub."""
+    path = CONFIG.recipe(wildcards.recipe).base_model.path
+    return [Path(path)] if path else []
 
 
 def resources_of(rule):

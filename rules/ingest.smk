@@ -16,7 +16,7 @@ rule ingest_records:
         **resources_of("ingest_records"),
     params:
         settings=settings_of("limit", "source.format", "source.files", "source.images"),
-        source=source_of("files"),
+        source=source_of("files", "images"),
         code=code_of("ingest/ingest_records.py"),
     shell:
         "python scripts/ingest/ingest_records.py --recipe {wildcards.recipe} --files {input.files:q}"

@@ -40,7 +40,7 @@ rule make_queries:
     resources:
         **resources_of("make_queries"),
     params:
-        settings=settings_of("queries"),
+        settings=settings_of("queries", "source.images"),
         prompt=prompt_of("make_queries"),
         digest=prompt_digest_of("make_queries"),
         teacher=teacher_of("queries.model"),

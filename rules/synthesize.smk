@@ -16,7 +16,9 @@ rule generate_answers:
     resources:
         **resources_of("generate_answers"),
     params:
-        settings=settings_of("synthesize.versions", "synthesize.teacher"),
+        settings=settings_of(
+            "synthesize.versions", "synthesize.teacher", "source.images"
+        ),
         prompt=prompt_of("generate_answers"),
         digest=prompt_digest_of("generate_answers"),
         teacher=teacher_of("synthesize.teacher"),

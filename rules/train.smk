@@ -1,5 +1,5 @@
 rule fetch_model:
-    """Download the base model at its revision, or register a local folder."""
+    """Download the base model at its revision, or copy a local folder."""
     output:
         manifest="<results>/{recipe}/base_model/manifest.json",
         meta="<results>/{recipe}/base_model.meta.json",
@@ -14,10 +14,11 @@ rule fetch_model:
         **resources_of("fetch_model"),
     params:
         settings=settings_of("base_model"),
+        source=digest_of(base_folder),
         code=code_of("train/fetch_model.py"),
     shell:
         "python scripts/train/fetch_model.py --recipe {wildcards.recipe}"
-        " --settings {params.settings:q} --code {params.code}"
+        " --settings {params.settings:q} --source {params.source} --code {params.code}"
         " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
 
 

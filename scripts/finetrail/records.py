@@ -56,6 +56,8 @@ def parse_line(raw: bytes, path: Path, number: int) -> Row:
         cause = f"not valid JSON: {error}" if complete else f"the last line is cut off: {error}"
         hint = "Mend or remove the line" if complete else "The file was not written to its end: make it again"
         raise FinetrailError(cause, where=where, hint=hint) from error
+    except RecursionError as error:
+        raise FinetrailError("nested too deeply to be read", where=where, hint="Mend or remove the line") from error
     if not isinstance(row, dict):
         raise FinetrailError(
             f"expected a JSON object, found {type(row).__name__}", where=where, hint="One object a line"

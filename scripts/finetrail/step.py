@@ -110,6 +110,7 @@ class Step:
         self._files: dict[Path, Path] = {}
         self._folders: dict[Path, tuple[Path, Path, dict[str, Any]]] = {}
         self._may_be_empty: set[Path] = set()
+        self._stamps = {path: _stamp(path) for path in self._paths(args.input_names)}
         self.journal = Journal(self.rule, self.recipe, self._job_name(), self._first_facts())
 
     def _job_name(self) -> str:
@@ -142,6 +143,19 @@ class Step:
             gate.check_code(self._digests, program, LIBRARY_ROOT)
         gate.check_prompts(self._digests, [self.prompt] if self.prompt else [])
         gate.check_settings(self._digests, self.recipe, self.settings)
+
+    def _describe_inputs(self) -> list[dict[str, Any]]:
+        """Describe the inputs as they were read.
+
+        Raises:
+            FinetrailError: names the input that was changed since the step began.
+        """
+        described = [describe_file(path) for path in self._stamps if path.is_file()]
+        for path, stamp in self._stamps.items():  # after hashing, so that the hashes are those of what was read
+            if _stamp(path) != stamp:
+                hint = "Nothing was published: start the run again"
+                raise FinetrailError("was changed while this step read it", where=str(path), hint=hint)
+        return described
 
     def rows(self, path: Path, label: str = "rows", total: int | None = None) -> Iterator[Row]:
         """Stream an input's rows and report progress."""
@@ -211,27 +225,27 @@ class Step:
         """Move all outputs to their names, then write the meta file.
 
         Raises:
-            FinetrailError: an output without rows, or sources edited while the step ran.
+            FinetrailError: an output without rows, or sources or inputs edited while the step ran.
         """
         for path, writer in self._writers.items():
             writer.close()
             if writer.count == 0 and path not in self._may_be_empty:
                 raise FinetrailError("no row came out of this step", where=str(path), hint="Look at what it dropped")
         self.check_digests()
+        inputs = self._describe_inputs()
         for path, temporary in self._files.items():
             publish_file(temporary, path)
         for path, (temporary, manifest, facts) in self._folders.items():
             publish_folder(temporary, path)
             write_manifest(path, manifest, facts)
-        self._write_meta()
+        self._write_meta(inputs)
 
-    def _write_meta(self) -> None:
+    def _write_meta(self, inputs: list[dict[str, Any]]) -> None:
         rows = {path: writer.count for path, writer in self._writers.items()}
         outputs = self._paths(self.args.output_names)
         described = [
             describe_file(path) | ({"rows": rows[path]} if path in rows else {}) for path in outputs if path.is_file()
         ]
-        inputs = [describe_file(path) for path in self._paths(self.args.input_names) if path.is_file()]
         self.journal.facts |= {"inputs": inputs, "outputs": described, "counts": self.counts, **self.facts}
         self.journal.end("complete")
         write_json(self.args.meta, self.journal.facts)
@@ -244,6 +258,15 @@ class Step:
             temporary.unlink(missing_ok=True)
         for temporary, _, _ in self._folders.values():
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from what it was before, without reading it; None where there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _raise_interrupted(number: int, _frame: FrameType | None) -> None:

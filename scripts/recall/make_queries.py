@@ -28,7 +28,7 @@ def distinct_queries(question: str, written: Sequence[str], most: int) -> list[R
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the rows with their queries."""
-    settings = step.settings["queries"]
+    settings, folder = step.settings["queries"], step.settings["source"]["images"]
     model = model_at(step, "queries.model") if settings["enabled"] else None
     render = load_prompt(args.prompt).renderer()
 
@@ -36,7 +36,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         if model is None:
             return []
         earlier = [turn["content"] for turn in row["history"] if turn["role"] == "user"]
-        messages = render(images=images_of(row), question=row["question"], earlier_questions=earlier)
+        messages = render(images=images_of(row, folder), question=row["question"], earlier_questions=earlier)
         return [model.request(row["id"], step.rule, messages, SEARCH_QUERIES)]
 
     out = step.writer(args.out)

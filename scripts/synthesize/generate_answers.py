@@ -26,6 +26,7 @@ def relevant_chunks(row: Row) -> list[Row]:
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one row an answer version."""
     versions: int = step.settings["synthesize"]["versions"]
+    folder: str | None = step.settings["source"]["images"]
     model = model_at(step, "synthesize.teacher")
     render = load_prompt(args.prompt).renderer()
     with PassageFile(args.passages) as passages, open_engine(step) as engine:
@@ -35,7 +36,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
             if not evidence:
                 return []
             messages = render(
-                images=images_of(row), question=row["question"], history=row["history"], passages=evidence
+                images=images_of(row, folder), question=row["question"], history=row["history"], passages=evidence
             )
             seed = derive_seed(row["id"], step.rule)
             return [

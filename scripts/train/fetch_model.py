@@ -1,6 +1,7 @@
-"""Download a base model from the hub at its revision, or register a local folder; GPU jobs then run offline."""
+"""Download a base model from the hub at its revision, or copy a local folder; GPU jobs then run offline."""
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         raise FinetrailError("holds no config.json", where=str(source), hint="base_model.path names a model's folder")
     for path in sorted(source.iterdir()):
         if path.is_file():
-            (folder / path.name).hardlink_to(path)
+            shutil.copyfile(path, folder / path.name)  # never a link: the original may be edited, or be one itself
 
 
 def main(argv: Sequence[str] | None = None) -> int:

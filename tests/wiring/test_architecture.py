@@ -173,7 +173,7 @@ def keys_in_params() -> set[str]:
     """Return the dotted keys whose result settings enter the params of some rule."""
     rules = all_rules()
     calls = " ".join(re.findall(r"settings_(?:of|at)\(([^)]*)\)", rules))
-    files = {f"source.{key}" for key in re.findall(r'source_of\("(\w+)"\)', rules)}
+    files = {f"source.{key}" for named in re.findall(r"source_of\((.*?)\)", rules) for key in re.findall(r"\w+", named)}
     models = {"train.models"} if 'f"train.models.{' in rules else set()
     return {*re.findall(r'"([a-z_.]+)"', calls), *files, *models}
 

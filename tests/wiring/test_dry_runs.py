@@ -32,6 +32,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
             place = workspace.root / file
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()
+        if images := source.get("images"):
+            (workspace.root / images).mkdir(parents=True)
         (path.parent / f"{name}_variant.yaml").write_text(VARIANT.format(recipe=name))
     return workspace
 

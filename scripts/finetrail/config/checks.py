@@ -1,6 +1,6 @@
 """Checks across sections; each runs on whatever sections are valid, so that no error hides another."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from finetrail.config.fields import Section
@@ -19,11 +19,18 @@ class Finding(NamedTuple):
     hint: str | None = None
 
 
-def _phases_fit(recipe: RecipeConfig) -> Iterator[Finding]:
-    needs = [("label", "recall"), ("train", "base_model"), ("evaluate", "train"), ("export", "train")]
-    for section, needed in needs:
-        if getattr(recipe, section) is not None and getattr(recipe, needed) is None:
-            yield Finding((section,), f"{section} needs the section {needed}", f"Add {needed} or leave {section} out")
+def _is_there(name: str) -> Callable[[RecipeConfig], Iterator[Finding]]:
+    """Make the check that a recipe has a section that today's rules read."""
+
+    def check(recipe: RecipeConfig) -> Iterator[Finding]:
+        if getattr(recipe, name) is None:
+            text = f"the section {name} is missing, and the workflow cannot leave it out yet"
+            yield Finding((name,), text, "Write it, or remove the `null` that takes it back")
+
+    return check
+
+
+def _recall_has_passages(recipe: RecipeConfig) -> Iterator[Finding]:
     if recipe.recall is not None and not recipe.source.corpus:
         yield Finding(("recall",), "recall needs passages to search", "Name their files in `source.corpus`")
 
@@ -57,11 +64,15 @@ def _judges_differ(recipe: RecipeConfig) -> Iterator[Finding]:
         )
 
 
+# Sections that today's rules cannot leave out, though the model allows it.
+COMPULSORY = ("recall", "label", "synthesize", "base_model", "train", "evaluate")
+
 Check = Callable[[RecipeConfig], Iterator[Finding]]
 
 # Each check, and the sections that must be valid for it to run.
 CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
-    (_phases_fit, frozenset({"source", "recall", "label", "base_model", "train", "evaluate", "export"})),
+    *((_is_there(name), frozenset({name})) for name in COMPULSORY),
+    (_recall_has_passages, frozenset({"source", "recall"})),
     (_counts_fit, frozenset({"recall", "rerank", "folds"})),
     (_judges_differ, frozenset({"synthesize", "evaluate"})),
 )
@@ -83,6 +94,15 @@ def cross_check(tree: Mapping[str, Any], broken: set[str]) -> Iterator[Finding]:
     for check, needed in CHECKS:
         if not needed & broken:
             yield from check(partial)
+
+
+def check_reader(tree: Mapping[str, Any], known: Collection[str]) -> Iterator[Finding]:
+    """Check that the original records have a reader, where the readers are known."""
+    source = tree.get("source")
+    name = source.get("format") if isinstance(source, dict) else None
+    if known and isinstance(name, str) and name not in known:
+        text = f"source.format: there is no reader `{name}`"
+        yield Finding(("source", "format"), text, did_you_mean(name, known))
 
 
 def check_endpoints(tree: Any, endpoints: Mapping[str, Any]) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import PrivateAttr, ValidationError
 
-from finetrail.config.checks import check_endpoints, check_prices, cross_check
+from finetrail.config.checks import check_endpoints, check_prices, check_reader, cross_check
 from finetrail.config.fields import Section
 from finetrail.config.files import CONFIG_FILE, PROMPTS_FOLDER, RECIPES_FOLDER, TUTORIAL_FOLDER, ConfigFiles
 from finetrail.config.merge import COMMAND_LINE, Layer, Layers, Origin, command_line
@@ -61,6 +61,7 @@ def load_config(
     configfiles: Sequence[Path] = (),
     config: Mapping[str, Any] | None = None,
     rule_names: Collection[str] = (),
+    reader_names: Collection[str] = (),
 ) -> LoadedConfig:
     """Load and check the configuration.
 
@@ -69,18 +70,20 @@ def load_config(
         configfiles: files of --configfile, of the same form as config/config.yaml.
         config: values of --config.
         rule_names: the workflow's rules, to check `resources` against; empty for no check.
+        reader_names: the readers of original records, to check `source.format` against; empty for no check.
 
     Raises:
         FinetrailError: lists everything that is wrong, each with ``file:line``, and the nearest valid key.
     """
     files = ConfigFiles(root)
-    return _Loading(files, rule_names).load(configfiles, config or {})
+    return _Loading(files, rule_names, reader_names).load(configfiles, config or {})
 
 
 class _Loading:
-    def __init__(self, files: ConfigFiles, rule_names: Collection[str]) -> None:
+    def __init__(self, files: ConfigFiles, rule_names: Collection[str], reader_names: Collection[str]) -> None:
         self.files = files
         self.rule_names = rule_names
+        self.reader_names = reader_names
         self.problems = files.problems
 
     def load(self, configfiles: Sequence[Path], config: Mapping[str, Any]) -> LoadedConfig:
@@ -180,7 +183,7 @@ class _Loading:
             if layers is None:
                 continue
             broken = self.validate(RecipeConfig, layers, f"{name}: ")
-            findings = [*cross_check(layers.tree, broken)]
+            findings = [*cross_check(layers.tree, broken), *check_reader(layers.tree, self.reader_names)]
             findings += check_endpoints(layers.tree, endpoints if isinstance(endpoints, dict) else {})
             findings += check_prices(layers.tree, llm if isinstance(llm, dict) else {})
             for path, text, hint in findings:

@@ -64,7 +64,10 @@ class _Lay:
         self.below = below
 
     def mapping(self, base: dict[str, Any], new: Mapping[str, Any], path: KeyPath, annotation: Any) -> None:
-        self.origins[path] = self._origin(path)
+        if path or self.layer == "recipe":
+            self.origins[path] = self._origin(path)
+        else:  # what is missing at the top is missing in the file that all others change
+            self.origins.setdefault(path, self._origin(path))
         section = as_section(annotation)
         for key in new:
             for void in section.replaces.get(key, ()) if section and new[key] is not None else ():
@@ -76,6 +79,7 @@ class _Lay:
     def _entry(self, base: dict[str, Any], key: str, value: Any, path: KeyPath, annotation: Any) -> None:
         if value is None and annotation is not None and annotation is not Any:
             self._forget(base, key, path[:-1])
+            self.origins[path] = self._origin(path)
         elif isinstance(value, dict) and is_mapping(annotation):
             if not isinstance(base.get(key), dict):
                 base[key] = {}

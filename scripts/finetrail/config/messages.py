@@ -129,7 +129,7 @@ def _literal_hint(error: ErrorDetails, root: type[Section], path: KeyPath) -> st
 def _meaning(root: type[Section], path: KeyPath) -> str | None:
     section = as_section(descend(root, path[:-1]))
     field = section.model_fields.get(str(path[-1])) if section else None
-    return f"It is the {field.description}" if field and field.description else None
+    return f"It says: {field.description}" if field and field.description else None
 
 
 def _nearest_key(root: type[Section], path: KeyPath) -> str | None:

@@ -9,6 +9,8 @@ from finetrail.config.model_llm import ModelReference
 
 _SUM_TOLERANCE = 1e-9
 
+SplitShare = Annotated[float, Field(gt=0)]
+
 
 class Source(Section):
     """The original records."""
@@ -24,9 +26,9 @@ class Source(Section):
 class Splits(Section):
     """Shares of the original records for train, dev and test; groups stay together."""
 
-    train: Share = result(0.8, "share of the groups that training may see")
-    dev: Share = result(0.1, "share for choices (checkpoint, threshold)")
-    test: Share = result(0.1, "share that only the final score reads")
+    train: SplitShare = result(0.8, "share of the groups that training may see")
+    dev: SplitShare = result(0.1, "share for choices (checkpoint, threshold)")
+    test: SplitShare = result(0.1, "share that only the final score reads")
     seed: int = result(42, "seed of the assignment")
     group_by: list[Name] = result(
         ["session", "image"], "records that share any of these keys stay together", min_length=1

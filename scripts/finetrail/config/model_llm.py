@@ -3,14 +3,22 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from finetrail.config.fields import Count, Name, Section, Share, Text, operation, result
 
 OFFLINE_PREFIX = "offline-"
 
 VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Z_][A-Z0-9_]*$")]
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$")]
+
+
+def _without_query(url: str) -> str:
+    if "?" in url:
+        raise ValueError("no `?` may stand in it: a key would land in logs. Name its variable in `api_key_env`")
+    return url
+
+
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$"), AfterValidator(_without_query)]
 Money = Annotated[float, Field(ge=0)]
 
 

@@ -73,12 +73,12 @@ def test_a_choice_of_a_later_layer_voids_what_belongs_to_the_earlier_one(project
 
 
 def test_null_takes_back_what_an_earlier_layer_said(project: Project) -> None:
-    project.write("tutorial/fish.yaml", "recall: {top_k: null}\nlabel:\nexport: null\nsynthesize: {versions: ~}\n")
+    project.write("tutorial/fish.yaml", "recall: {top_k: null}\nexport:\nlimit: null\nsynthesize: {versions: ~}\n")
     project.replace("recipes/fish.yaml", "top_k: 30", "top_k: 31")
     recipe = load_config(project.root, config={"scale": "tutorial"}).recipes["fish"]
     assert recipe.recall is not None and recipe.recall.top_k == 30
-    assert recipe.label is None
-    assert recipe.phases == ("ingest", "recall", "synthesize", "folds", "train", "evaluate", "audit")
+    assert recipe.export is None
+    assert recipe.phases == ("ingest", "recall", "label", "synthesize", "folds", "train", "evaluate", "audit")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_null_takes_back_what_an_earlier_layer_said(project: Project) -> None:
         ({"overrides": {"fish": {"limit": "5"}}}, ("limit", 5)),
         ({"overrides": {"fish": {"limit": "None"}}}, ("limit", None)),
         ({"overrides": {"fish": {"source": {"licence": 2}}}}, ("source.licence", "2")),
-        ({"overrides": {"fish": {"splits": "{train: 1, dev: 0, test: 0}"}}}, ("splits.train", 1.0)),
+        ({"overrides": {"fish": {"recall": "{k1: 1}"}}}, ("recall.k1", 1.0)),
         (
             {"overrides": {"fish": {"evaluate": {"allow_same_judge": "true"}}}},
             ("evaluate.allow_same_judge", True),

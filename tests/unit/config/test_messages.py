@@ -76,13 +76,19 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
             "recipes/fish.yaml",
             "method: lora",
             "seed: 1",
-            "train.models.lora.method is missing. It is the kind of tuning",
+            "train.models.lora.method is missing. It says: kind of tuning",
         ),
         (
             "recipes/fish.yaml",
             "epochs: 10",
             "epochs: 10\n      max_steps: 3",
             "exactly one of `epochs` and `max_steps` is needed",
+        ),
+        (
+            "recipes/fish.yaml",
+            "recall:",
+            "splits: {train: 0.9, dev: 0.0}\nrecall:",
+            "splits.dev: expected a number above 0.0, found 0.0",
         ),
         ("recipes/fish.yaml", "rank: 128", "rank: 0", "expected a number of at least 1, found 0"),
         ("recipes/fish.yaml", "learning_rate: 5e-5", "learning_rate: .inf", "expected a finite number"),
@@ -133,7 +139,7 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
             "rerank.keep_passages is 10, but recall.top_k finds only 5",
         ),
         ("recipes/fish.yaml", "  corpus: [data/ponds.jsonl]\n", "", "Name their files in `source.corpus`"),
-        ("recipes/fish.yaml", "recall:\n  top_k: 30\n", "", "label needs the section recall"),
+        ("recipes/fish.yaml", "recall:\n  top_k: 30\n", "", "fish: the section recall is missing"),
         (
             "recipes/fish.yaml",
             "format: none",
@@ -197,6 +203,14 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
 def test_one_error(project: Project, name: str, old: str, new: str, expected: str) -> None:
     project.replace(name, old, new)
     assert expected in message(project).replace("\n", " ")
+
+
+@pytest.mark.parametrize("section", ["recall", "label", "synthesize", "base_model", "train", "evaluate"])
+def test_a_phase_that_cannot_be_left_out_is_missed_where_it_was_taken_back(project: Project, section: str) -> None:
+    project.write("tutorial/fish.yaml", f"limit: 3\n{section}: null\n")
+    load_config(project.root)
+    text = message(project, {"scale": "tutorial"})
+    assert text.startswith(f"config/tutorial/fish.yaml:2: fish: the section {section} is missing")
 
 
 def test_a_key_in_the_place_of_its_variable_is_not_shown(project: Project) -> None:
@@ -277,3 +291,29 @@ def test_a_budget_in_dollars_needs_prices(project: Project) -> None:
     load_config(project.root)
     project.replace("recipes/fish.yaml", "queries: {", "queries: {enabled: true, ")
     assert "queries.model.model: llm.budget_usd cannot be held" in message(project), "asked only where enabled"
+
+
+def test_a_reader_that_is_not_there(project: Project) -> None:
+    project.replace("recipes/fish.yaml", "format: fish", "format: fihs")
+    place = project.line("recipes/fish.yaml", "format: fihs")
+    text = message(project, reader_names=["fish", "fowl"])
+    assert text == f"{place}: fish: source.format: there is no reader `fihs`. Did you mean `fish`?"
+
+
+def test_what_is_missing_at_the_top_is_missing_in_the_file_that_others_change(project: Project) -> None:
+    project.replace("recipes/fish.yaml", "description: Questions about fish\n", "")
+    changes = {"scale": "tutorial", "overrides": {"fish": {"limit": 3}}}
+    missing = "description is missing. It says: what the recipe makes, in one sentence"
+    assert message(project, changes) == f"config/recipes/fish.yaml:1: fish: {missing}"
+    project.write("recipes/trout.yaml", "extends: fish\n")
+    assert f"config/recipes/trout.yaml:1: trout: {missing}" in message(project, changes | {"recipes": ["trout"]})
+    project.replace("config.yaml", "recipes: [fish]\n", "")
+    extra = project.write("extra.yaml", "scale: full\n")
+    assert "config/config.yaml:1: recipes is missing" in message(project, {"results_dir": "x"}, configfiles=[extra])
+
+
+def test_a_key_in_an_address_is_refused_and_not_shown(project: Project) -> None:
+    project.replace("config.yaml", "https://example.org/v1", "https://example.org/v1?key=secret123")
+    text = message(project)
+    assert "llm.endpoints.paid.base_url: no `?` may stand in it" in text and "api_key_env" in text
+    assert "secret123" not in text

@@ -90,3 +90,9 @@ def test_scores_are_rounded_and_minus_zero_is_zero() -> None:
     assert str(round_score(-1e-9)) == "0.0"
     with pytest.raises(ValueError, match="finite"):
         round_score(math.inf)
+
+
+def test_a_line_that_is_nested_too_deeply_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", b"{}\n" + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"\n")
+    with pytest.raises(FinetrailError, match=r"rows\.jsonl:2: nested too deeply"):
+        list(read_jsonl(path))

@@ -172,6 +172,21 @@ def test_an_edit_while_the_step_runs_publishes_nothing(tmp_path: Path, monkeypat
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize("change", ["replaced", "removed"])
+def test_an_input_that_changes_meanwhile_publishes_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], change: str
+) -> None:
+    def meddle(step: Step, args: argparse.Namespace) -> None:
+        copy(step, args)
+        args.rows.unlink()
+        if change == "replaced":
+            args.rows.write_text('{"id": "other"}\n')
+
+    assert start(meddle) == 1
+    assert "in.jsonl: was changed while this step read it" in capfd.readouterr().err.splitlines()[-1]
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_digests_that_are_gone_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
