@@ -98,8 +98,9 @@ class Lane:
     faster the farther it is from there: what was given up is soon used again, and a limit that has been raised is
     soon found. It grows only while it is what holds calls back.
 
-    After the slow start, calls are sent no faster than a quarter above the rate that the limit and the round trip allow. Else those that were
-    answered together would be sent together for ever, and the server would idle while we are busy with all of them.
+    After the slow start, calls are sent no faster than a quarter above the rate that the limit and the round trip
+    allow. Else those that were answered together would be sent together for ever, and the server would idle while we
+    are busy with all of them.
 
     After a refusal nothing more is sent until the server has taken one of the calls under way. Should it refuse them
     all, it is left alone for as long as it asks; else a refusal keeps nobody waiting but its own call.

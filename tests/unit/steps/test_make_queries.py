@@ -21,6 +21,7 @@ MODEL: dict[str, Any] = {
     "top_p": 1.0,
     "max_tokens": 50,
     "extra_body": {},
+    "logprobs": None,
 }
 ROW: dict[str, Any] = {
     "id": "s1:3",
@@ -65,7 +66,7 @@ def start(server: FakeServer, folder: Path, *rows: dict[str, Any], enabled: bool
     }
     (folder / "run_config.yaml").write_text(json.dumps(run_config))
     write_jsonl(folder / "records.jsonl", rows)
-    settings = {"queries": {"enabled": enabled, "count": 2, "model": MODEL}}
+    settings = {"queries": {"enabled": enabled, "count": 2, "model": MODEL}, "source": {"images": None}}
     files = ["--rows", "records.jsonl", "--out", "queries.jsonl", "--meta", "queries.meta.json"]
     return main([*files, "--settings", json.dumps(settings), "--prompt", str(PROMPT)])
 
