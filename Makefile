@@ -47,9 +47,9 @@ ollama: $(READY)  ## load the exported models into Ollama, or print the commands
 	@python scripts/export/create_ollama_models.py --scale $(SCALE) --recipes $(RECIPES)
 
 lint: $(READY)  ## style, types, formats, generated files, snakemake --lint
-	ruff check scripts tests
-	ruff format --check scripts tests
-	mypy scripts tests
+	ruff check scripts tests bench
+	ruff format --check scripts tests bench
+	mypy scripts tests bench
 	snakefmt --check Snakefile rules
 	snakemake --lint > /dev/null
 	python scripts/setup/make_requirements.py --check

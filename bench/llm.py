@@ -3,11 +3,11 @@
 Every client runs in a process of its own against one loopback server (`llm_server.py`), one after another. What is
 measured, is measured at the server, in the same way for all:
 
-- ``efficiency``: ideal time ÷ time, from the end of the slow start (the first refusal; for clients without one, the first
-  call) until the queue is empty (the last row comes for the first time). Ideal: the seconds that all attempts in
-  that time occupy a place, failures and hangs included, each at its nominal length, ÷ the places.
-- ``cpu_ms_per_call``: processor time of the client's process ÷ rows, imports excluded; the engine's includes its retries,
-  the bare clients ask each row once. ``bare_cpu_ms_per_call`` is the cheaper of the two.
+- ``efficiency``: ideal time ÷ time, from the end of the slow start (the first refusal; for clients without one, the
+  first call) until the queue is empty (the last row comes for the first time). Ideal: the seconds that all attempts
+  in that time occupy a place, failures and hangs included, each at its nominal length, ÷ the places.
+- ``cpu_ms_per_call``: processor time of the client's process ÷ rows, imports excluded; the engine's includes its
+  retries, the bare clients ask each row once. ``bare_cpu_ms_per_call`` is the cheaper of the two.
 """
 
 import argparse
@@ -58,12 +58,12 @@ def measure(name: str, url: str, calls: int) -> dict[str, Any]:
     if not python.exists():
         return {"not_run": "its environment is not installed (make bench-peers)"}
     command = [str(python), str(HERE / "llm_clients.py"), name, url, str(calls)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, capture_output=True, text=True)
     with urllib.request.urlopen(f"{url.removesuffix('/v1')}/report") as reply:
         attempts: list[Attempt] = [tuple(attempt) for attempt in json.load(reply)]
     if done.returncode:
         return {"not_run": f"it failed: {(done.stderr.strip().splitlines() or ['without a word'])[-1]}"}
-    said = json.loads(done.stdout.splitlines()[-1])
+    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return {
         "answers": said.pop("answers"),
         "efficiency": round(efficiency(attempts, slow_start=name == ENGINE), 4),

@@ -6,6 +6,7 @@ Each asks the same questions, prints one JSON line (answers, processor seconds, 
 import asyncio
 import hashlib
 import json
+import os
 import sys
 import tempfile
 import time
@@ -35,6 +36,8 @@ def messages(number: int) -> list[Any]:
 
 def engine(url: str, calls: int) -> dict[str, Any]:
     """Ask through the engine, with a store; the limit is not told to it."""
+    import openai
+
     from finetrail.llm.endpoints import Endpoint
     from finetrail.llm.engine import Engine
     from finetrail.llm.request import ChatRequest, Message, Sampling
@@ -45,6 +48,7 @@ def engine(url: str, calls: int) -> dict[str, Any]:
             conversation = (Message("system", SYSTEM), Message("user", question(number)))
             yield ChatRequest(f"row-{number}", "bench", conversation, "bench", "m", sampling=Sampling(0.0, seed=1))
 
+    assert openai.AsyncOpenAI(api_key="none").chat  # imported now, not with the first call
     endpoint = Endpoint("bench", "openai", url, timeout_s=TIMEOUT_S, max_concurrency=BOUND)
     good = 0
     digest = hashlib.sha256()
@@ -125,19 +129,67 @@ def plain_loop(url: str, calls: int) -> dict[str, Any]:
     return {"answers": asyncio.run(run())}
 
 
+def curator(url: str, calls: int) -> dict[str, Any]:
+    """Ask through Bespoke Curator, told the limit; it fetches a tokenizer from the network first."""
+    os.environ |= {"CURATOR_DISABLE_CACHE": "1", "CURATOR_DISABLE_RICH_DISPLAY": "1", "TELEMETRY_ENABLED": "0"}
+    from bespokelabs import curator as field  # an environment of its own
+
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CURATOR_CACHE_DIR"] = folder
+        settings = {
+            "base_url": url,
+            "api_key": "none",
+            "max_concurrent_requests": AT_ONCE,
+            "max_requests_per_minute": 10**7,
+            "max_tokens_per_minute": 10**9,
+            "request_timeout": 1,
+            "require_all_responses": False,
+        }
+        model = field.LLM(model_name="m", backend="openai", backend_params=settings)
+        if not calls:
+            return {}
+        reply = model([messages(number) for number in range(calls)])
+        return {"answers": len(reply.dataset)}
+
+
+def data_designer(url: str, calls: int) -> dict[str, Any]:
+    """Ask through NeMo Data Designer, told the limit."""
+    os.environ["NEMO_TELEMETRY_ENABLED"] = "false"
+    import data_designer.config as dd  # an environment of its own
+    import pandas as pd
+    from data_designer.interface import DataDesigner
+
+    parameters = dd.ChatCompletionInferenceParams(
+        max_parallel_requests=AT_ONCE, timeout=int(TIMEOUT_S), temperature=0.0
+    )
+    model = dd.ModelConfig(
+        alias="m", model="m", provider="bench", inference_parameters=parameters, skip_health_check=True
+    )
+    provider = dd.ModelProvider(name="bench", endpoint=url, provider_type="openai", api_key="none")
+    plan = dd.DataDesignerConfigBuilder(model_configs=[model])
+    rows = pd.DataFrame({"question": [question(number) for number in range(max(calls, 1))]})
+    plan.with_seed_dataset(dd.DataFrameSeedSource(df=rows))
+    plan.add_column(dd.LLMTextColumnConfig(name="a", model_alias="m", prompt="{{ question }}", system_prompt=SYSTEM))
+    with tempfile.TemporaryDirectory() as folder:
+        designer = DataDesigner(folder, model_providers=[provider])
+        designer.set_run_config(dd.RunConfig(disable_early_shutdown=True, display_tui=False))
+        if not calls:
+            return {}
+        return {"answers": len(designer.create(plan, num_records=calls).load_dataset())}
+
+
 CLIENTS: dict[str, Callable[[str, int], dict[str, Any]]] = {
     "engine": engine,
     "bare": bare,
     "bare_aiohttp": bare_aiohttp,
     "plain_loop": plain_loop,
+    "curator": curator,
+    "data_designer": data_designer,
 }
 
 
 def main(name: str, url: str, calls: int) -> None:
     """Run one client and print what it counted and the processor seconds that it took."""
-    import openai
-
-    assert openai.AsyncOpenAI(base_url=url, api_key="none").chat.completions
     CLIENTS[name](url, 0)  # imports are not what is measured
     began, wall = time.process_time(), time.monotonic()
     counted = CLIENTS[name](url, calls)

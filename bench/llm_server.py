@@ -1,8 +1,9 @@
 """A server on loopback with a limit, faults and a clock: what the clients of ``bench/llm.py`` are measured against.
 
 It speaks as much of OpenAI's chat completions as the clients need, allows `AT_ONCE` calls at once, refuses the rest
-with 429 and Retry-After, fails some and lets some hang until their client hangs up. Every attempt is noted; `GET /report`
-returns the notes. Written on bare protocols, so that it takes little of the processor that the clients share with it.
+with 429 and Retry-After, fails some and lets some hang until their client hangs up. Every attempt is noted;
+`GET /report` returns the notes. Written on bare protocols, so that it takes little of the processor that the clients
+share with it.
 """
 
 import asyncio

@@ -121,6 +121,7 @@ class Lane:
         self._ceilings = ceilings or Ceilings()
         self._refused_at: float | None = None
         self._in_doubt = False
+        self._shortest_wait = 0.0
         self._epoch = 0
         self._calling = 0
         self._open = 0
@@ -190,14 +191,17 @@ class Lane:
         self._ceilings.correct(-turn.tokens)
         if turn.epoch == self._epoch:
             self._epoch += 1
+            if not self._in_doubt:
+                self._shortest_wait = wait
             self._in_doubt = True
             self._refused_at = min(self.limit, float(self._calling))
             self.limit = max(1.0, min(self._refused_at * DECREASE, self._refused_at - 1.0))
         elif self._in_doubt:  # of one burst: the limit is where its first refusal would have been alone
             self._refused_at = float(self._calling)
             self.limit = max(1.0, min(self.limit, self._calling - 1.0))
+        self._shortest_wait = min(self._shortest_wait, wait)
         if self._in_doubt and self._calling == 1:
-            self._paused_until = asyncio.get_running_loop().time() + wait
+            self._paused_until = asyncio.get_running_loop().time() + self._shortest_wait
             self._in_doubt = False
         self._leave()
 

@@ -7,6 +7,7 @@ import itertools
 import random
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,83 @@ def test_a_server_that_allows_few_at_once_loses_nothing(harness: Harness, ask: A
     outcomes = answers(harness.run([ask(str(number)) for number in range(200)], max_concurrency=40))
     assert [answer.text for answer in outcomes] == [f"answer to {number}" for number in range(200)]
     assert 0 < harness.totals["rate_limited"] < 200
+
+
+def test_a_call_that_waits_as_long_as_the_server_asks_holds_no_place(harness: Harness, ask: Ask) -> None:
+    came: list[tuple[str, float]] = []
+    far = "Fri, 31 Dec 2100 00:00:00 GMT"
+
+    async def one_is_refused(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        came.append((asked(body), time.monotonic()))
+        if asked(body) == "0" and harness.server.texts().count("0") == 1:
+            return refusal(429, "you later", {"Retry-After": "1"})
+        if asked(body) == "1":
+            return refusal(429, "and you much later", {"Retry-After": far})
+        await asyncio.sleep(0.01)
+        return await echo(number, body, request)
+
+    harness.server.handler = one_is_refused
+    with CallStore(harness.folder) as store, Engine([harness.endpoint(max_concurrency=4)], store) as engine:
+        run = engine.run([ask(str(number)) for number in range(60)])
+        assert isinstance(next(run), ChatAnswer)
+        run.close()
+    refused_at = next(at for text, at in came if text == "0")
+    again_at = [at for text, at in came if text == "0"][1]
+    assert again_at - refused_at >= 1.0
+    assert sum(refused_at < at < again_at for text, at in came) > 30, "the others went on in all places"
+    assert sum(text == "1" for text, _ in came) == 1, "a date is waited for"
+
+
+def test_requests_a_minute_are_kept_by_the_engine(harness: Harness, ask: Ask) -> None:
+    came: list[float] = []
+
+    async def timed(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        came.append(time.monotonic())
+        return await echo(number, body, request)
+
+    harness.server.handler = timed
+    answers(harness.run([ask(str(number)) for number in range(12)], requests_per_minute=1200))
+    assert came[-1] - came[0] >= 10 * 0.05 - 0.1, "a twentieth of a second each, a tenth may be caught up"
+
+
+def test_tokens_a_minute_are_kept_by_the_engine(harness: Harness, ask: Ask) -> None:
+    came: list[float] = []
+
+    async def timed(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        came.append(time.monotonic())
+        return await echo(number, body, request)
+
+    harness.server.handler = timed
+    answers(harness.run([ask(str(number)) for number in range(12)], tokens_per_minute=15 * 1200))
+    assert came[-1] - came[0] >= 10 * 0.05 - 0.1, "15 tokens a call, as the server counts them"
+
+
+def test_an_engine_goes_on_after_a_run_that_was_left(harness: Harness, ask: Ask) -> None:
+    async def slow(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.02)
+        return await echo(number, body, request)
+
+    harness.server.handler = slow
+    with CallStore(harness.folder) as store, Engine([harness.endpoint(max_concurrency=4)], store) as engine:
+        left = engine.run([ask(f"left {number}") for number in range(500)])
+        next(left)
+        left.close()
+        again = list(engine.run([ask(f"left {number}") for number in range(30)]))
+    assert [answer.text for answer in answers(again)] == [f"answer to left {number}" for number in range(30)]
+    assert len(harness.server.bodies) < 60, "what nobody waits for is not asked"
+
+
+def test_closing_the_engine_ends_the_wait_for_what_is_queued(harness: Harness, ask: Ask) -> None:
+    async def refuse(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return refusal(429, "in an hour", {"Retry-After": "3600"}) if number > 2 else await echo(number, body, request)
+
+    harness.server.handler = refuse
+    with CallStore(harness.folder) as store, Engine([harness.endpoint()], store) as engine:
+        run = engine.run([ask(str(number)) for number in range(100)])
+        next(run)
+        engine.close()
+        with pytest.raises(FinetrailError, match="the engine was closed before the answer came"):
+            list(run)
 
 
 @pytest.mark.parametrize("status", [408, 409, 500, 502, 503])

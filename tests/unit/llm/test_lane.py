@@ -164,6 +164,18 @@ def test_a_server_that_refuses_all_is_left_alone_for_as_long_as_it_asks() -> Non
     run_virtually(scenario())
 
 
+def test_of_several_times_to_wait_the_shortest_holds_the_lane() -> None:
+    async def scenario() -> None:
+        lane = Lane(64)
+        for turn, wait in zip(await admitted(lane, 3), (1e9, 2.0, 1e8), strict=True):
+            lane.refused(turn, wait)
+            lane.settled()
+        await lane.enter(9)
+        assert now() == pytest.approx(2.0)
+
+    run_virtually(scenario())
+
+
 @pytest.mark.parametrize("at_once", [1, 3, 64, 200])
 def test_the_limit_is_found_and_used(at_once: int) -> None:
     async def scenario() -> None:
