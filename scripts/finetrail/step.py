@@ -83,6 +83,17 @@ class RowWriter:
         self._stream.close()
 
 
+def _seeds(settings: Mapping[str, Any], above: str = "") -> dict[str, int]:
+    """Find the seeds among nested settings, by their dotted keys."""
+    seeds: dict[str, int] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            seeds |= _seeds(value, f"{above}{name}.")
+        elif name == "seed":
+            seeds[f"{above}{name}"] = value
+    return seeds
+
+
 class Step:
     """One attempt at one job: what it reads, writes and counts.
 
@@ -124,7 +135,7 @@ class Step:
         parameters = {key: value.as_posix() if isinstance(value, Path) else value for key, value in given}
         parameters["settings"] = self.settings
         git = self._digests["git"] if self._digests else git_state(self.script.parent)
-        return {"parameters": parameters, "seed": self.settings.get("seed"), "git": git}
+        return {"parameters": parameters, "seeds": _seeds(self.settings), "git": git}
 
     def _paths(self, names: Iterable[str]) -> list[Path]:
         values = (getattr(self.args, name) for name in names)

@@ -46,14 +46,15 @@ def records(tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def test_outputs_and_meta_appear_together(tmp_path: Path) -> None:
-    assert start(copy, "--settings", '{"seed": 7}', "--code", "abc") == 0
+    assert start(copy, "--settings", '{"splits": {"seed": 7, "train": 0.5}}', "--code", "abc") == 0
     meta = json.loads((tmp_path / "out" / "out.meta.json").read_text())
     assert meta["outputs"][0]["rows"] == 2
     assert meta["outputs"][0]["path"] == "out/out.jsonl"
     assert meta["inputs"][0]["path"] == "in.jsonl"
     assert meta["counts"] == {"in": 2, "kept": 2, "dropped": {}, "quarantined": 0}
-    assert meta["parameters"]["settings"] == {"seed": 7}
-    assert (meta["seed"], meta["parameters"]["code"], meta["status"]) == (7, "abc", "complete")
+    assert meta["parameters"]["settings"] == {"splits": {"seed": 7, "train": 0.5}}
+    assert meta["seeds"] == {"splits.seed": 7}
+    assert (meta["parameters"]["code"], meta["status"]) == ("abc", "complete")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["out.jsonl", "out.meta.json"]
 
 
