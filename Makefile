@@ -51,7 +51,7 @@ lint: $(READY)  ## style, types, formats, generated files, snakemake --lint
 	ruff format --check scripts tests bench
 	mypy scripts tests bench
 	snakefmt --check Snakefile rules
-	snakemake --lint > /dev/null
+	snakemake --lint --config scale=tutorial > /dev/null
 	python scripts/setup/make_requirements.py --check
 	python scripts/setup/generate_config_docs.py --check
 	python scripts/setup/generate_chain_picture.py --check

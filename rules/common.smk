@@ -199,18 +199,28 @@ def digest_of(paths):
 
 
 def source_paths(wildcards, key):
-    """Return the original files, or the folder, that a key of `source` names; what is gone stops the run."""
-    named = getattr(CONFIG.recipe(wildcards.recipe).source, key)
-    paths = [
-        Path(path) for path in ([named] if isinstance(named, str) else named or [])
+    """Return the original files, or the folder, that a key of `source` names."""
+    return originals(wildcards.recipe, key)
+
+
+def originals(recipe, key):
+    """Return the paths that a key of a recipe's `source` names."""
+    named = getattr(CONFIG.recipe(recipe).source, key)
+    return [Path(path) for path in ([named] if isinstance(named, str) else named or [])]
+
+
+def check_originals():
+    """Stop before any job when original files are gone, also where all was made: Snakemake would not miss them."""
+    gone = [
+        f"{recipe}: source.{key}: {path} does not exist. Put it there or name another in"
+        f" config/recipes/{recipe}.yaml; data/README.md says where published data are to be had"
+        for recipe in CONFIG.recipes
+        for key in ("files", "corpus", "images")
+        for path in originals(recipe, key)
+        if not path.exists() and not path.with_name(f"{path.name}.dvc").exists()
     ]
-    for path in paths:
-        if not path.exists() and not path.with_name(f"{path.name}.dvc").exists():
-            raise WorkflowError(
-                f"{wildcards.recipe}: source.{key}: {path} does not exist. Put it there or name another in"
-                f" config/recipes/{wildcards.recipe}.yaml; data/README.md says where published data are to be had"
-            )
-    return paths
+    if gone:
+        raise WorkflowError("\n".join(gone))
 
 
 def source_files(wildcards):
@@ -418,3 +428,6 @@ def meta_files(wildcards):
         path for pattern in patterns for path in per_model(wildcards.recipe, pattern)
     ]
     return list(dict.fromkeys(metas + listed))
+
+
+check_originals()

@@ -1,6 +1,7 @@
 """Records with local images, in the layout of an official session: shown to the model, and part of the source."""
 
 import json
+import struct
 from collections.abc import Callable
 
 import pytest
@@ -11,7 +12,8 @@ Copy = Callable[[Workspace], Workspace]
 
 RECORDS = str(RESULTS / "records.jsonl")
 QUERIES = str(RESULTS / "queries.jsonl")
-PNG = b"\x89PNG\r\n\x1a\n"
+# The signature and a header of 8 by 8 pixels: what is read of an image before it is sent.
+PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 8, 8, 8, 2, 0, 0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -51,4 +53,4 @@ def test_an_image_that_changed_is_read_again(with_images: Workspace, copy_of: Co
 def test_an_images_folder_that_is_not_there_is_named(with_images: Workspace, copy_of: Copy) -> None:
     workspace = copy_of(with_images)
     (workspace.root / "data/img").rename(workspace.root / "data/gone")
-    assert "data/img: cannot be read: No such file or directory" in workspace.snakemake(RECORDS, fails=True)
+    assert "source.images: data/img does not exist" in workspace.snakemake(RECORDS, fails=True)

@@ -43,7 +43,8 @@ RECALL_CHANGES = {
 OPERATION_LLM = """llm={mode: replay, max_quarantined_share: 0.5, budget_usd: 1.0, budget_calls: 9, endpoints: {
     offline: {kind: offline, timeout_s: 33.0, max_concurrency: 3, max_retries: 1},
     other: {kind: offline},
-    openai: {kind: openai, base_url: 'http://127.0.0.1:9/v1', api_key_env: OTHER_KEY,
+    openai: {kind: openai, base_url: 'http://127.0.0.1:9/v1', api_key_env: OTHER_KEY, supports_n: true,
+             max_image_bytes: 9, max_image_pixels: 9, requests_per_minute: 9, tokens_per_minute: 9,
              prices: {some-model: {input: 1.0, output: 2.0, cached: 0.5}}}}}"""
 OPERATION_RESOURCES = """resources={default: {mem_mb: 900, runtime: 7, threads: 2},
     train_adapter: {threads: 2, gpus: 1, partition: long}}"""
