@@ -127,6 +127,31 @@ def shuffle_option(wildcards):
     )
 
 
+def shard_option(wildcards):
+    """Return the option that makes a job of a step do one shard of its rows."""
+    if "shard" not in wildcards.keys():
+        return ""
+    return f"--shard {wildcards.shard}/{wildcards.shards}"
+
+
+def shard_files(phase, step):
+    """Return the function that lists what the shards of a step write, for the job that merges them."""
+
+    def files(wildcards):
+        section = getattr(CONFIG.recipe(wildcards.recipe), phase)
+        if "shard" in wildcards.keys() or section is None or section.shards == 1:
+            return []
+        folder = f"{RESULTS}/{wildcards.recipe}/shards/{step.format(**wildcards)}"
+        numbers = range(1, section.shards + 1)
+        return [
+            f"{folder}/{number}-of-{section.shards}.{end}"
+            for number in numbers
+            for end in ("jsonl", "meta.json")
+        ]
+
+    return files
+
+
 def state_folder(wildcards):
     """Return where a training keeps its checkpoints; Snakemake fills in no path variables among params."""
     return f"{RESULTS}/state/{wildcards.recipe}.{wildcards.model}.{wildcards.fold}"
@@ -244,10 +269,15 @@ def resources_of(rule):
     asked = CONFIG.resources_for(rule)
     named = {"mem_mb": asked["mem_mb"], "runtime": asked["runtime"]}
     if asked["gpus"]:
-        named["gpu"] = asked["gpus"]
+        named["gpu"] = unless_merging(asked["gpus"])
     if asked.get("partition"):
         named["slurm_partition"] = asked["partition"]
     return named
+
+
+def unless_merging(amount):
+    """Return a resource that a job which only merges shards does not take: it asks no model."""
+    return lambda wildcards, input: 0 if getattr(input, "shards", None) else amount
 
 
 def threads_of(rule):

@@ -27,6 +27,7 @@ rule make_queries:
     """Write the search queries of each question, from the user's turns only."""
     input:
         rows="<results>/{recipe}/records.jsonl",
+        shards=shard_files("queries", "queries"),
     output:
         rows="<results>/{recipe}/queries.jsonl",
         meta="<results>/{recipe}/queries.meta.json",
@@ -45,11 +46,22 @@ rule make_queries:
         digest=prompt_digest_of("make_queries"),
         teacher=teacher_of("queries.model"),
         code=code_of("recall/make_queries.py"),
+        shard=shard_option,
     shell:
         "python scripts/recall/make_queries.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code}"
+        " --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule make_queries as make_queries_shard with:
+    output:
+        rows=temp("<results>/{recipe}/shards/queries/{shard}-of-{shards}.jsonl"),
+        meta=temp("<results>/{recipe}/shards/queries/{shard}-of-{shards}.meta.json"),
+    log:
+        "<logs>/{recipe}/make_queries.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/make_queries.{shard}-of-{shards}.jsonl"
 
 
 rule recall_passages:

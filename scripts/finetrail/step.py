@@ -30,6 +30,7 @@ from finetrail.lineage import gate
 from finetrail.lineage.journal import Journal, git_state
 from finetrail.progress import Progress
 from finetrail.records import Row, dump_row, read_rows
+from finetrail.shards import Shard
 
 LOGGER = logging.getLogger("finetrail.step")
 LIBRARY_ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +51,7 @@ def step_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--environment", default=None, help="digest of the environment file")
     parser.add_argument("--source", default=None, help="digest of the original input files")
     parser.add_argument("--meta", type=Path, required=True, help="where the description of the outputs goes")
-    parser.set_defaults(input_names=(), output_names=(), plan=False)
+    parser.set_defaults(input_names=(), output_names=(), plan=False, shard=Shard(), shards=())
     return parser
 
 
@@ -113,6 +114,7 @@ class Step:
         self.recipe: str = args.recipe
         self.prompt: Path | None = args.prompt
         self.planning: bool = args.plan
+        self.shard: Shard = args.shard
         self.settings: dict[str, Any] = json.loads(args.settings)
         self.counts: dict[str, Any] = {}
         self._digests = gate.current_digests()
@@ -130,17 +132,23 @@ class Step:
         return ".".join([self.rule, *place])
 
     def _first_facts(self) -> dict[str, Any]:
-        files = {*self.args.input_names, *self.args.output_names, "meta", "input_names", "output_names", "plan"}
+        files = {*self.args.input_names, *self.args.output_names, "meta", "input_names", "output_names"}
+        files |= {"plan", "shard", "shards"}  # how the work is done, not what comes out
         given = ((key, value) for key, value in sorted(vars(self.args).items()) if key not in files)
         parameters = {key: value.as_posix() if isinstance(value, Path) else value for key, value in given}
         parameters["settings"] = self.settings
         git = self._digests["git"] if self._digests else git_state(self.script.parent)
-        return {"parameters": parameters, "seeds": _seeds(self.settings), "git": git}
+        facts = {"parameters": parameters, "seeds": _seeds(self.settings), "git": git}
+        return facts if self.shard.is_whole else facts | {"shard": str(self.shard)}
 
     def _paths(self, names: Iterable[str]) -> list[Path]:
         values = (getattr(self.args, name) for name in names)
         lists = (value if isinstance(value, list) else [value] for value in values if value is not None)
         return [path for group in lists for path in group]
+
+    def input_paths(self) -> list[Path]:
+        """Return all input files, in the order in which they were declared."""
+        return list(self._stamps)
 
     def check_digests(self) -> None:
         """Compare this job's code, prompt and settings with what the run was started with.
@@ -169,8 +177,10 @@ class Step:
         return described
 
     def rows(self, path: Path, label: str = "rows", total: int | None = None) -> Iterator[Row]:
-        """Stream an input's rows and report progress."""
-        return self.progress(label, total).over(read_rows(path))
+        """Stream the rows that the step works through, of a shard its own, and report progress."""
+        rows = read_rows(path)
+        ours = rows if self.shard.is_whole else (row for row in rows if self.shard.holds(row["id"]))
+        return self.progress(label, total).over(ours)
 
     def progress(self, label: str, total: int | None = None) -> Progress:
         """Make a progress report that also feeds the heartbeat."""
@@ -181,12 +191,13 @@ class Step:
 
         Args:
             path: the output's final name.
-            may_be_empty: whether no row at all is a result (a list of what was dropped), not an error.
+            may_be_empty: whether no row at all is a result (a list of what was dropped), not an error; a shard's
+                rows may be few, so that it always is one there.
         """
         if self.planning:
             self._writers[path] = RowWriter(Path(os.devnull))
             return self._writers[path]
-        if may_be_empty:
+        if may_be_empty or not self.shard.is_whole:
             self._may_be_empty.add(path)
         self._writers[path] = RowWriter(self.file(path))
         return self._writers[path]

@@ -12,7 +12,10 @@ MODEL = "slow-1"
 
 
 class SlowEndpoint(ThreadingHTTPServer):
-    """Answers the schema `relevance`; `arrived` is set by the first request, `release` lets all answers go."""
+    """Answers the schema `relevance`; `arrived` is set by the first request, `release` lets all answers go.
+
+    Prompts that hold `refused` are answered in another form; `asked` counts the others.
+    """
 
     daemon_threads = True
 
@@ -20,6 +23,8 @@ class SlowEndpoint(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.arrived = threading.Event()
         self.release = threading.Event()
+        self.refused: str | None = None
+        self.asked = 0
 
     @property
     def base_url(self) -> str:
@@ -39,10 +44,13 @@ class _Handler(BaseHTTPRequestHandler):
     server: SlowEndpoint
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        prompt = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"][-1]["content"]
+        refused = self.server.refused is not None and self.server.refused in json.dumps(prompt)
+        self.server.asked += not refused
         self.server.arrived.set()
         self.server.release.wait(LONGEST_WAIT_S)
-        message = {"role": "assistant", "content": json.dumps({"reason": "by the test", "relevant": True})}
+        content = "no JSON" if refused else json.dumps({"reason": "by the test", "relevant": True})
+        message = {"role": "assistant", "content": content}
         reply = {
             "id": "chatcmpl-1",
             "object": "chat.completion",

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from finetrail.config.fields import Count, Name, Section, Share, Text, result
-from finetrail.config.model_llm import ModelReference
+from finetrail.config.model_llm import ModelReference, shards_key
 
 _SUM_TOLERANCE = 1e-9
 
@@ -48,6 +48,7 @@ class Queries(Section):
     enabled: bool = result(False, "whether a model writes search queries; if not, the question is the query")
     model: ModelReference | None = result(None, "model that writes the queries")
     count: Count = result(1, "queries for each record")
+    shards: int = shards_key()
 
     @model_validator(mode="after")
     def _check_model(self) -> "Queries":
@@ -76,6 +77,7 @@ class Label(Section):
     """Relevance verdicts on the kept passages."""
 
     model: ModelReference = result(..., "model that judges each passage")
+    shards: int = shards_key()
 
 
 class Synthesize(Section):
@@ -90,6 +92,7 @@ class Synthesize(Section):
         0.2, "largest share of refusals among the examples; rows without a right answer become refusals"
     )
     refusal_text: Text = result("I don't know", "what a refusal says")
+    shards: int = shards_key()
 
 
 class Folds(Section):

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from finetrail.artifacts import read_json
@@ -16,13 +17,15 @@ from finetrail.llm import offline
 from finetrail.llm.budget import Budget
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
+from finetrail.llm.merge_shards import merge_shards
 from finetrail.llm.money import Price, Worth
 from finetrail.llm.plan import plan_rows
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
 from finetrail.llm.schemas import ResponseSchema
 from finetrail.llm.store import CallStore
 from finetrail.records import Row
-from finetrail.step import Step, step_parser
+from finetrail.shards import Shard
+from finetrail.step import Step, run_step, step_parser
 
 LOGGER = logging.getLogger(__name__)
 # Rows whose answers are awaited, each with the prices of its calls.
@@ -30,10 +33,41 @@ _Waiting = deque[tuple[Row, list[Price | None]]]
 
 
 def asking_parser(description: str | None) -> argparse.ArgumentParser:
-    """Make a parser for a step that asks a model: it can also say beforehand which calls it would make."""
+    """Make a parser for a step that asks a model: it can say beforehand what it would ask, and share its rows out."""
     parser = step_parser(description)
     parser.add_argument("--plan", action="store_true", help="ask and write nothing; print what would be asked, as JSON")
+    parser.add_argument("--shard", type=Shard.parse, help="work on a share of the rows only, such as 2/3")
+    parser.add_argument("--shards", type=Path, nargs="*", help="ask nothing: merge these files, of all shards")
     return parser
+
+
+def run_asking_step(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    script: str,
+    work: Callable[[Step, argparse.Namespace], None],
+    key: str = "id",
+) -> int:
+    """Run a step that asks a model: its rows, the rows of one shard, or what all its shards have written.
+
+    Args:
+        parser: made by `asking_parser`.
+        argv: the command line; None takes the process's own.
+        script: the script's ``__file__``.
+        work: asks about the rows.
+        key: what names, in a row that it writes, the input row that it was made of.
+
+    Returns:
+        The exit status, as `run_step` does.
+    """
+
+    def work_or_merge(step: Step, args: argparse.Namespace) -> None:
+        if args.shards:
+            merge_shards(step, args, key)
+        else:
+            work(step, args)
+
+    return run_step(parser, argv, script, work_or_merge)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -57,6 +58,11 @@ class Tally:
         usd = None if self.unpriced_calls else round(self.usd, 6)
         return vars(self) | {"usd": usd, "per_call": self._per_call()}
 
+    def add(self, other: Mapping[str, Any]) -> None:
+        """Add counts as `as_dict` gives them; the US dollars of unpriced calls stay unknown."""
+        for item in fields(self):
+            setattr(self, item.name, getattr(self, item.name) + (other[item.name] or 0))
+
     def _per_call(self) -> dict[str, float | None] | None:
         if not self.calls_made:
             return None
@@ -85,6 +91,12 @@ class Worth:
             self.prompt_tokens += usage.prompt_tokens
             self.completion_tokens += usage.completion_tokens
             self.usd = None if price is None or self.usd is None else self.usd + price.of(usage)
+
+    def add_sums(self, other: Mapping[str, Any]) -> None:
+        """Add sums as `as_dict` gives them."""
+        usd = None if self.usd is None or other["usd"] is None else self.usd + other["usd"]
+        for item in fields(self):
+            setattr(self, item.name, usd if item.name == "usd" else getattr(self, item.name) + other[item.name])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the sums, and the means a row."""
@@ -159,8 +171,7 @@ class Ledger:
         with self._lock:
             total = Tally()
             for tally in self._phases.values():
-                for item in fields(Tally):
-                    setattr(total, item.name, getattr(total, item.name) + getattr(tally, item.name))
+                total.add(vars(tally))
             servers = [
                 {"asked": asked, "answered": answered, "fingerprint": fingerprint or None, "calls": calls}
                 for (asked, answered, fingerprint), calls in sorted(self._servers.items())
@@ -169,3 +180,35 @@ class Ledger:
             changed = sorted({asked for asked in asked_for if asked_for.count(asked) > 1})
             phases = {name: tally.as_dict() for name, tally in sorted(self._phases.items())}
             return total.as_dict() | {"phases": phases, "models": servers, "models_that_changed": changed}
+
+
+def sum_totals(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum what several jobs say under `llm`, in the form in which one job says it.
+
+    Args:
+        jobs: `Ledger.totals` of each job, with `answers` where it came to its end.
+    """
+    total, worth = Tally(), Worth()
+    phases: dict[str, Tally] = {}
+    servers: Counter[tuple[str, str, str]] = Counter()
+    for job in jobs:
+        total.add(job)
+        worth.add_sums(job["answers"])
+        for name, tally in job["phases"].items():
+            phases.setdefault(name, Tally()).add(tally)
+        for one in job["models"]:
+            servers[one["asked"], one["answered"], one["fingerprint"] or ""] += one["calls"]
+    models = [
+        {"asked": asked, "answered": answered, "fingerprint": fingerprint or None, "calls": calls}
+        for (asked, answered, fingerprint), calls in sorted(servers.items())
+    ]
+    times = Counter(asked for asked, _, _ in servers)
+    changed = {asked for asked, number in times.items() if number > 1}
+    changed |= {asked for job in jobs for asked in job["models_that_changed"]}
+    return {
+        **total.as_dict(),
+        "phases": {name: tally.as_dict() for name, tally in sorted(phases.items())},
+        "models": models,
+        "models_that_changed": sorted(changed),
+        "answers": worth.as_dict(),
+    }
