@@ -126,7 +126,7 @@ class CallStore:
                 raise FinetrailError(
                     f"the call store cannot be written: {error.strerror}",
                     where=str(self.folder),
-                    hint="Free space or set another folder, then run again: answers kept so far stay",
+                    hint="Free space there, or make it writable, then run again: answers kept so far stay",
                 ) from error
             number = len(self._paths) - 1
             for call, entry in zip(calls, entries, strict=True):
