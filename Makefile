@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env run plan test test-all lint requirements constraints docs ollama bench bench-peers clean distclean
+.PHONY: help env run plan test test-all test-strace lint requirements constraints docs ollama bench bench-peers clean distclean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc)
@@ -63,6 +63,11 @@ test: $(READY)  ## the tests that pip alone can serve
 test-all: $(READY)  ## the tests with the long fault and resume matrices
 	pytest --numprocesses $(CORES) --dist loadfile tests/unit
 	pytest --durations 10 tests/wiring tests/chain
+
+# Root, as in a container, installs what is missing; everyone else is told the line.
+test-strace: $(READY)  ## the system calls of the call store: no lock, no file opened twice (wants strace)
+	@command -v strace > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y strace > /dev/null; } || { echo "this test wants strace: sudo apt-get install strace"; exit 1; }
+	pytest tests/strace
 
 requirements:  ## write requirements.txt from envs/*.yaml
 	$(VENV)/bin/python scripts/setup/make_requirements.py
