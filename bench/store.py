@@ -47,12 +47,12 @@ def write_calls(folder: Path, calls: int) -> None:
     from finetrail.llm.segment import StoredCall
     from finetrail.llm.store import CallStore
 
-    usage = {"prompt_tokens": 5, "completion_tokens": 3, "cached_tokens": 0}
+    rest = {"fingerprint": None, "usage": {"prompt_tokens": 5, "completion_tokens": 3, "cached_tokens": 0}}
 
     def make(number: int) -> StoredCall:
-        answer = {"text": f"Answer {number}", "finish_reason": "stop", "model": "m", "fingerprint": None, "usage": usage}
+        answer = {"text": f"Answer {number}", "finish_reason": "stop", "model": "m"}
         paid = {"phase": "bench", "row": str(number), "at": "2026-01-01T00:00:00.000+00:00", "usd": None}
-        return StoredCall.make(key_of(number), answer, request_of(number), paid)
+        return StoredCall.make(key_of(number), answer | rest, request_of(number), paid)
 
     with CallStore(folder) as store:
         for first in range(0, calls, BATCH):

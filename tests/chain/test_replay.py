@@ -1,4 +1,4 @@
-"""`replay`: with the call store and no server, the data side is rebuilt byte for byte, on other threads and processors."""
+"""`replay`: with the call store and no server, the same data byte for byte, also on other threads and processors."""
 
 import os
 import shutil

@@ -1,6 +1,6 @@
 """Runs the engine over some rows and writes to a store that others write to; with a last argument, notes what it opens.
 
-    python store_writer.py URL STORE FIRST ROWS [NOTES]
+Usage: python store_writer.py URL STORE FIRST ROWS [NOTES]
 """
 
 import json

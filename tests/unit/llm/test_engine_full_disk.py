@@ -70,7 +70,7 @@ def test_after_space_is_freed_only_what_was_not_kept_is_asked_again(
     kept = kept_calls(folder)
     texts = {call.paid["row"]: call.answer["text"] for call in kept}
     assert len(texts) == len(kept)
-    assert {row: text for row, text in given_out} == {row: texts[row] for row, _ in given_out}
+    assert dict(given_out) == {row: texts[row] for row, _ in given_out}
     server.bodies.clear()
 
     first = run(server, folder)

@@ -81,8 +81,8 @@ def test_killed_runs_pay_for_no_more_than_the_calls_in_flight(
     server: FakeServer, tmp_path: Path, rows: int, kills: int
 ) -> None:
     draw = random.Random(20)
-    moments = [(number, draw.uniform(0, 2 * LATENCY_S)) for number in sorted(draw.sample(range(1, rows * 9 // 10), kills))]
-    assassin = Assassin(list(moments))
+    calls = sorted(draw.sample(range(1, rows * 9 // 10), kills))
+    assassin = Assassin([(number, draw.uniform(0, 2 * LATENCY_S)) for number in calls])
     server.handler = assassin.answer
     shown: list[bytes] = []
     for kill in range(kills):

@@ -3,7 +3,7 @@
 It wants a mount namespace (unshare -m), so that nobody else sees the file system and it vanishes with the process.
 Each report is one line of JSON; a line on standard input is waited for between the runs.
 
-    python full_disk.py FOLDER SIZE FREE COMMAND...
+Usage: python full_disk.py FOLDER SIZE FREE COMMAND...
 """
 
 import json

@@ -63,19 +63,18 @@ def run_chain(folder: Path, teacher: Teacher, rows: int, judge_prompt: Path | No
     write_jsonl(folder / "splits.jsonl", ({"id": record(number)["id"], "split": "train"} for number in range(rows)))
     passages = [f"p{number}-{place}" for number in range(rows) for place in range(CHUNKS)]
     write_jsonl(folder / "passages.jsonl", ({"id": name, "title": name, "text": WORDS} for name in passages))
-    main = make_queries.main
-    assert main(arguments("make_queries", "queries", "--rows", "records.jsonl")) == 0
+    assert make_queries.main(arguments("make_queries", "queries", "--rows", "records.jsonl")) == 0
     reranked = (
         row | {"chunks": [{"passage_id": f"p{n}-{i}", "start": 0, "end": len(WORDS)} for i in range(CHUNKS)]}
         for n, row in enumerate(read_rows(folder / "queries.jsonl"))
     )
     write_jsonl(folder / "reranked.jsonl", reranked)
-    given = ("--rows", "reranked.jsonl", "--splits", "splits.jsonl", "--passages", "passages.jsonl")
-    assert label_relevance.main(arguments("label_relevance", "labeled", *given)) == 0
-    given = ("--rows", "labeled.jsonl", "--passages", "passages.jsonl")
-    assert generate_answers.main(arguments("generate_answers", "answers", *given)) == 0
-    given = ("--rows", "answers.jsonl", "--records", "records.jsonl")
-    assert judge_answers.main(arguments("judge_answers", "judged", *given, prompt=judge_prompt)) == 0
+    to_label = ("--rows", "reranked.jsonl", "--splits", "splits.jsonl", "--passages", "passages.jsonl")
+    assert label_relevance.main(arguments("label_relevance", "labeled", *to_label)) == 0
+    to_answer = ("--rows", "labeled.jsonl", "--passages", "passages.jsonl")
+    assert generate_answers.main(arguments("generate_answers", "answers", *to_answer)) == 0
+    to_judge = ("--rows", "answers.jsonl", "--records", "records.jsonl")
+    assert judge_answers.main(arguments("judge_answers", "judged", *to_judge, prompt=judge_prompt)) == 0
     return teacher.asked()
 
 
