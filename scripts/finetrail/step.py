@@ -5,6 +5,8 @@ Outputs appear together, when the work is done, and their meta file last; a fail
 """
 
 import argparse
+import contextlib
+import errno
 import json
 import logging
 import os
@@ -34,6 +36,7 @@ from finetrail.shards import Shard
 
 LOGGER = logging.getLogger("finetrail.step")
 LIBRARY_ROOT = Path(__file__).resolve().parents[1]
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Interrupted(BaseException):
@@ -275,7 +278,8 @@ class Step:
     def clean(self) -> None:
         """Remove what was not published."""
         for writer in self._writers.values():
-            writer.close()
+            with contextlib.suppress(OSError):  # a full disk: what is removed anyway need not be whole
+                writer.close()
         for temporary in self._files.values():
             temporary.unlink(missing_ok=True)
         for temporary, _, _ in self._folders.values():
@@ -295,9 +299,16 @@ def _raise_interrupted(number: int, _frame: FrameType | None) -> None:
     raise Interrupted(signal.Signals(number).name)
 
 
+class _KeptLog(logging.FileHandler):
+    """The log beside the attempt's record; the same lines go to stderr."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Let a full disk pass: the traceback would come after the cause, which is the last line."""
+
+
 def _set_up_logging(log_path: Path) -> None:
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    kept = logging.FileHandler(log_path, encoding="utf-8")
+    kept = _KeptLog(log_path, encoding="utf-8")
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr), kept]
     form = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S", handlers=handlers, force=True)
@@ -305,6 +316,27 @@ def _set_up_logging(log_path: Path) -> None:
 
 def _last_line(rule: str, message: str) -> None:
     LOGGER.error("%s failed: %s", rule, message)
+
+
+def _fail(step: Step, status: str, error: str, shown: str | None = None) -> int:
+    """Put the cause into the attempt's record and on the last line, also where the disk is full."""
+    step.clean()  # the space is needed
+    try:
+        step.journal.end(status, error)
+    except OSError as problem:
+        LOGGER.warning("the record of this attempt cannot be written: %s", problem)
+    _last_line(step.rule, shown or error)
+    return 1
+
+
+def _as_full_disk(step: Step, error: Exception) -> FinetrailError | None:
+    """Name the folders that a step writes to, if what failed is that there is no room."""
+    if not isinstance(error, OSError) or error.errno not in FULL:
+        return None
+    folders = {str(step.args.meta.parent), str(step.journal.folder)}
+    where = str(error.filename or " or ".join(sorted(folders)))
+    hint = "Free space there, then run again: what was paid is kept"
+    return FinetrailError(f"cannot be written: {error.strerror}", where=where, hint=hint)
 
 
 def _plan(step: Step, args: argparse.Namespace, work: Callable[[Step, argparse.Namespace], None]) -> int:
@@ -345,26 +377,23 @@ def run_step(
         return 1
     if step.planning:
         return _plan(step, args, work)
-    _set_up_logging(step.journal.log_path)
-    signal.signal(signal.SIGTERM, _raise_interrupted)
-    step.journal.write()
     try:
+        _set_up_logging(step.journal.log_path)
+        signal.signal(signal.SIGTERM, _raise_interrupted)
+        step.journal.write()
         step.check_digests()
         work(step, args)
         step.publish()
     except FinetrailError as error:
-        step.journal.end("failed", str(error))
-        _last_line(step.rule, str(error))
-        return 1
+        return _fail(step, "failed", str(error))
     except (Interrupted, KeyboardInterrupt) as error:
-        step.journal.end("interrupted", f"{type(error).__name__} {error}")
-        _last_line(step.rule, f"interrupted {error}".strip())
-        return 1
+        return _fail(step, "interrupted", f"{type(error).__name__} {error}", f"interrupted {error}".strip())
     except Exception as error:
+        if (full := _as_full_disk(step, error)) is not None:
+            return _fail(step, "failed", str(full))
         LOGGER.error("%s", traceback.format_exc())
-        step.journal.end("failed", f"{type(error).__name__}: {error}")
-        _last_line(step.rule, f"unexpected {type(error).__name__}: {error}. The traceback above says where")
-        return 1
+        what = f"{type(error).__name__}: {error}"
+        return _fail(step, "failed", what, f"unexpected {what}. The traceback above says where")
     finally:
         step.clean()
     LOGGER.info("%s: %s", step.rule, json.dumps(step.counts or "done"))
