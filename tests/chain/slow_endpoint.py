@@ -44,8 +44,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: SlowEndpoint
 
     def do_POST(self) -> None:
-        prompt = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"][-1]["content"]
-        refused = self.server.refused is not None and self.server.refused in json.dumps(prompt)
+        messages = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"]
+        refused = self.server.refused is not None and self.server.refused in json.dumps(messages)
         self.server.asked += not refused
         self.server.arrived.set()
         self.server.release.wait(LONGEST_WAIT_S)
