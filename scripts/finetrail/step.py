@@ -333,8 +333,8 @@ def _as_full_disk(step: Step, error: Exception) -> FinetrailError | None:
     """Name the folders that a step writes to, if what failed is that there is no room."""
     if not isinstance(error, OSError) or error.errno not in FULL:
         return None
-    folders = {str(step.args.meta.parent), str(step.journal.folder)}
-    where = str(error.filename or " or ".join(sorted(folders)))
+    named = [Path(error.filename).parent] if error.filename else [step.args.meta.parent, step.journal.folder]
+    where = " or ".join(sorted({str(folder) for folder in named}))
     hint = "Free space there, then run again: what was paid is kept"
     return FinetrailError(f"cannot be written: {error.strerror}", where=where, hint=hint)
 
