@@ -14,7 +14,7 @@ rule generate_answers:
         "../envs/data.yaml"
     threads: threads_of("generate_answers")
     resources:
-        **resources_of("generate_answers"),
+        **resources_of("generate_answers", "synthesize.teacher"),
     params:
         settings=settings_of(
             "synthesize.versions", "synthesize.teacher", "source.images"
@@ -27,7 +27,7 @@ rule generate_answers:
         "python scripts/synthesize/generate_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --passages {input.passages:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code}"
+        " --shares {resources.llm} --code {params.code}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 
@@ -47,7 +47,7 @@ rule judge_answers:
         "../envs/data.yaml"
     threads: threads_of("judge_answers")
     resources:
-        **resources_of("judge_answers"),
+        **resources_of("judge_answers", "synthesize.judge"),
     params:
         settings=settings_of("synthesize.judge"),
         prompt=prompt_of("judge_answers"),
@@ -58,7 +58,7 @@ rule judge_answers:
         "python scripts/synthesize/judge_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --records {input.records:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code}"
+        " --shares {resources.llm} --code {params.code}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 

@@ -33,7 +33,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
 
     rows = (
         prediction | {"reference": test["answer"], "question": test["question"], "history": test["history"]}
-        for prediction, test in step.progress("predictions").over(zip_rows(args.rows, args.test))
+        for prediction, test in step.progress("predictions", args.rows).over(zip_rows(args.rows, args.test))
     )
     out = step.writer(args.out)
     with open_engine(step) as engine:
