@@ -26,10 +26,11 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
 
     def __init__(self) -> None:
         super().__init__(sys.stderr)
+        self._live = sys.stderr.isatty()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
-        if self.stream.isatty():
+        if self._live:
             self.stream.write(CLEAR_LINE)
         super().emit(record)
 
@@ -52,6 +53,7 @@ class Pulse:
         self._standing: Standing | None = None
         self._moved_at = utc_now()
         self._line_at = self._beat_at = float("-inf")
+        self._live = sys.stderr.isatty()
         self._warned = False
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -96,8 +98,8 @@ class Pulse:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        if sys.stderr.isatty():
-            sys.stderr.write(CLEAR_LINE)
+        if self._live:
+            self._write_live("")
         self._beat(time.monotonic())
 
     def report(self, now: float) -> None:
@@ -128,12 +130,18 @@ class Pulse:
         return self._standing.line()
 
     def _show(self, line: str, now: float) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(CLEAR_LINE + line[: shutil.get_terminal_size().columns - 1])
-            sys.stderr.flush()
+        if self._live:
+            self._write_live(line[: shutil.get_terminal_size().columns - 1])
         elif now - self._line_at >= LINE_S:
             self._line_at = now
             LOGGER.info("%s", line)
+
+    def _write_live(self, line: str) -> None:
+        try:
+            sys.stderr.write(CLEAR_LINE + line)
+            sys.stderr.flush()
+        except (OSError, ValueError):  # the terminal is gone; the job and its heartbeat go on
+            self._live = False
 
     def _beat(self, now: float) -> None:
         """Write the heartbeat; that it cannot be written is no reason to end a job."""

@@ -20,6 +20,28 @@ class SlowEndpoint(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.arrived = threading.Event()
         self.release = threading.Event()
+        self.waiting: list[dict[str, Any]] = []
+        self.most_at_once = 0
+        self._changed = threading.Condition()
+
+    def enter(self, body: dict[str, Any]) -> None:
+        """Take in a request and keep it waiting."""
+        with self._changed:
+            self.waiting.append(body)
+            self.most_at_once = max(self.most_at_once, len(self.waiting))
+            self._changed.notify_all()
+        self.arrived.set()
+        self.release.wait(LONGEST_WAIT_S)
+
+    def leave(self, body: dict[str, Any]) -> None:
+        """Let a request go."""
+        with self._changed:
+            self.waiting.remove(body)
+
+    def wait_for(self, requests: int, seconds: float = LONGEST_WAIT_S) -> bool:
+        """Wait until so many requests wait at once; say whether they do."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.waiting) >= requests, seconds)
 
     @property
     def base_url(self) -> str:
@@ -39,9 +61,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: SlowEndpoint
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.arrived.set()
-        self.server.release.wait(LONGEST_WAIT_S)
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.enter(request)
         message = {"role": "assistant", "content": json.dumps({"reason": "by the test", "relevant": True})}
         reply = {
             "id": "chatcmpl-1",
@@ -52,6 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }
         body = json.dumps(reply).encode()
+        self.server.leave(request)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
