@@ -27,9 +27,9 @@ def recipes_waiting(waiting: list[dict[str, object]]) -> int:
     [
         (("--resources", "llm=2"), 1, 2),
         ((), 1, 1),
-        (("--resources", "gpu=1"), 1, 1),
-        (("--resources", "llm=2"), 9, 1),
-        (("--resources", "llm=6"), 1, 2),
+        pytest.param(("--resources", "gpu=1"), 1, 1, marks=pytest.mark.long),
+        pytest.param(("--resources", "llm=2"), 9, 1, marks=pytest.mark.long),
+        pytest.param(("--resources", "llm=6"), 1, 2, marks=pytest.mark.long),
     ],
     ids=["halves", "the profile", "no cap named", "more than there is", "more shares than calls"],
 )
