@@ -51,6 +51,15 @@ except FinetrailError as error:
 if plan_config := os.environ.get(PLAN_VARIABLE):
     Path(plan_config).write_text(yaml.safe_dump(CONFIG.merged(), sort_keys=False))
 
+# `--resources` on the command line replaces the profile's line, and the cap of `llm` with it.
+if workflow.is_main_process and workflow.global_resources.get("llm").value is None:
+    workflow.register_resource("llm", 1)
+LLM_SHARES = workflow.global_resources.get("llm").value or 1
+if workflow.is_main_process and workflow.global_resources.get("llm").value < 1:
+    raise WorkflowError(
+        "--resources llm: at least 1 is needed, or no job may ask a model"
+    )
+
 RESULTS = CONFIG.results.as_posix()
 TUTORIAL = CONFIG.scale == "tutorial"
 LOGS = "logs/tutorial" if TUTORIAL else "logs"
@@ -68,7 +77,8 @@ def start_run():
         / "runs"
         / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     )
-    merged = yaml.safe_dump(CONFIG.merged(), sort_keys=False, allow_unicode=True)
+    settings = CONFIG.merged() | {"llm_shares": LLM_SHARES}
+    merged = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     for path in (CONFIG.results / "run_config.yaml", run / "run_config.yaml"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(merged, encoding="utf-8")
@@ -264,20 +274,50 @@ def base_folder(wildcards):
     return [Path(path)] if path else []
 
 
-def resources_of(rule):
-    """Return a rule's resources, threads aside, as the executor knows them."""
+def resources_of(rule, model=None):
+    """Return a rule's resources, threads aside, as the executor knows them; `model` is the key of a model it asks."""
     asked = CONFIG.resources_for(rule)
     named = {"mem_mb": asked["mem_mb"], "runtime": asked["runtime"]}
     if asked["gpus"]:
         named["gpu"] = unless_merging(asked["gpus"])
     if asked.get("partition"):
         named["slurm_partition"] = asked["partition"]
+    if model:
+        named["llm"] = llm_shares(model, asked["llm"])
     return named
 
 
 def unless_merging(amount):
     """Return a resource that a job which only merges shards does not take: it asks no model."""
-    return lambda wildcards, input: 0 if getattr(input, "shards", None) else amount
+    return lambda wildcards, input: 0 if is_merging(input) else amount
+
+
+def is_merging(input):
+    """Say whether a job only merges shards."""
+    return bool(getattr(input, "shards", None))
+
+
+def llm_shares(key, asked):
+    """Return how many shares of an endpoint's ceilings a job takes; none where it asks no server that others ask."""
+
+    def shares(wildcards, input):
+        if is_merging(input):
+            return 0
+        section, _, name = key.rpartition(".")
+        section = operator.attrgetter(section)(CONFIG.recipe(wildcards.recipe))
+        reference = getattr(section, name)
+        if reference is None or not getattr(section, "enabled", True):
+            return 0
+        endpoint = CONFIG.endpoint(reference.endpoint)
+        if endpoint.kind != "openai":
+            return 0
+        # No share may be less than one call: where a ceiling has fewer than there are shares, a job takes several.
+        smallest = min(
+            endpoint.max_concurrency, endpoint.requests_per_minute or sys.maxsize
+        )
+        return max(asked, -(-LLM_SHARES // smallest))
+
+    return shares
 
 
 def threads_of(rule):

@@ -73,7 +73,7 @@ rule judge_predictions:
         "../envs/data.yaml"
     threads: threads_of("judge_predictions")
     resources:
-        **resources_of("judge_predictions"),
+        **resources_of("judge_predictions", "evaluate.judge"),
     params:
         settings=settings_of("evaluate"),
         prompt=prompt_of("judge_answers"),
@@ -85,7 +85,7 @@ rule judge_predictions:
         "python scripts/evaluate/judge_predictions.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --test {input.test:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code} {params.shard} --shards {input.shards:q}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 

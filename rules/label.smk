@@ -16,7 +16,7 @@ rule label_relevance:
         "../envs/data.yaml"
     threads: threads_of("label_relevance")
     resources:
-        **resources_of("label_relevance"),
+        **resources_of("label_relevance", "label.model"),
     params:
         settings=settings_of("label"),
         prompt=prompt_of("label_relevance"),
@@ -28,7 +28,7 @@ rule label_relevance:
         "python scripts/label/label_relevance.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --splits {input.splits:q} --passages {input.passages:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code} {params.shard} --shards {input.shards:q}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 

@@ -39,7 +39,7 @@ rule make_queries:
         "../envs/data.yaml"
     threads: threads_of("make_queries")
     resources:
-        **resources_of("make_queries"),
+        **resources_of("make_queries", "queries.model"),
     params:
         settings=settings_of("queries", "source.images"),
         prompt=prompt_of("make_queries"),
@@ -50,7 +50,7 @@ rule make_queries:
     shell:
         "python scripts/recall/make_queries.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code} {params.shard} --shards {input.shards:q}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 

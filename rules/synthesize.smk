@@ -15,7 +15,7 @@ rule generate_answers:
         "../envs/data.yaml"
     threads: threads_of("generate_answers")
     resources:
-        **resources_of("generate_answers"),
+        **resources_of("generate_answers", "synthesize.teacher"),
     params:
         settings=settings_of(
             "synthesize.versions", "synthesize.teacher", "source.images"
@@ -29,7 +29,7 @@ rule generate_answers:
         "python scripts/synthesize/generate_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --passages {input.passages:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code} {params.shard} --shards {input.shards:q}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 
@@ -60,7 +60,7 @@ rule judge_answers:
         "../envs/data.yaml"
     threads: threads_of("judge_answers")
     resources:
-        **resources_of("judge_answers"),
+        **resources_of("judge_answers", "synthesize.judge"),
     params:
         settings=settings_of("synthesize.judge"),
         prompt=prompt_of("judge_answers"),
@@ -72,7 +72,7 @@ rule judge_answers:
         "python scripts/synthesize/judge_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --records {input.records:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code} {params.shard} --shards {input.shards:q}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 

@@ -31,10 +31,10 @@ def work(step: Step, args: argparse.Namespace) -> None:
         )
         return [model.request(row["id"], step.rule, messages, ANSWER_VERDICT)]
 
-    pairs = (pair for pair in zip_rows(args.rows, args.test) if step.shard.holds(pair[0]["id"]))
     rows = (
         prediction | {"reference": test["answer"], "question": test["question"], "history": test["history"]}
-        for prediction, test in step.progress("predictions").over(pairs)
+        for prediction, test in step.progress("predictions", args.rows).over(zip_rows(args.rows, args.test))
+        if step.shard.holds(prediction["id"])
     )
     out = step.writer(args.out)
     with open_engine(step) as engine:

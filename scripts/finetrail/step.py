@@ -31,6 +31,7 @@ from finetrail.errors import FinetrailError
 from finetrail.lineage import gate
 from finetrail.lineage.journal import Journal, git_state
 from finetrail.progress import Progress
+from finetrail.pulse import Pulse, TerminalHandler
 from finetrail.records import Row, dump_row, read_rows
 from finetrail.shards import Shard
 
@@ -128,6 +129,7 @@ class Step:
         self._may_be_empty: set[Path] = set()
         self._stamps = {path: _stamp(path) for path in self._paths(args.input_names)}
         self.journal = Journal(self.rule, self.recipe, self._job_name(), self._first_facts())
+        self.pulse = Pulse(self.journal)
 
     def _job_name(self) -> str:
         """Name the job by its meta file, whose path holds all its wildcards."""
@@ -135,9 +137,9 @@ class Step:
         return ".".join([self.rule, *place])
 
     def _first_facts(self) -> dict[str, Any]:
-        files = {*self.args.input_names, *self.args.output_names, "meta", "input_names", "output_names"}
-        files |= {"plan", "shard", "shards"}  # how the work is done, not what comes out
-        given = ((key, value) for key, value in sorted(vars(self.args).items()) if key not in files)
+        files = {*self.args.input_names, *self.args.output_names, "meta"}
+        no_result = {"input_names", "output_names", "plan", "shard", "shards", "shares"}
+        given = ((key, value) for key, value in sorted(vars(self.args).items()) if key not in files | no_result)
         parameters = {key: value.as_posix() if isinstance(value, Path) else value for key, value in given}
         parameters["settings"] = self.settings
         git = self._digests["git"] if self._digests else git_state(self.script.parent)
@@ -179,15 +181,21 @@ class Step:
                 raise FinetrailError("was changed while this step read it", where=str(path), hint=hint)
         return described
 
-    def rows(self, path: Path, label: str = "rows", total: int | None = None) -> Iterator[Row]:
+    def rows(self, path: Path, label: str = "rows") -> Iterator[Row]:
         """Stream the rows that the step works through, of a shard its own, and report progress."""
-        rows = read_rows(path)
-        ours = rows if self.shard.is_whole else (row for row in rows if self.shard.holds(row["id"]))
-        return self.progress(label, total).over(ours)
+        rows = self.progress(label, path).over(read_rows(path))
+        return rows if self.shard.is_whole else (row for row in rows if self.shard.holds(row["id"]))
 
-    def progress(self, label: str, total: int | None = None) -> Progress:
-        """Make a progress report that also feeds the heartbeat."""
-        return Progress(label, total, None if self.planning else self.journal.beat)
+    def progress(self, label: str, total: int | Path | None = None) -> Progress:
+        """Count a loop of the step, and report it.
+
+        Args:
+            label: what is counted.
+            total: how many there will be, or the file whose lines they are.
+        """
+        progress = Progress(label, total, None if self.planning else self.pulse.ended)
+        self.pulse.watch(progress)
+        return progress
 
     def writer(self, path: Path, *, may_be_empty: bool = False) -> RowWriter:
         """Open an output for rows; it is published when the step ends well.
@@ -309,7 +317,7 @@ class _KeptLog(logging.FileHandler):
 def _set_up_logging(log_path: Path) -> None:
     log_path.parent.mkdir(parents=True, exist_ok=True)
     kept = _KeptLog(log_path, encoding="utf-8")
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr), kept]
+    handlers: list[logging.Handler] = [TerminalHandler(), kept]
     form = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S", handlers=handlers, force=True)
 
@@ -381,6 +389,7 @@ def run_step(
         _set_up_logging(step.journal.log_path)
         signal.signal(signal.SIGTERM, _raise_interrupted)
         step.journal.write()
+        step.pulse.start()
         step.check_digests()
         work(step, args)
         step.publish()
@@ -396,5 +405,6 @@ def run_step(
         return _fail(step, "failed", what, f"unexpected {what}. The traceback above says where")
     finally:
         step.clean()
+        step.pulse.stop()
     LOGGER.info("%s: %s", step.rule, json.dumps(step.counts or "done"))
     return 0

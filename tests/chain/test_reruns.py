@@ -47,7 +47,7 @@ OPERATION_LLM = """llm={mode: replay, max_quarantined_share: 0.5, budget_usd: 1.
              max_image_bytes: 9, max_image_pixels: 9, requests_per_minute: 9, tokens_per_minute: 9,
              prices: {some-model: {input: 1.0, output: 2.0, cached: 0.5}}}}}"""
 OPERATION_RESOURCES = """resources={default: {mem_mb: 900, runtime: 7, threads: 2},
-    train_adapter: {threads: 2, gpus: 1, partition: long}}"""
+    train_adapter: {threads: 2, gpus: 1, partition: long}, judge_answers: {llm: 2}}"""
 OPERATION_OVERRIDES = """overrides={crag_mm: {
     queries: {model: {endpoint: other}}, label: {model: {endpoint: other}},
     synthesize: {teacher: {endpoint: other}, judge: {endpoint: other}}, evaluate: {judge: {endpoint: other}},

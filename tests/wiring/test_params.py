@@ -69,4 +69,4 @@ def test_a_run_writes_its_configuration_where_jobs_and_people_find_it(project: W
     merged = load_config(
         project.root, configfiles=[project.root / "tests/chain/mini.yaml"], config={"scale": "tutorial"}
     )
-    assert yaml.safe_load(kept.read_text()) == merged.merged()
+    assert yaml.safe_load(kept.read_text()) == merged.merged() | {"llm_shares": 1}

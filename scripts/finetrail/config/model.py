@@ -48,9 +48,13 @@ class Resources(Section):
     threads: Count | None = operation(None, "CPU cores; 1 where nothing is said")
     gpus: Annotated[int, Field(ge=0)] | None = operation(None, "GPUs; 0 where nothing is said")
     partition: Text | None = operation(None, "SLURM partition; none for the cluster's default")
+    llm: Count | None = operation(
+        None,
+        "shares of the ceilings of shared endpoints that a job holds, of those in the profile; 1 where nothing is said",
+    )
 
 
-LEAST_RESOURCES: dict[str, Any] = {"mem_mb": 2000, "runtime": 60, "threads": 1, "gpus": 0}
+LEAST_RESOURCES: dict[str, Any] = {"mem_mb": 2000, "runtime": 60, "threads": 1, "gpus": 0, "llm": 1}
 
 
 class RecipeConfig(Section):
@@ -93,13 +97,18 @@ class ProjectConfig(Section):
 
 
 class RunConfig(Section):
-    """A run: every layer merged and checked, as it is written to run_config.yaml."""
+    """A run: every layer merged and checked, as it is written to run_config.yaml.
+
+    `llm_shares` is the cap of Snakemake's resource `llm` when the run was started: how many shares the ceilings of
+    shared endpoints are cut into.
+    """
 
     scale: Scale
     results_dir: str
     llm: Llm
     resources: dict[str, Resources]
     recipes: dict[str, RecipeConfig]
+    llm_shares: Count | None = None
 
     @property
     def results(self) -> Path:

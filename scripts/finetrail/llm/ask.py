@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from finetrail.config.current import current_run, operation_key, results_folder
 from finetrail.errors import FinetrailError
 from finetrail.lineage.journal import shared_run_folder
 from finetrail.llm import offline
+from finetrail.llm.asking import Asking
 from finetrail.llm.budget import Budget
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
@@ -38,6 +40,12 @@ def asking_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--plan", action="store_true", help="ask and write nothing; print what would be asked, as JSON")
     parser.add_argument("--shard", type=Shard.parse, help="work on a share of the rows only, such as 2/3")
     parser.add_argument("--shards", type=Path, nargs="*", help="ask nothing: merge these files, of all shards")
+    parser.add_argument(
+        "--shares",
+        type=int,
+        default=0,
+        help="shares of the endpoints' ceilings that this job holds (resource llm); 0: it has them for itself",
+    )
     return parser
 
 
@@ -133,6 +141,13 @@ def endpoint_of(name: str, entry: dict[str, Any]) -> Endpoint:
     return Endpoint(name=name, **entry | {"prices": prices})
 
 
+def _share(step: Step) -> Fraction:
+    """Return what part of the ceilings of shared endpoints the job may use, beside the others of its run."""
+    held: int = step.args.shares
+    of: int | None = current_run().get("llm_shares")
+    return min(Fraction(held, of), Fraction(1)) if held and of else Fraction(1)
+
+
 def _budget(settings: dict[str, Any]) -> Budget | None:
     """Return the budget that the jobs of this run share; a script that is run by hand has it for itself."""
     usd, calls = settings["budget_usd"], settings["budget_calls"]
@@ -161,7 +176,8 @@ def _compared_with_run(step: Step, totals: dict[str, Any]) -> dict[str, Any]:
 def open_engine(step: Step) -> Iterator[Engine]:
     """Open the call store and an engine for a step; what was paid and spared goes into the meta file."""
     settings = current_run()["llm"]
-    endpoints = [endpoint_of(name, entry) for name, entry in settings["endpoints"].items()]
+    share = _share(step)
+    endpoints = [endpoint_of(name, entry).shared(share) for name, entry in settings["endpoints"].items()]
     with (
         CallStore(results_folder() / "calls") as store,
         Engine(endpoints, store, mode=settings["mode"], budget=_budget(settings)) as engine,
@@ -194,15 +210,20 @@ def ask_rows(
     worth = Worth()
     total = quarantined = left = 0
     first_error = ""
+    progress = Asking(engine, lambda: step.pulse.latest, step.pulse.ended)
+    step.pulse.watch(progress, leads=True)
 
     def requests() -> Iterator[ChatRequest]:
         for row in rows:
             asked = requests_of(row)
+            progress.asked += 1
             waiting.append((row, [engine.price_of(request) for request in asked]))
             yield from asked
+        progress.all_asked = True
 
     for row, prices, results in _group(engine.run(requests()), waiting):
         total += 1
+        progress.advance()
         failures = [result for result in results if isinstance(result, CallFailure)]
         if any(failure.unasked for failure in failures):
             left += 1
@@ -214,6 +235,7 @@ def ask_rows(
         answers = [result for result in results if isinstance(result, ChatAnswer)]
         worth.add([answer.usage for answer in answers], prices)
         yield row, answers
+    progress.close()
     step.facts["llm"] = {"answers": worth.as_dict()}
     _check_budget(engine, total, left)
     _check_quarantine(step, total, quarantined, first_error)

@@ -35,9 +35,10 @@ FREE = Price(0.0, 0.0)
 class Tally:
     """Counts of one phase.
 
-    `calls_made` counts replies that were paid for, `attempts` HTTP requests, `from_store` requests that were
-    answered without a call, `unasked` those that the budget no longer allowed, `unpriced_calls` those of a model
-    that the price table does not name: `usd` is then unknown, and `as_dict` says None.
+    `calls_made` counts replies that were paid for, `attempts` HTTP requests, of which `rate_limited` were refused as
+    too many (429 and its like) and `errors` failed otherwise; `from_store` requests that were answered without a call,
+    `unasked` those that the budget no longer allowed, `unpriced_calls` those of a model that the price table does not
+    name: `usd` is then unknown, and `as_dict` says None.
     """
 
     calls_made: int = 0
@@ -46,6 +47,7 @@ class Tally:
     unasked: int = 0
     attempts: int = 0
     rate_limited: int = 0
+    errors: int = 0
     repairs: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
