@@ -10,6 +10,7 @@ from finetrail.retrieval.fusion import fuse
 from finetrail.retrieval.rerank import candidate_rows
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
 
+
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the rows with their candidates."""
     settings = step.settings["recall"]

@@ -1,4 +1,4 @@
-"""Fetch a page that a stranger named: nothing that it does may reach the inner network, fill the memory or never end."""
+"""Fetch a page that a stranger named; it may neither reach the inner network, nor fill the memory, nor never end."""
 
 import asyncio
 import hashlib
