@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import re
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ LONGEST_URL = 4096
 PIECE = 1 << 16
 AT_ONCE_A_HOST = 2
 AGENT = "finetrail (reads pages that a search found, each once)"
-CREDENTIALS = re.compile(r"^[a-z]+://[^/?#]*@", re.I)
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,7 @@ def parse_url(text: str, base: "URL | None" = None) -> "URL":
         url = (base.join(url) if base else url).with_fragment(None)
         if url.scheme not in ("http", "https") or not url.host:
             raise ValueError("neither http nor https")
-        if url.user is not None or url.password is not None or CREDENTIALS.match(str(url)):
+        if url.user is not None or url.password is not None:
             raise ValueError("it carries credentials")
     except (ValueError, TypeError) as error:
         raise FetchFailed(f"not a URL that is fetched ({error})") from None
