@@ -48,6 +48,7 @@ class PageReader:
         self.failures: Counter[str] = Counter()
         self._room = asyncio.Semaphore(fetcher.limits.max_concurrency)
         self._under_way: dict[str, asyncio.Task[StoredCall]] = {}
+        self._lists: dict[str, asyncio.Task[list[StoredCall | FetchFailed]]] = {}
         self._failed: dict[str, FetchFailed] = {}
         self._held: list[StoredCall] = []
 
@@ -61,9 +62,10 @@ class PageReader:
         try:
             if kind is None:
                 await self._keep_held()
-            for task in self._under_way.values():
+            tasks = [*self._lists.values(), *self._under_way.values()]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
         finally:
             self._extractors.close()
             await self._fetcher.__aexit__(kind, error, trace)
@@ -85,9 +87,21 @@ class PageReader:
                 where=f"row {request.row_id}",
                 hint="Fetch the call store (make pull), or set llm.mode: live",
             )
+        if request.key not in self._lists:
+            self._lists[request.key] = asyncio.create_task(self._read_list(asker, request, urls))
+        task = self._lists[request.key]
+        try:
+            return [self._counted(outcome) for outcome in await asyncio.shield(task)]
+        finally:
+            if task.done():
+                self._lists.pop(request.key, None)
+
+    async def _read_list(
+        self, asker: Asker, request: WebRequest, urls: Sequence[str]
+    ) -> list[StoredCall | FetchFailed]:
         outcomes = await asyncio.gather(*(self._page(asker, url) for url in urls))
         await self._keep_reading(request, outcomes)
-        return [self._counted(outcome) for outcome in outcomes]
+        return outcomes
 
     def _recalled(self, entry: dict[str, Any], request: WebRequest) -> PageText | str:
         if "failed" in entry:

@@ -136,6 +136,8 @@ class Searcher:
         self._ledger = ledger
         self._live = live
         self._key = ""
+        self._end: FinetrailError | None = None
+        self._key_forms: tuple[str, ...] = ()
         self._lane = Lane(endpoint.max_concurrency, Ceilings.of(endpoint.requests_per_minute, None))
         self._under_way: dict[str, asyncio.Task[StoredCall]] = {}
         self._session: aiohttp.ClientSession | None = None
@@ -210,6 +212,8 @@ class Searcher:
         patience = _Patience()
         while True:
             try:
+                if self._end is not None:
+                    raise self._end
                 if self._ledger.is_spent():
                     raise Failed(UNASKED)
                 self._ledger.count(request.phase, "attempts")
@@ -276,6 +280,9 @@ class Searcher:
             import aiohttp
 
             self._key = self.endpoint.api_key()
+            if self._key:
+                as_sent = str(URL.build(query={"k": self._key})).removeprefix("?k=")
+                self._key_forms = self._key, as_sent, quote(self._key), quote(self._key, safe=""), quote_plus(self._key)
             self._session = aiohttp.ClientSession(
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -298,9 +305,8 @@ class Searcher:
     def _checked(self, text: str, request: WebRequest) -> Any:
         """Parse an answer that was paid for; one without a list of results where it should be is not kept."""
         self._ledger.pay_search(request.phase, self.service.name, self.endpoint.usd)
-        text = text.replace(self._key, "<key>") if self._key else text
         try:
-            body = json.loads(text)
+            body = self._scrub(json.loads(text))
             canonical_json(body).encode("utf-8")  # what cannot be stored is no answer
         except (ValueError, RecursionError) as error:
             said = self._clean(text)[:SHOWN] or "an empty body"
@@ -346,14 +352,23 @@ class Searcher:
 
     def _stop(self, cause: str, hint: str, request: WebRequest) -> NoReturn:
         where = f"search endpoint {self.endpoint.name!r}, phase {request.phase!r}, row {request.row_id}"
-        raise FinetrailError(cause, where=where, hint=f"{hint}; searches paid so far are kept") from None
+        self._end = FinetrailError(cause, where=where, hint=f"{hint}; searches paid so far are kept")
+        raise self._end from None
 
     @property
     def _entry(self) -> str:
         return f"search.endpoints.{self.endpoint.name}"
 
     def _clean(self, text: str) -> str:
-        """Take the key out of a text, as it is and as URLs write it, and cut the text."""
-        for form in {quote(self._key, safe=""), quote_plus(self._key), self._key} - {""}:
-            text = text.replace(form, "<key>")
-        return redact(text, self._key)
+        """Take the key out of a message, and cut it."""
+        return redact(self._scrub(text), self._key)
+
+    def _scrub(self, value: Any) -> Any:
+        """Take the key out of all texts of a value, as it is and as URLs write it: some services repeat it."""
+        if isinstance(value, str):
+            for form in self._key_forms:
+                value = value.replace(form, "<key>")
+            return value
+        if isinstance(value, dict):
+            return {self._scrub(name): self._scrub(item) for name, item in value.items()}
+        return [self._scrub(item) for item in value] if isinstance(value, list) else value

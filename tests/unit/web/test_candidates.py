@@ -37,7 +37,7 @@ def test_several_lists_are_fused_by_reciprocal_rank() -> None:
 
 def test_a_page_is_used_and_cut_and_a_snippet_where_there_is_none() -> None:
     found = fuse_results([[result("a"), result("b", date="2026-01-02", id="7"), result("c", snippet=" ")]], 5)
-    pages = [PageText("Page", "x" * 500), "HTTP 404", "HTTP 500"]
+    pages: list[PageText | str] = [PageText("Page", "x" * 500), "HTTP 404", "HTTP 500"]
     candidates, passages, dropped = candidates_of(found, pages, "mine", SETTINGS)
     assert [(one["text_of"], one.get("failed")) for one in candidates] == [("page", None), ("snippet", "HTTP 404")]
     assert candidates[1] | {"passage_id": ""} == {
@@ -52,7 +52,9 @@ def test_a_page_is_used_and_cut_and_a_snippet_where_there_is_none() -> None:
 def test_near_identical_pages_are_merged_into_the_best_and_named() -> None:
     found = fuse_results([[result("a"), result("other"), result("copy"), result("again")]], 5)
     changed = WORDS.replace("word199", "end")
-    pages = [PageText("", text) for text in (WORDS, "quite another text of its own", changed, WORDS)]
+    pages: list[PageText | str] = [
+        PageText("", text) for text in (WORDS, "quite another text of its own", changed, WORDS)
+    ]
     settings = SETTINGS | {"page_characters": 5000}
     candidates, passages, _ = candidates_of(found, pages, "mine", settings)
     assert [one["rank"] for one in candidates] == [1, 2]
@@ -72,14 +74,15 @@ def test_similarity_has_a_threshold() -> None:
     ("name", "body"),
     [
         ("searxng", {"results": [{"url": "u", "title": "T &amp; t", "content": "s", "publishedDate": "d"}]}),
-        ("brave", {"web": {"results": [{"url": "u", "title": "T & t", "description": "<strong>s</strong>", "page_age": "d"}]}}),
+        ("brave", {"web": {"results": [{"url": "u", "title": "T & t", "description": "<b>s</b>", "page_age": "d"}]}}),
         ("tavily", {"results": [{"url": "u", "title": "T & t", "content": "s", "published_date": "d", "score": 0.5}]}),
     ],
 )  # fmt: skip
 def test_presets_read_their_services_answers(name: str, body: Any) -> None:
     assert read_results(PRESETS[name], body) == [Result("u", "T & t", "s", "d", "")]
     assert read_results(PRESETS[name], {"query": "q"}) == [], "a service that finds nothing may leave the list out"
-    for wrong in ({"error": "x"}, [], "text", None, {"results": {}, "web": {"results": 5}}):
+    wrong_ones: tuple[Any, ...] = ({"error": "x"}, [], "text", None, {"results": {}, "web": {"results": 5}})
+    for wrong in wrong_ones:
         with pytest.raises(NoResults):
             read_results(PRESETS[name], wrong)
 
