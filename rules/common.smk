@@ -328,8 +328,8 @@ def recipes_exporting(form):
 
 def recall_backend(recipe):
     """Return the backend of a recipe's recall; none where the recipe has no such phase."""
-    recall = CONFIG.recipes[recipe].recall
-    return recall.backend if recall else None
+    chosen = CONFIG.recipes[recipe]
+    return chosen.recall.backend if chosen.recall else None
 
 
 def recipes_recalling(backend):

@@ -64,8 +64,8 @@ class CustomService(Section):
     """A JSON search service that is no preset: how it is asked, and where its answer has what."""
 
     method: Literal["GET", "POST"] = result("GET", "GET: parameters in the URL; POST: as a JSON body")
-    path: str = result("", "what follows the endpoint's `base_url`; may hold `{query}`")
-    params: SearchParams = result(..., "parameters; `{query}` and `{count}` in them are filled in")
+    path: str = result("", "what follows the endpoint's `base_url`; may hold `<query>`")
+    params: SearchParams = result(..., "parameters; `<query>` and `<count>` in them are filled in")
     results: str = result(..., "dotted path of the list of results in the answer; empty where the answer is the list")
     fields: dict[Literal["url", "title", "snippet", "date", "id"], Text] = result(
         ..., "dotted paths in a result; `url` is compulsory"

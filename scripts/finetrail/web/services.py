@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from finetrail.errors import FinetrailError
 
-QUERY, COUNT = "{query}", "{count}"
+QUERY, COUNT = "<query>", "<count>"
 MARKED = re.compile(r"</?(?:b|strong|em|i|mark)\b[^>]{0,80}>", re.I)
 FIELDS = ("url", "title", "snippet", "date", "id")
 
@@ -21,8 +21,8 @@ class Service:
     Args:
         name: its name, part of every search's key.
         method: GET (the parameters go into the URL) or POST (they are the JSON body).
-        path: what follows the endpoint's `base_url`; may hold ``{query}``.
-        params: the parameters; ``{query}`` and ``{count}`` in them are filled in.
+        path: what follows the endpoint's `base_url`; may hold ``<query>``.
+        params: the parameters; ``<query>`` and ``<count>`` in them are filled in.
         results: dotted path of the list of results in the answer.
         fields: dotted path of `url`, `title`, `snippet`, `date` and `id` in a result; only `url` is compulsory.
         key_header: header that takes the API key; `Authorization` takes it as a bearer token.

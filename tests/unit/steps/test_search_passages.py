@@ -24,7 +24,7 @@ HTTP: dict[str, Any] = {
     "custom": {
         "method": "GET",
         "path": "/search",
-        "params": {"q": "{query}", "n": "{count}"},
+        "params": {"q": "<query>", "n": "<count>"},
         "results": "results",
         "fields": {"url": "url", "title": "title", "snippet": "snippet", "date": "date"},
     },

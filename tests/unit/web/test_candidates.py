@@ -92,7 +92,7 @@ def test_the_configuration_knows_the_presets() -> None:
 
 
 def test_a_request_is_filled_in() -> None:
-    query = 'who built "it"? {count} & more'
+    query = 'who built "it"? <count> & more'
     assert filled(PRESETS["tavily"], query, 7)["params"] == {"query": query, "max_results": 7}
     asked = filled(PRESETS["brave"], query, 7)
     assert asked["path"] == "/res/v1/web/search"
@@ -102,8 +102,8 @@ def test_a_request_is_filled_in() -> None:
 def test_a_service_of_ones_own() -> None:
     custom = {
         "method": "POST",
-        "path": "/find/{query}",
-        "params": {"text": "about {query}", "most": "{count}", "deep": {"on": True, "list": ["{query}"]}},
+        "path": "/find/<query>",
+        "params": {"text": "about <query>", "most": "<count>", "deep": {"on": True, "list": ["<query>"]}},
         "results": "data.0.hits",
         "fields": {"url": "link.href", "title": "name"},
     }

@@ -42,7 +42,7 @@ def test_a_page_that_is_all_script() -> None:
         ("<html><body><p>Größe und Maß der Brücke, sagt man.</p></body></html>".encode("latin-1"), "latin-1"),
         ("<html><body><p>Größe und Maß der Brücke, sagt man seit langem.</p></body></html>".encode(), "no-such"),
         ("\ufeff<html><body><p>Größe und Maß der Brücke, sagt man.</p></body></html>".encode(), None),
-        (b"<html><head><meta charset='latin-1'></head><body><p>Gr\xf6\xdfe und Ma\xdf, sagt man.</p></body></html>", None),
+        (b"<html><head><meta charset='latin-1'></head><body><p>Gr\xf6\xdfe und Ma\xdf, sagt man.</p></body>", None),
     ],
 )  # fmt: skip
 def test_the_character_set_is_found(body: bytes, charset: str | None) -> None:
