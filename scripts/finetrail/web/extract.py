@@ -1,12 +1,16 @@
 """The text of a page: HTML to title and main text by trafilatura (Barbaresi, ACL 2021), in processes of their own."""
 
 import asyncio
+import faulthandler
 import multiprocessing
+import os
 import re
 import signal
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
+from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
 
@@ -73,14 +77,16 @@ def extract(page: Fetched) -> PageText:
 
 
 class Extractors:
-    """Processes that extract, so that a page that takes too long or breaks the parser ends one of them at most.
+    """Processes that extract, so that a page that breaks the parser, or takes too long, harms no other.
 
     Args:
         most: processes.
+        work: what they do with a page.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, work: Callable[[Fetched], PageText] | None = None) -> None:
         self._most = most
+        self._work = work or _extract_in_time
         self._pool: ProcessPoolExecutor | None = None
 
     async def extract(self, page: Fetched) -> PageText:
@@ -90,20 +96,30 @@ class Extractors:
             FetchFailed: the page takes too long, or the parser does not stand it.
         """
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self._most, multiprocessing.get_context("spawn"), _begin)
-        pool = self._pool
+            self._pool = _processes(self._most)
+        pool, loop = self._pool, asyncio.get_running_loop()
         try:
-            return await asyncio.get_running_loop().run_in_executor(pool, _extract_in_time, page)
+            return await loop.run_in_executor(pool, self._work, page)
         except BrokenProcessPool:
             if self._pool is pool:
                 self._pool = None
-            raise FetchFailed("its text cannot be extracted (the parser crashed)", passing=True) from None
+        alone = _processes(1)  # some page broke the pool under all of its pages: was it this one?
+        try:
+            return await loop.run_in_executor(alone, self._work, page)
+        except BrokenProcessPool:
+            raise FetchFailed("its text cannot be extracted (the parser crashed or hung)") from None
+        finally:
+            alone.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
         """End the processes."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
+
+
+def _processes(most: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(most, multiprocessing.get_context("spawn"), _begin)
 
 
 def _begin() -> None:
@@ -121,6 +137,13 @@ def _too_long(number: int, frame: FrameType | None) -> None:
 
 def _extract_in_time(page: Fetched) -> PageText:
     signal.alarm(PATIENCE_S)
+    with Path(os.devnull).open("w") as nowhere:
+        # within C code an alarm waits for ever; this ends the process
+        faulthandler.dump_traceback_later(2 * PATIENCE_S, exit=True, file=nowhere)
+        return _extract_named(page)
+
+
+def _extract_named(page: Fetched) -> PageText:
     try:
         return extract(page)
     except TimeoutError:
@@ -129,3 +152,4 @@ def _extract_in_time(page: Fetched) -> PageText:
         raise FetchFailed(f"its text cannot be extracted ({type(error).__name__})") from None
     finally:
         signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()

@@ -20,7 +20,6 @@ PAGE_TYPES = (*HTML_TYPES, "text/plain")
 REDIRECTS = {301, 302, 303, 307, 308}
 LONGEST_URL = 4096
 PIECE = 1 << 16
-AT_ONCE_A_HOST = 2
 AGENT = "finetrail (reads pages that a search found, each once)"
 
 
@@ -142,7 +141,6 @@ class PageFetcher:
                     resolver=checked_resolver(inner) if closed else inner,
                     socket_factory=checked_socket if closed else None,
                     limit=self.limits.max_concurrency,
-                    limit_per_host=AT_ONCE_A_HOST,
                 ),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),

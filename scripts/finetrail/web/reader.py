@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
+from weakref import WeakValueDictionary
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.commit import Committer
@@ -18,6 +19,7 @@ from finetrail.web.fetch import FetchFailed, PageFetcher, parse_url
 from finetrail.web.records import Asker, WebRequest
 
 RETRIES = 2
+AT_ONCE_A_HOST = 2
 FIRST_WAIT_S = 1.0
 HOPELESS = 20
 
@@ -47,6 +49,7 @@ class PageReader:
         self.counts = {"read": 0, "from_store": 0}
         self.failures: Counter[str] = Counter()
         self._room = asyncio.Semaphore(fetcher.limits.max_concurrency)
+        self._hosts: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._under_way: dict[str, asyncio.Task[StoredCall]] = {}
         self._lists: dict[str, asyncio.Task[list[StoredCall | FetchFailed]]] = {}
         self._failed: dict[str, FetchFailed] = {}
@@ -163,7 +166,7 @@ class PageReader:
     async def _patiently(self, request: WebRequest, url: str) -> tuple[Any, PageText]:
         for tried in range(RETRIES + 1):
             try:
-                async with self._room:
+                async with self._host_of(url), self._room:
                     page = await self._fetcher.fetch(url)
                     text = await self._extractors.extract(page)
                 if not text.text:
@@ -176,6 +179,14 @@ class PageReader:
             else:
                 return page, text
         raise AssertionError("the last try ends above")
+
+    def _host_of(self, url: str) -> asyncio.Semaphore:
+        """Return the room that a host gives; who waits for it keeps nobody else waiting, and no time is counted."""
+        host = url.partition("//")[2].partition("/")[0]
+        room = self._hosts.get(host)
+        if room is None:
+            self._hosts[host] = room = asyncio.Semaphore(AT_ONCE_A_HOST)
+        return room
 
     async def _keep_reading(self, request: WebRequest, outcomes: Sequence[StoredCall | FetchFailed]) -> None:
         """Keep what came of a list; until some page was read, an outage is not kept as what its pages came to."""

@@ -1,6 +1,7 @@
 """From a page's bytes to its title and text."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,29 @@ def test_the_same_page_gives_the_same_text_in_another_process() -> None:
             extractors.close()
 
     assert {*asyncio.run(run())} == {extract(page(html()))}
+
+
+def crash_at_times(one: Fetched) -> PageText:
+    """Stands for a parser that ends its process over some pages."""
+    if b"crash" in one.body:
+        os._exit(1)
+    return PageText("", one.body.decode())
+
+
+def test_a_page_that_ends_the_parser_harms_no_other() -> None:
+    bodies = [b"one", b"crash", b"two", b"three", b"crash too", b"four"]
+
+    async def run() -> list[PageText | BaseException]:
+        extractors = Extractors(2, crash_at_times)
+        try:
+            calls = (extractors.extract(page(body)) for body in bodies)
+            return await asyncio.gather(*calls, return_exceptions=True)
+        finally:
+            extractors.close()
+
+    found = [one.text if isinstance(one, PageText) else str(one) for one in asyncio.run(run())]
+    crashed = "its text cannot be extracted (the parser crashed or hung)"
+    assert found == ["one", crashed, "two", "three", crashed, "four"]
 
 
 def test_the_extractor_has_its_version_in_its_name() -> None:
