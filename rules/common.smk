@@ -252,6 +252,7 @@ def check_originals():
         for recipe in CONFIG.recipes
         for key in ("files", "corpus", "images")
         for path in originals(recipe, key)
+        if key != "corpus" or recall_backend(recipe) == "bm25"
         if not path.exists() and not path.with_name(f"{path.name}.dvc").exists()
     ]
     if gone:
@@ -395,6 +396,18 @@ def recipes_exporting(form):
     return "|".join(names) or "(?!)"
 
 
+def recall_backend(recipe):
+    """Return the backend of a recipe's recall; none where the recipe has no such phase."""
+    chosen = CONFIG.recipes[recipe]
+    return chosen.recall.backend if chosen.recall else None
+
+
+def recipes_recalling(backend):
+    """Match the recipes whose recall has a backend; nothing where there is none."""
+    names = [name for name in CONFIG.recipes if recall_backend(name) == backend]
+    return "|".join(names) or "(?!)"
+
+
 def per_model(recipe, pattern):
     """Fill a path under the results folder for every model and fold of a recipe."""
     folds = CONFIG.recipes[recipe].folds.names
@@ -467,7 +480,7 @@ def meta_files(wildcards):
     steps = [
         "records",
         "splits",
-        "passages",
+        *(["passages"] if recall_backend(wildcards.recipe) == "bm25" else []),
         "queries",
         "recall",
         "reranked",

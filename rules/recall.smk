@@ -9,6 +9,8 @@ rule load_passages:
         "<logs>/{recipe}/load_passages.log",
     benchmark:
         "<benchmarks>/{recipe}/load_passages.jsonl"
+    wildcard_constraints:
+        recipe=recipes_recalling("bm25"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("load_passages")
@@ -76,6 +78,8 @@ rule recall_passages:
         "<logs>/{recipe}/recall_passages.log",
     benchmark:
         "<benchmarks>/{recipe}/recall_passages.jsonl"
+    wildcard_constraints:
+        recipe=recipes_recalling("bm25"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("recall_passages")
@@ -89,6 +93,35 @@ rule recall_passages:
         "python scripts/recall/recall_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --passages {input.passages:q} --settings {params.settings:q} --environment {params.environment}"
         " --code {params.code} --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule search_passages:
+    """Find the candidate passages of each question with a search service, and read them."""
+    input:
+        rows="<results>/{recipe}/queries.jsonl",
+    output:
+        rows="<results>/{recipe}/recall.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+        meta="<results>/{recipe}/recall.meta.json",
+    log:
+        "<logs>/{recipe}/search_passages.log",
+    benchmark:
+        "<benchmarks>/{recipe}/search_passages.jsonl"
+    wildcard_constraints:
+        recipe=recipes_recalling("http"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("search_passages")
+    resources:
+        **resources_of("search_passages"),
+    params:
+        settings=settings_of("recall"),
+        environment=env_of("data"),
+        code=code_of("recall/search_passages.py"),
+    shell:
+        "python scripts/recall/search_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --out {output.rows:q} --passages {output.passages:q} --meta {output.meta:q} 2> {log:q}"
 
 
 rule rerank_passages:

@@ -25,7 +25,7 @@ from finetrail.errors import FinetrailError
 from finetrail.lineage.code_digest import direct_imports
 
 SCRIPTS = Path(__file__).resolve().parents[1]
-ASKING = SCRIPTS / "finetrail" / "llm" / "ask.py"
+ASKING = {SCRIPTS / "finetrail" / name / "ask.py" for name in ("llm", "web")}
 UNKNOWN_YET = "<TBD>"
 JOB = re.compile(r"^(rule|checkpoint) (\w+):\n((?:    .*\n)+)Shell command: (.*)$", re.MULTILINE)
 NAME_WIDTH = 42
@@ -70,9 +70,9 @@ class Job:
         return cls(rule, kind == "checkpoint", recipe, name, is_shard, files["input"], files["output"], command)
 
     def asks(self) -> bool:
-        """Say whether the job's script asks a model."""
+        """Say whether the job's script asks a model or searches the web."""
         script = Path(next((word for word in shlex.split(self.command) if word.endswith(".py")), ""))
-        return script.is_file() and ASKING in direct_imports(script.resolve(), SCRIPTS)
+        return script.is_file() and not ASKING.isdisjoint(direct_imports(script.resolve(), SCRIPTS))
 
 
 def dry_run(arguments: Sequence[str], folder: Path) -> tuple[int, str]:
@@ -127,6 +127,7 @@ def calls_a_record(recipe: RecipeConfig, rule: str) -> int | None:
     versions = recipe.synthesize.versions if recipe.synthesize else 0
     most = {
         "make_queries": int(recipe.queries.enabled),
+        "search_passages": recipe.queries.count if recipe.queries.enabled else 1,
         "label_relevance": recipe.rerank.keep_chunks,
         "generate_answers": versions,
         "judge_answers": versions,

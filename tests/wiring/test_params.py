@@ -15,6 +15,7 @@ from tests.workspace import Workspace, copy_project
 DEPENDING = {
     "recall_passages": "data",
     "rerank_passages": "data",
+    "search_passages": "data",
     "make_tiny_base": "train",
     "train_adapter": "train",
     "predict_answers": "train",
@@ -24,6 +25,10 @@ DEPENDING = {
     "export_safetensors": "export",
 }
 FORMATS = ("gguf", "safetensors")
+BACKENDS = (
+    "recall: {backend: bm25}",
+    "recall: {backend: http, http: {search_endpoint: searxng, service: searxng}}",
+)
 
 
 @pytest.fixture
@@ -34,8 +39,8 @@ def project(tmp_path: Path) -> Workspace:
 def environments(project: Workspace) -> dict[str, str]:
     """Return the digest of the environment that each job of a dry run is given."""
     found: dict[str, str] = {}
-    for form in FORMATS:
-        export = f"overrides={{crag_mm: {{export: {{format: {form}, allow_unverified: true}}}}}}"
+    for form, recall in zip(FORMATS, BACKENDS, strict=True):
+        export = f"overrides={{crag_mm: {{export: {{format: {form}, allow_unverified: true}}, {recall}}}}}"
         printed = project.dry_run("all", config=(export,), options=("--printshellcmds",))
         found |= re.findall(r"python scripts/\w+/(\w+)\.py .*--environment (\S+)", printed)
     return found

@@ -19,6 +19,7 @@ from finetrail.config.model_data import (
     Synthesize,
 )
 from finetrail.config.model_llm import Endpoint, Llm
+from finetrail.config.model_search import Search
 from finetrail.config.model_train import BaseModelChoice, Evaluate, Export, Predict, Train
 from finetrail.config.schema import plain, result_keys
 from finetrail.config.yaml_lines import read_yaml
@@ -92,6 +93,7 @@ class ProjectConfig(Section):
     scale: Scale = operation("full", "`tutorial` lays config/tutorial/<recipe>.yaml over each recipe")
     results_dir: Text = operation("results", "folder of the results; the tutorial's go to its subfolder `tutorial`")
     llm: Llm = operation(Llm(), "language model endpoints")
+    search: Search = operation(Search(), "search services, and limits of fetched pages")
     resources: dict[Name, Resources] = operation({}, "resources by rule; the name `default` holds for all rules")
     overrides: dict[Name, RecipeConfig] = operation({}, "changes to recipes, by recipe; the same keys as in a recipe")
 
@@ -106,6 +108,7 @@ class RunConfig(Section):
     scale: Scale
     results_dir: str
     llm: Llm
+    search: Search
     resources: dict[str, Resources]
     recipes: dict[str, RecipeConfig]
     llm_shares: Count | None = None

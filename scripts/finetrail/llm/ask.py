@@ -148,7 +148,7 @@ def _share(step: Step) -> Fraction:
     return min(Fraction(held, of), Fraction(1)) if held and of else Fraction(1)
 
 
-def _budget(settings: dict[str, Any]) -> Budget | None:
+def run_budget(settings: dict[str, Any]) -> Budget | None:
     """Return the budget that the jobs of this run share; a script that is run by hand has it for itself."""
     usd, calls = settings["budget_usd"], settings["budget_calls"]
     if usd is None and calls is None:
@@ -180,7 +180,7 @@ def open_engine(step: Step) -> Iterator[Engine]:
     endpoints = [endpoint_of(name, entry).shared(share) for name, entry in settings["endpoints"].items()]
     with (
         CallStore(results_folder() / "calls") as store,
-        Engine(endpoints, store, mode=settings["mode"], budget=_budget(settings)) as engine,
+        Engine(endpoints, store, mode=settings["mode"], budget=run_budget(settings)) as engine,
     ):
         try:
             yield engine
@@ -237,8 +237,8 @@ def ask_rows(
         yield row, answers
     progress.close()
     step.facts["llm"] = {"answers": worth.as_dict()}
-    _check_budget(engine, total, left)
-    _check_quarantine(step, total, quarantined, first_error)
+    check_budget(engine.budget, total, left)
+    check_quarantine(step, total, quarantined, first_error)
 
 
 def _group(
@@ -258,19 +258,29 @@ def _group(
         yield *waiting.popleft(), []
 
 
-def _check_budget(engine: Engine, total: int, left: int) -> None:
-    if engine.budget is None or not left:
+def check_budget(budget: Budget | None, total: int, left: int) -> None:
+    """Stop where the budget left rows unasked.
+
+    Raises:
+        FinetrailError: it did.
+    """
+    if budget is None or not left:
         return
-    spent = engine.budget.spent()
+    spent = budget.spent()
     raise FinetrailError(
         f"the budget of this run is spent: its jobs paid {spent.calls} calls, {spent.usd:.4f} USD; "
         f"{left} of {total} rows of this step are left",
-        where=engine.budget.bounds(),
+        where=budget.bounds(),
         hint="All answers are kept: run again, with a higher bound, to pay for the rest only",
     )
 
 
-def _check_quarantine(step: Step, total: int, quarantined: int, first_error: str) -> None:
+def check_quarantine(step: Step, total: int, quarantined: int, first_error: str) -> None:
+    """Record the balance of a step that sets rows aside.
+
+    Raises:
+        FinetrailError: more rows failed than ``llm.max_quarantined_share`` allows.
+    """
     step.count(rows_in=total, kept=total - quarantined, quarantined=quarantined)
     bound = current_run()["llm"]["max_quarantined_share"]
     if quarantined > bound * total:

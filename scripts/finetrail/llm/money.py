@@ -142,7 +142,14 @@ class Ledger:
         price: Price | None,
     ) -> None:
         """Record one reply of a model (as asked for, as it names itself), paid for or not usable."""
-        usd = price.of(usage) if price else 0.0
+        self._book(phase, (asked, answered, fingerprint or ""), usage, price.of(usage) if price else None)
+
+    def pay_search(self, phase: str, service: str, usd: float | None) -> None:
+        """Record one reply of a search service; None where its price is not known."""
+        self._book(phase, (service, service, ""), Usage(), usd)
+
+    def _book(self, phase: str, server: tuple[str, str, str], usage: Usage, price: float | None) -> None:
+        asked, usd = server[0], price or 0.0
         if self.budget is not None:
             self.budget.pay(usd)
         with self._lock:
@@ -153,7 +160,6 @@ class Ledger:
             tally.completion_tokens += usage.completion_tokens
             tally.usd += usd
             tally.unpriced_calls += price is None
-            server = (asked, answered, fingerprint or "")
             first = server not in self._servers
             self._servers[server] = self._servers.get(server, 0) + 1
             known = [one for one in self._servers if one[0] == asked]
