@@ -94,7 +94,9 @@ class Pulse:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and write the last heartbeat, with the status that the journal has by now."""
+        """End the thread and write the last heartbeat, with the status that the journal has by now; once."""
+        if self._stop.is_set():
+            return
         self._stop.set()
         if self._thread is not None:
             self._thread.join()

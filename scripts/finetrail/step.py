@@ -333,6 +333,7 @@ def _fail(step: Step, status: str, error: str, shown: str | None = None) -> int:
         step.journal.end(status, error)
     except OSError as problem:
         LOGGER.warning("the record of this attempt cannot be written: %s", problem)
+    step.pulse.stop()  # its last heartbeat may fail, too, and say so
     _last_line(step.rule, shown or error)
     return 1
 
