@@ -61,6 +61,7 @@ rule judge_predictions:
     input:
         rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
         test=fold_file("test"),
+        served=served_model("evaluate.judge"),
     output:
         rows="<results>/{recipe}/predictions/{model}/{fold}.judged.jsonl",
         meta="<results>/{recipe}/predictions/{model}/{fold}.judged.meta.json",
@@ -72,7 +73,7 @@ rule judge_predictions:
         "../envs/data.yaml"
     threads: threads_of("judge_predictions")
     resources:
-        **resources_of("judge_predictions"),
+        **resources_of("judge_predictions", asks="evaluate.judge"),
     params:
         settings=settings_of("evaluate"),
         prompt=prompt_of("judge_answers"),

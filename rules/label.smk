@@ -4,6 +4,7 @@ rule label_relevance:
         rows="<results>/{recipe}/reranked.jsonl",
         splits="<results>/{recipe}/splits.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
+        served=served_model("label.model"),
     output:
         rows="<results>/{recipe}/pointwise_labeled.jsonl",
         meta="<results>/{recipe}/pointwise_labeled.meta.json",
@@ -15,7 +16,7 @@ rule label_relevance:
         "../envs/data.yaml"
     threads: threads_of("label_relevance")
     resources:
-        **resources_of("label_relevance"),
+        **resources_of("label_relevance", asks="label.model"),
     params:
         settings=settings_of("label"),
         prompt=prompt_of("label_relevance"),

@@ -27,6 +27,7 @@ rule make_queries:
     """Write the search queries of each question, from the user's turns only."""
     input:
         rows="<results>/{recipe}/records.jsonl",
+        served=served_model("queries.model"),
     output:
         rows="<results>/{recipe}/queries.jsonl",
         meta="<results>/{recipe}/queries.meta.json",
@@ -38,7 +39,7 @@ rule make_queries:
         "../envs/data.yaml"
     threads: threads_of("make_queries")
     resources:
-        **resources_of("make_queries"),
+        **resources_of("make_queries", asks="queries.model"),
     params:
         settings=settings_of("queries", "source.images"),
         prompt=prompt_of("make_queries"),

@@ -3,6 +3,7 @@ rule generate_answers:
     input:
         rows="<results>/{recipe}/pointwise_labeled.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
+        served=served_model("synthesize.teacher"),
     output:
         rows="<results>/{recipe}/answers.jsonl",
         meta="<results>/{recipe}/answers.meta.json",
@@ -14,7 +15,7 @@ rule generate_answers:
         "../envs/data.yaml"
     threads: threads_of("generate_answers")
     resources:
-        **resources_of("generate_answers"),
+        **resources_of("generate_answers", asks="synthesize.teacher"),
     params:
         settings=settings_of(
             "synthesize.versions", "synthesize.teacher", "source.images"
@@ -36,6 +37,7 @@ rule judge_answers:
     input:
         rows="<results>/{recipe}/answers.jsonl",
         records="<results>/{recipe}/records.jsonl",
+        served=served_model("synthesize.judge"),
     output:
         rows="<results>/{recipe}/judged.jsonl",
         meta="<results>/{recipe}/judged.meta.json",
@@ -47,7 +49,7 @@ rule judge_answers:
         "../envs/data.yaml"
     threads: threads_of("judge_answers")
     resources:
-        **resources_of("judge_answers"),
+        **resources_of("judge_answers", asks="synthesize.judge"),
     params:
         settings=settings_of("synthesize.judge"),
         prompt=prompt_of("judge_answers"),
