@@ -38,7 +38,10 @@ def test_a_judge_of_our_own_is_started_stored_and_replayed(workspace: Workspace)
     assert ran["judge_answers"] == 1
     judged = (workspace.root / JUDGED).read_bytes()
     calls = workspace.meta("judged.meta.json")["llm"]
-    assert calls["calls_made"] == len(workspace.rows("judged.jsonl")) > 0
+    assert calls["calls_made"] > 0
+    assert calls["calls_made"] + calls["from_store"] == len(workspace.rows("judged.jsonl")), (
+        "equal versions share a call"
+    )
     assert [entry["asked"] for entry in calls["models"]] == ["./judge"]
     assert workspace.executed(JUDGED, config=(llm("/nowhere/python"), asked)) == {}
     (workspace.root / JUDGED).unlink()
