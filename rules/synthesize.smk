@@ -4,6 +4,7 @@ rule generate_answers:
         rows="<results>/{recipe}/pointwise_labeled.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
         shards=shard_files("synthesize", "answers"),
+        served=served_model("synthesize.teacher"),
     output:
         rows="<results>/{recipe}/answers.jsonl",
         meta="<results>/{recipe}/answers.meta.json",
@@ -15,7 +16,7 @@ rule generate_answers:
         "../envs/data.yaml"
     threads: threads_of("generate_answers")
     resources:
-        **resources_of("generate_answers", "synthesize.teacher"),
+        **resources_of("generate_answers", asks="synthesize.teacher"),
     params:
         settings=settings_of(
             "synthesize.versions", "synthesize.teacher", "source.images"
@@ -49,6 +50,7 @@ rule judge_answers:
         rows="<results>/{recipe}/answers.jsonl",
         records="<results>/{recipe}/records.jsonl",
         shards=shard_files("synthesize", "judged"),
+        served=served_model("synthesize.judge"),
     output:
         rows="<results>/{recipe}/judged.jsonl",
         meta="<results>/{recipe}/judged.meta.json",
@@ -60,7 +62,7 @@ rule judge_answers:
         "../envs/data.yaml"
     threads: threads_of("judge_answers")
     resources:
-        **resources_of("judge_answers", "synthesize.judge"),
+        **resources_of("judge_answers", asks="synthesize.judge"),
     params:
         settings=settings_of("synthesize.judge"),
         prompt=prompt_of("judge_answers"),
