@@ -19,7 +19,8 @@ import yaml
 
 from finetrail.artifacts import write_json
 from finetrail.config.load import load_config
-from finetrail.config.model_serve import is_folder, settings_digest
+from finetrail.config.model_serve import settings_digest
+from finetrail.config.places import is_folder
 from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
 from finetrail.errors import FinetrailError
 from finetrail.lineage.code_digest import code_digest, tree_digests

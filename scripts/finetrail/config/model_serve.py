@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from finetrail.config.fields import Commit, Count, Name, Section, Share, Text, operation, result
+from finetrail.config.places import is_folder
 from finetrail.config.schema import result_keys
 from finetrail.records import canonical_json, sha256_text
 
@@ -96,11 +97,6 @@ class Serve(Section):
             raise ValueError("`serve.quantization` of the kind `transformers` is `nf4` or `int8`")
         if self.structured_output != "guidance":
             raise ValueError("`serve.structured_output` of the kind `transformers` is `guidance`")
-
-
-def is_folder(model: str) -> bool:
-    """Tell a local folder from an id on the hub (``name`` or ``owner/name``), without looking at the disk."""
-    return model.startswith((".", "/")) or model.count("/") > 1
 
 
 def pin_problem(model: str, revision: str | None) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from finetrail.artifacts import MANIFEST_NAME, folder_files, read_json
-from finetrail.config.model_serve import is_folder
+from finetrail.config.places import is_folder
 from finetrail.errors import FinetrailError
 from finetrail.records import canonical_json, sha256_file, sha256_text
 

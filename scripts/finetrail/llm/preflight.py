@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from finetrail.artifacts import read_json
-from finetrail.config.model_serve import is_folder
+from finetrail.config.places import is_folder
 from finetrail.errors import FinetrailError
 from finetrail.llm.own_server import OwnServer, Weights
 
