@@ -19,7 +19,7 @@ rule predict_answers:
     resources:
         **resources_of("predict_answers"),
     params:
-        settings=settings_of("predict", "limits"),
+        settings=settings_of("predict.max_answer_tokens", "limits"),
         environment=env_of("train"),
         code=code_of("evaluate/predict_answers.py"),
     shell:
@@ -48,7 +48,7 @@ rule predict_trivial:
     resources:
         **resources_of("predict_trivial"),
     params:
-        settings=settings_of("predict", "limits", "synthesize.refusal_text"),
+        settings=settings_of("predict.trivial_answer", "limits"),
         code=code_of("evaluate/predict_trivial.py"),
     shell:
         "python scripts/evaluate/predict_trivial.py --recipe {wildcards.recipe} --train {input.train:q}"
@@ -68,6 +68,8 @@ rule judge_predictions:
         "<logs>/{recipe}/judge_predictions.{model}.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/judge_predictions.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_scoring("turns"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("judge_predictions")

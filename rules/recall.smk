@@ -9,6 +9,8 @@ rule load_passages:
         "<logs>/{recipe}/load_passages.log",
     benchmark:
         "<benchmarks>/{recipe}/load_passages.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with("recall"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("load_passages")
@@ -34,6 +36,8 @@ rule make_queries:
         "<logs>/{recipe}/make_queries.log",
     benchmark:
         "<benchmarks>/{recipe}/make_queries.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with("recall"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("make_queries")
@@ -64,6 +68,8 @@ rule recall_passages:
         "<logs>/{recipe}/recall_passages.log",
     benchmark:
         "<benchmarks>/{recipe}/recall_passages.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with("recall"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("recall_passages")
@@ -91,6 +97,8 @@ rule rerank_passages:
         "<logs>/{recipe}/rerank_passages.log",
     benchmark:
         "<benchmarks>/{recipe}/rerank_passages.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with("recall"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("rerank_passages")

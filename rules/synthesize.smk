@@ -10,6 +10,8 @@ rule generate_answers:
         "<logs>/{recipe}/generate_answers.log",
     benchmark:
         "<benchmarks>/{recipe}/generate_answers.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("answers"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("generate_answers")
@@ -43,6 +45,8 @@ rule judge_answers:
         "<logs>/{recipe}/judge_answers.log",
     benchmark:
         "<benchmarks>/{recipe}/judge_answers.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("answers"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("judge_answers")
@@ -75,6 +79,8 @@ rule select_answers:
         "<logs>/{recipe}/select_answers.log",
     benchmark:
         "<benchmarks>/{recipe}/select_answers.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("answers"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("select_answers")

@@ -30,7 +30,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
                 "group": row["group"],
                 "session_id": row["session_id"],
                 "turn": row["turn"],
-                "answer": step.settings["synthesize"]["refusal_text"],
+                "answer": step.settings["predict"]["trivial_answer"],
                 "stopped": "eos",
                 "loss": {"nats": round(loss.nats, 6), "tokens": loss.tokens},
             }

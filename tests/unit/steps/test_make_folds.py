@@ -47,8 +47,11 @@ def inputs(folder: Path) -> None:
 
 
 def run() -> int:
-    settings = {"folds": {"system_prompt": "Be brief.", "evidence": 2}}
-    files = ["--rows", "synthetic.jsonl", "--reranked", "reranked.jsonl", "--splits", "splits.jsonl"]
+    settings = {
+        "folds": {"names": ["fold0"], "layout": "evidence", "system_prompt": "Be brief.", "evidence": 2},
+        "splits": {"method": "groups"},
+    }
+    files = ["--rows", "synthetic.jsonl", "--records", "reranked.jsonl", "--splits", "splits.jsonl"]
     files += ["--passages", "passages.jsonl", "--train", "train.jsonl", "--eval", "eval.jsonl", "--test", "test.jsonl"]
     files += ["--report", "report.json", "--meta", "fold.meta.json"]
     return make_folds.main([*files, "--settings", json.dumps(settings)])
