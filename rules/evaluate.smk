@@ -88,6 +88,33 @@ rule judge_predictions:
         " --code {params.code} --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 
+rule grade_choices:
+    """Read each prediction of a multiple choice, as generated and by likelihood, and hold it to the key."""
+    input:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
+        test=fold_file("test"),
+    output:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.judged.jsonl",
+        meta="<results>/{recipe}/predictions/{model}/{fold}.judged.meta.json",
+    log:
+        "<logs>/{recipe}/grade_choices.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/grade_choices.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_scoring("choices"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("grade_choices")
+    resources:
+        **resources_of("grade_choices"),
+    params:
+        code=code_of("evaluate/grade_choices.py"),
+    shell:
+        "python scripts/evaluate/grade_choices.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --test {input.test:q} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
 rule score_answers:
     """Score a model beside its controls, with paired bootstrap intervals over groups."""
     input:
