@@ -96,7 +96,8 @@ def read_reply(text: str, choice: Choice) -> Reply:
     Raises:
         Unreadable: anything else stands there, a label occurs twice, or the answer cannot be read.
     """
-    match = _REPLY.fullmatch(text.strip())
+    text = text.strip()
+    match = _REPLY.fullmatch(text)
     if match is None or len(_LABEL.findall(text)) != 3:
         raise Unreadable(NO_LAYOUT)
     return Reply(match[1], match[2] == "YES", read_answer(match[3], choice))
