@@ -19,6 +19,8 @@ from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_p
 HELD_OUT_LOSS = "held-out loss, nats a token (original answers, gold history)"
 TRUTHFULNESS = "truthfulness, mean of turns after the early stop"
 ACCURACY = "accuracy, share of correct turns before the early stop"
+OTHER_ANSWERS = "the same training on answers of other sessions' questions"
+OTHER_LABELS = "the same training with the answers' places shuffled among the prompts"
 REFUSES = "refuses every question; its loss is a unigram model's"
 ABSTAINS = "takes the option that abstains, else the first; its loss is a unigram model's"
 CONDITIONS = {"ambig": "ambiguous", "disambig": "disambiguated"}
@@ -128,7 +130,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         "fold": args.tuned.stem.removesuffix(".judged"),
         "controls": {
             "base": "the untuned base model",
-            f"{subject}_shuffled": "the same training on answers of other sessions' questions",
+            f"{subject}_shuffled": OTHER_ANSWERS if turns else OTHER_LABELS,
             "trivial": REFUSES if turns else ABSTAINS,
         },
         "training_seeds": [args.seeds],

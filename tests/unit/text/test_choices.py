@@ -18,7 +18,13 @@ from finetrail.text.choices import (
 )
 
 PROMPT = "Ann met Bob. Who was late?\nA: Ann\nB: Can't be determined\nC: Bob"
-LETTER = {"kind": "letter", "options": ["Ann", "Can't be determined", "Bob"], "key": 1, "unknown": 1, "target": 2}
+LETTER: dict[str, Any] = {
+    "kind": "letter",
+    "options": ["Ann", "Can't be determined", "Bob"],
+    "key": 1,
+    "unknown": 1,
+    "target": 2,
+}
 RELATION = {"kind": "relation", "options": ["entailment", "neutral", "contradiction"], "key": 0}
 VERDICT = {"kind": "verdict", "options": ["[[A]]", "[[B]]", "[[C]]"], "key": 2}
 
