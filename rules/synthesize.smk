@@ -157,7 +157,7 @@ rule match_answers:
     resources:
         **resources_of("match_answers"),
     params:
-        settings=settings_of("synthesize.kind"),
+        settings=settings_of("synthesize.kind", "synthesize.keep"),
         code=code_of("synthesize/match_answers.py"),
     shell:
         "python scripts/synthesize/match_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"

@@ -12,6 +12,7 @@ from finetrail.text.choices import Unreadable, answer_text, read_reply
 NOT_KEY = "the answer is not the key"
 CUT = "the reply was cut at its greatest length"
 REPEATED = "the same reply to the same prompt"
+NOT_BEST = "another reply about the record was kept"
 
 
 def fault_of(row: Row) -> str | None:
@@ -47,28 +48,31 @@ def example(row: Row, kind: str) -> Row:
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the examples, and what was dropped."""
+    settings = step.settings["synthesize"]
     out = step.writer(args.out)
     dropped = step.writer(args.dropped, may_be_empty=True)
     reasons: Counter[str] = Counter()
     kept: dict[str, str] = {}
-    answered: set[str] = set()
+    first: dict[str, str] = {}
     seen: set[str] = set()
     for row in step.rows(args.rows, "replies"):
         seen.add(row["record_id"])
         text = sha256_text(f"{row['question']}\0{row['reply'].strip()}")
-        fault = fault_of(row) or (REPEATED if text in kept else None)
+        fault, winner = fault_of(row), None
+        if fault is None and text in kept:
+            fault, winner = REPEATED, kept[text]
+        elif fault is None and settings["keep"] == "best" and row["record_id"] in first:
+            fault, winner = NOT_BEST, first[row["record_id"]]
         if fault is None:
-            kept[text] = row["id"]
-            answered.add(row["record_id"])
-            out.write(example(row, step.settings["synthesize"]["kind"]))
+            kept[text] = first[row["record_id"]] = row["id"]
+            out.write(example(row, settings["kind"]))
             continue
         reasons[fault] += 1
-        winner = kept[text] if fault == REPEATED else None
         dropped.write(
             {"id": row["id"], "record_id": row["record_id"], "kind": "reply", "reason": fault, "winner": winner}
         )
     step.count(rows_in=out.count + reasons.total(), kept=out.count, dropped=reasons)
-    step.facts["records"] = {"in": len(seen), "answered": len(answered), "dropped": len(seen - answered)}
+    step.facts["records"] = {"in": len(seen), "answered": len(first), "dropped": len(seen - first.keys())}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -89,7 +89,7 @@ class Label(Section):
     model: ModelReference = result(..., "model that judges each passage")
 
 
-_OF_ANSWERS = ("judge", "keep_original", "keep", "refusal_share", "refusal_text")
+_OF_ANSWERS = ("judge", "keep_original", "refusal_share", "refusal_text")
 _OF_REASONING = ("permute_options",)
 
 
@@ -107,7 +107,9 @@ class Synthesize(Section):
         None, "answers: model that judges them, compulsory; it filters train rows only"
     )
     keep_original: bool = result(True, "whether the original answer is one of the versions")
-    keep: Literal["all", "best"] = result("all", "keep all distinct right versions of a record, or the best one")
+    keep: Literal["all", "best"] = result(
+        "all", "keep all distinct right versions of a record, or the best one (reasoning: the first)"
+    )
     refusal_share: Annotated[float, Field(ge=0, lt=1)] = result(
         0.2, "largest share of refusals among the examples; rows without a right answer become refusals"
     )

@@ -8,7 +8,7 @@ from typing import Any
 from finetrail.records import read_rows, write_jsonl
 from finetrail.text.choices import CONTRADICTION, NO_LAYOUT, NO_OPTION
 from synthesize import match_answers
-from synthesize.match_answers import CUT, NOT_KEY, REPEATED
+from synthesize.match_answers import CUT, NOT_BEST, NOT_KEY, REPEATED
 
 LETTER = {"kind": "letter", "options": ["Ann", "Unknown", "Bob"], "key": 1, "unknown": 1, "target": None}
 RELATION = {"kind": "relation", "options": ["entailment", "neutral", "contradiction"], "key": 2}
@@ -49,7 +49,7 @@ def row(number: int, choice: dict[str, Any], reply: str, finish: str = "stop") -
     }
 
 
-def run(rows: list[dict[str, Any]]) -> int:
+def run(rows: list[dict[str, Any]], keep: str = "all") -> int:
     write_jsonl(Path("replies.jsonl"), rows)
     files = [
         "--rows",
@@ -61,7 +61,7 @@ def run(rows: list[dict[str, Any]]) -> int:
         "--meta",
         "s.meta.json",
     ]
-    return match_answers.main([*files, "--settings", json.dumps({"synthesize": {"kind": "reasoning"}})])
+    return match_answers.main([*files, "--settings", json.dumps({"synthesize": {"kind": "reasoning", "keep": keep}})])
 
 
 def test_only_what_equals_the_key_is_kept_and_the_rest_is_listed() -> None:
@@ -83,6 +83,20 @@ def test_only_what_equals_the_key_is_kept_and_the_rest_is_listed() -> None:
         "dropped": dict(sorted(Counter(expected.values()).items())),
         "quarantined": 0,
     }
+
+
+def test_of_a_record_the_first_right_reply_may_be_enough() -> None:
+    wrong, right = laid_out("A: Ann"), laid_out("B: Unknown")
+    rows = [
+        row(0, LETTER, wrong),
+        row(1, LETTER, right),
+        row(2, LETTER, right.replace("says", "said")),
+        row(3, LETTER, right),
+    ]
+    assert run(rows, keep="best") == 0
+    assert [example["parents"] for example in read_rows(Path("synthetic.jsonl"))] == [["reply1"]]
+    dropped = {drop["id"]: (drop["reason"], drop["winner"]) for drop in read_rows(Path("dropped.jsonl"))}
+    assert dropped == {"reply0": (NOT_KEY, None), "reply2": (NOT_BEST, "reply1"), "reply3": (REPEATED, "reply1")}
 
 
 def test_nothing_kept_is_an_error() -> None:

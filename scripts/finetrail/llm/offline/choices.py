@@ -1,7 +1,7 @@
 """How the offline teacher reasons about a multiple choice: by who is mentioned where, and with slips now and then.
 
-It abstains where only one sentence is about the people in question, and else takes the one whom the last such sentence
-names first: wrong often enough that whoever checks its answers has something to find.
+It abstains where only one sentence is about the people in question, and else takes one whom the last such sentence
+names: the first, or as the seed says. It is wrong often enough that whoever checks its answers has something to find.
 """
 
 import re
@@ -34,7 +34,8 @@ def reasoned_choice(prompt: str, seed: int | None) -> str:
         reasoning = "The text names them and does not say which of them it is. Nothing in it settles the question."
         return _laid_out(prompt, seed, reasoning, "NO", unsettled[0], answers)
     sentence, named = told[-1] if told else (story[-1] if story else text, settled)
-    chosen = min(named, key=lambda answer: _place(answer, sentence))
+    placed = sorted(named, key=lambda answer: (_place(answer, sentence), answer))
+    chosen = placed[0 if seed is None else derive_seed("offline-teacher", seed) % len(placed)]
     reasoning = f'The text says: "{" ".join(sentence.split())}" That settles the question.'
     return _laid_out(prompt, seed, reasoning, "YES", chosen, answers)
 
