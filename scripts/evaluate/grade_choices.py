@@ -13,6 +13,7 @@ from finetrail.text.choices import Unreadable, read_prediction
 def grade(prediction: Row, choice: Row) -> Row:
     """Grade a prediction: indices of options, None where the reply could not be read, and why.
 
+    The likeliest option is the one with the fewest nats a token: the sum would prefer short options to likely ones.
     Where a predictor gives no likelihoods, its likeliest answer is the one that it gave.
     """
     fault = None
@@ -21,8 +22,10 @@ def grade(prediction: Row, choice: Row) -> Row:
         generated = read_prediction(prediction["answer"], choice)
     except Unreadable as error:
         fault = str(error)
-    nats: list[float] | None = prediction["option_nats"]
-    likeliest = generated if nats is None else nats.index(min(nats))
+    likeliest = generated
+    if prediction["options"] is not None:
+        nats = [loss["nats"] / loss["tokens"] for loss in prediction["options"]]
+        likeliest = nats.index(min(nats))
     return {"generated": generated, "fault": fault, "likeliest": likeliest}
 
 

@@ -17,7 +17,7 @@ def trivial_answer(row: Row, refusal: str) -> Row:
     if "choice" not in row:
         return {"answer": refusal}
     choice = row["choice"]
-    return {"answer": answer_text(choice, choice["unknown"] or 0), "option_nats": None}
+    return {"answer": answer_text(choice, choice["unknown"] or 0), "options": None}
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -24,7 +24,10 @@ OTHER_LABELS = "the same training with the answers' places shuffled among the pr
 REFUSES = "refuses every question; its loss is a unigram model's"
 ABSTAINS = "takes the option that abstains, else the first; its loss is a unigram model's"
 CONDITIONS = {"ambig": "ambiguous", "disambig": "disambiguated"}
-WAYS = {"likeliest": "by likelihood over the options", "generated": "of generated answers"}
+WAYS = {
+    "likeliest": "by likelihood over the options, behind the model's own reasoning",
+    "generated": "of generated answers",
+}
 
 Models = Mapping[str, Sequence[Row]]
 """Model → its graded predictions."""

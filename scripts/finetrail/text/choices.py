@@ -15,6 +15,7 @@ from finetrail.records import derive_seed
 LETTERS = "ABCDEFGHIJ"
 RELATIONS = ("entailment", "neutral", "contradiction")
 VERDICTS = ("[[A]]", "[[B]]", "[[C]]")
+ANSWER = "Answer: "
 FIXED = {"relation": RELATIONS, "verdict": VERDICTS}
 
 NO_LAYOUT = "the reply is not laid out as Reasoning, Reflection, Answer"

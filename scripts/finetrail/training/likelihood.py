@@ -1,10 +1,10 @@
 """How likely a model finds an answer: the original one (held-out loss, in nats), or each option of a choice."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from finetrail.text.choices import answer_text
+from finetrail.text.choices import ANSWER, answer_text
 from finetrail.training.masks import IGNORED, Example, encode_row
 from finetrail.training.settings import Limits
 
@@ -46,19 +46,38 @@ def answer_loss(model: "PreTrainedModel", examples: Iterable[Example]) -> Iterat
         yield AnswerLoss(example.row_id, float(chosen), int(carries.sum()))
 
 
-def option_nats(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", row: Mapping[str, Any], limits: Limits
-) -> list[float]:
-    """Score each option of a multiple choice as the answer, ``Answer: `` before it: nats, the least is the likeliest.
+def option_losses(
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", row: Mapping[str, Any], reply: str, limits: Limits
+) -> list[AnswerLoss]:
+    """Score each option of a multiple choice as the answer, behind what the model itself said before its answer.
+
+    What stands before the options' ``Answer: `` is the same for all of them: its loss decides nothing, and is not
+    counted.
 
     Args:
         model: on its device, in evaluation mode.
         tokenizer: with its chat template.
         row: a row of a fold that has a ``choice``; its own answer is not looked at.
+        reply: what the model generated: what stands before its ``Answer: `` stays, and one without is left out.
         limits: as in training.
+
+    Raises:
+        FinetrailError: prompt, reasoning and answer do not fit.
     """
     choice = row["choice"]
-    answers = (f"Answer: {answer_text(choice, index)}" for index in range(len(choice["options"])))
-    turns = ({"role": "assistant", "content": answer} for answer in answers)
-    rows = ({**row, "messages": [*row["messages"][:-1], turn]} for turn in turns)
-    return [loss.nats for loss in answer_loss(model, (encode_row(each, tokenizer, limits) for each in rows))]
+    reasoning, label, _ = reply.rpartition(ANSWER)
+    head = reasoning if label else ""
+    shared = len(tokenizer(head, add_special_tokens=False)["input_ids"])
+    losses = []
+    for index in range(len(choice["options"])):
+        turn = {"role": "assistant", "content": f"{head}{ANSWER}{answer_text(choice, index)}"}
+        example = encode_row({**row, "messages": [*row["messages"][:-1], turn]}, tokenizer, limits)
+        losses.append(replace(example, labels=_without_first(example.labels, shared)))
+    return list(answer_loss(model, losses))
+
+
+def _without_first(labels: Sequence[int], count: int) -> list[int]:
+    """Let the first tokens of a target carry no loss, but for the last of them, which may differ with what follows."""
+    start = next(place for place, label in enumerate(labels) if label != IGNORED)
+    end = start + max(0, count - 1)
+    return [*labels[:start], *[IGNORED] * (end - start), *labels[end:]]
