@@ -21,6 +21,7 @@ from finetrail.artifacts import write_json
 from finetrail.config.load import load_config
 from finetrail.config.model_serve import settings_digest
 from finetrail.config.places import is_folder
+from finetrail.config.model import PHASES
 from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
 from finetrail.errors import FinetrailError
 from finetrail.lineage.code_digest import code_digest, tree_digests
@@ -402,6 +403,59 @@ def threads_of(rule):
     return CONFIG.resources_for(rule)["threads"]
 
 
+# What the phases before the folds leave for those behind them.
+PRODUCTS = {
+    "ingest": "records.jsonl",
+    "recall": "reranked.jsonl",
+    "label": "pointwise_labeled.jsonl",
+    "synthesize": "synthetic.jsonl",
+}
+
+
+def before(phase):
+    """Return what gives a phase its rows: the product of the last phase before it that the recipe uses."""
+    order = list(PHASES)
+    earlier = [name for name in PRODUCTS if order.index(name) < order.index(phase)]
+
+    def rows(wildcards):
+        used = CONFIG.recipe(wildcards.recipe).phases
+        *_, last = (PRODUCTS[name] for name in earlier if name in used)
+        return f"{RESULTS}/{wildcards.recipe}/{last}"
+
+    return rows
+
+
+def passages_file(wildcards):
+    """Return the passages; nothing where the recipe has none."""
+    searched = CONFIG.recipe(wildcards.recipe).recall
+    return [f"{RESULTS}/{wildcards.recipe}/passages.jsonl"] if searched else []
+
+
+def recipes_where(fits):
+    """Match the recipes that something holds of; nothing where there is none."""
+    names = [name for name, recipe in CONFIG.recipes.items() if fits(recipe)]
+    return "|".join(names) or "(?!)"
+
+
+def recipes_with(phase):
+    """Match the recipes that use a phase."""
+    return recipes_where(lambda recipe: phase in recipe.phases)
+
+
+def recipes_synthesizing(kind):
+    """Match the recipes that synthesize a kind of examples."""
+    return recipes_where(
+        lambda recipe: recipe.synthesize and recipe.synthesize.kind == kind
+    )
+
+
+def recipes_scoring(metric):
+    """Match the recipes that are scored by a metric."""
+    return recipes_where(
+        lambda recipe: recipe.evaluate and recipe.evaluate.metric == metric
+    )
+
+
 def made_fold(wildcards):
     """Return the fold's checkpoint. A rule behind it whose inputs do not ask for it is never looked at again."""
     return checkpoints.make_folds.get(recipe=wildcards.recipe, fold=wildcards.fold)
@@ -456,20 +510,19 @@ def control_files(wildcards):
 
 def neural_models():
     """Match the models that predict with a network: the tuned ones, their shuffled controls and the base."""
-    tuned = {
-        model for recipe in CONFIG.recipes.values() for model in recipe.train.models
-    }
+    tuned = {model for recipe in CONFIG.recipes for model in models_of(recipe)}
     return "|".join(sorted({"base", *tuned, *(f"{model}_shuffled" for model in tuned)}))
 
 
 def recipes_exporting(form):
-    """Match the recipes that export in a format; nothing where there is none."""
-    names = [
-        name
-        for name, recipe in CONFIG.recipes.items()
-        if recipe.export and recipe.export.format == form
-    ]
-    return "|".join(names) or "(?!)"
+    """Match the recipes that export in a format."""
+    return recipes_where(lambda recipe: recipe.export and recipe.export.format == form)
+
+
+def models_of(recipe):
+    """List the models that a recipe tunes; none where it ends with its folds."""
+    train = CONFIG.recipes[recipe].train
+    return list(train.models) if train else []
 
 
 def recall_backend(recipe):
@@ -487,10 +540,9 @@ def recipes_recalling(backend):
 def per_model(recipe, pattern):
     """Fill a path under the results folder for every model and fold of a recipe."""
     folds = CONFIG.recipes[recipe].folds.names
-    models = CONFIG.recipes[recipe].train.models
     return [
         f"{RESULTS}/{recipe}/{pattern.format(model=model, fold=fold)}"
-        for model in models
+        for model in models_of(recipe)
         for fold in folds
     ]
 
@@ -499,8 +551,9 @@ def metrics_files():
     """List the metrics files of all chosen recipes."""
     return [
         path
-        for recipe in CONFIG.recipes
-        for path in per_model(recipe, "metrics/{model}/{fold}.json")
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.evaluate
+        for path in per_model(name, "metrics/{model}/{fold}.json")
     ]
 
 
@@ -550,43 +603,58 @@ def audit_files():
     return [f"{RESULTS}/{recipe}/audit/files.json" for recipe in CONFIG.recipes]
 
 
+# The steps of the phases before the folds, by the names of their meta files.
+STEPS = {
+    "ingest": ("records", "splits"),
+    "recall": ("passages", "queries", "recall", "reranked"),
+    "label": ("pointwise_labeled",),
+}
+SYNTHESIS = {
+    "answers": ("answers", "judged", "synthetic"),
+    "reasoning": ("replies", "synthetic"),
+}
+
+
+def data_metas(recipe):
+    """Name the meta files of what a recipe makes before its folds."""
+    steps = [step for phase in recipe.phases for step in STEPS.get(phase, ())]
+    if recipe.recall and recipe.recall.backend != "bm25":
+        steps.remove("passages")
+    steps += SYNTHESIS[recipe.synthesize.kind] if recipe.synthesize else ()
+    return [f"{step}.meta.json" for step in steps]
+
+
+def model_metas(recipe):
+    """Name the meta files of what a recipe makes of each model and fold."""
+    tiny = recipe.base_model.tiny
+    names = ["bases/{fold}.meta.json" if tiny else "base_model.meta.json"]
+    names += ["models/{model}/{fold}.meta.json"]
+    if recipe.evaluate:
+        names += ["models/{model}_shuffled/{fold}.meta.json"]
+        names += ["metrics/{model}/{fold}.meta.json"]
+        for predictor in ("{model}", *control_names("{model}")):
+            names += [f"predictions/{predictor}/{{fold}}.meta.json"]
+            names += [f"predictions/{predictor}/{{fold}}.judged.meta.json"]
+    if recipe.export and recipe.export.format != "none":
+        exported = ["Modelfile"]
+        exported += ["model.gguf"] if recipe.export.format == "gguf" else []
+        names += [f"ollama/{{model}}/{{fold}}/{name}.meta.json" for name in exported]
+        names += ["models/{model}/{fold}.merged.meta.json"]
+    return names
+
+
 def meta_files(wildcards):
     """List the meta files of everything that a recipe makes."""
-    recipe = CONFIG.recipe(wildcards.recipe)
-    steps = [
-        "records",
-        "splits",
-        *(["passages"] if recall_backend(wildcards.recipe) == "bm25" else []),
-        "queries",
-        "recall",
-        "reranked",
-        "pointwise_labeled",
+    name, recipe = wildcards.recipe, CONFIG.recipe(wildcards.recipe)
+    metas = [f"{RESULTS}/{name}/{meta}" for meta in data_metas(recipe)]
+    metas += [
+        f"{RESULTS}/{name}/folds/{fold}/fold.meta.json" for fold in recipe.folds.names
     ]
-    steps += ["answers", "judged", "synthetic"]
-    metas = [f"{RESULTS}/{wildcards.recipe}/{step}.meta.json" for step in steps]
-    exported = ["Modelfile"] if recipe.export and recipe.export.format != "none" else []
-    exported += (
-        ["model.gguf"] if recipe.export and recipe.export.format == "gguf" else []
-    )
-    base = (
-        "bases/{fold}.meta.json" if recipe.base_model.tiny else "base_model.meta.json"
-    )
-    patterns = ["folds/{fold}/fold.meta.json", base, "models/{model}/{fold}.meta.json"]
-    patterns += [
-        "models/{model}_shuffled/{fold}.meta.json",
-        "metrics/{model}/{fold}.meta.json",
-    ]
-    patterns += [f"ollama/{{model}}/{{fold}}/{name}.meta.json" for name in exported]
-    patterns += ["models/{model}/{fold}.merged.meta.json"] if exported else []
-    for predictor in ("{model}", "base", "{model}_shuffled", "trivial"):
-        patterns += [
-            f"predictions/{predictor}/{{fold}}.meta.json",
-            f"predictions/{predictor}/{{fold}}.judged.meta.json",
+    if recipe.train:
+        metas += [
+            path for meta in model_metas(recipe) for path in per_model(name, meta)
         ]
-    listed = [
-        path for pattern in patterns for path in per_model(wildcards.recipe, pattern)
-    ]
-    return list(dict.fromkeys(metas + listed))
+    return list(dict.fromkeys(metas))
 
 
 check_originals()

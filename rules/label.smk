@@ -13,6 +13,8 @@ rule label_relevance:
         "<logs>/{recipe}/label_relevance.log",
     benchmark:
         "<benchmarks>/{recipe}/label_relevance.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with("label"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("label_relevance")

@@ -38,6 +38,8 @@ rule make_queries:
         "<logs>/{recipe}/make_queries.log",
     benchmark:
         "<benchmarks>/{recipe}/make_queries.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with("recall"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("make_queries")
@@ -137,6 +139,8 @@ rule rerank_passages:
         "<logs>/{recipe}/rerank_passages.log",
     benchmark:
         "<benchmarks>/{recipe}/rerank_passages.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with("recall"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("rerank_passages")

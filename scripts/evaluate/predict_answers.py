@@ -1,16 +1,29 @@
 """Answer the test questions turn by turn, with the model's own earlier answers as history.
 
 Beside the answers stands the held-out loss: how unlikely the model finds the original answers, given the gold
-history, so that every model is asked about the same tokens.
+history, so that every model is asked about the same tokens. Of a multiple choice, each option is measured
+like that too, behind what the model itself said before its answer.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from finetrail.artifacts import check_manifest
-from finetrail.records import read_rows
+from finetrail.records import Row, read_rows
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.training.likelihood import AnswerLoss, answer_loss, option_losses
+
+
+def described(loss: AnswerLoss) -> Row:
+    """Return a loss as it is written."""
+    return {"nats": round(loss.nats, 6), "tokens": loss.tokens}
+
+
+def options_of(row: Row, measure: Callable[[], list[AnswerLoss]]) -> Row:
+    """Return what is measured of a row's options, where it has some."""
+    return {"options": [described(loss) for loss in measure()]} if "choice" in row else {}
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -18,7 +31,6 @@ def work(step: Step, args: argparse.Namespace) -> None:
     from transformers import AutoTokenizer
 
     from finetrail.training.generate import answer_sessions, load_model
-    from finetrail.training.likelihood import answer_loss
     from finetrail.training.masks import encode_row, refuse_images
     from finetrail.training.settings import Limits
 
@@ -50,7 +62,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
                 "turn": row["turn"],
                 "answer": answer.text,
                 "stopped": answer.stopped,
-                "loss": {"nats": round(loss.nats, 6), "tokens": loss.tokens},
+                "loss": described(loss),
+                **options_of(row, partial(option_losses, model, tokenizer, row, answer.text, limits)),
             }
         )
     step.count(rows_in=len(rows), kept=out.count)

@@ -16,7 +16,7 @@ DATA = ["ingest_records", "make_splits", "load_passages", "make_queries", "recal
 DATA += ["label_relevance", "generate_answers", "judge_answers", "select_answers", "make_folds"]
 CONTROLS = {"train_adapter": 2, "predict_answers": 3, "judge_predictions": 4}
 MODELS = ["predict_trivial", "score_answers", "merge_adapter", "list_artifacts"]
-VARIANT = "extends: {recipe}\ntrain:\n  models:\n    lora: {{rank: 8}}\n"
+VARIANT = "extends: {recipe}\nlimit: 50\n"
 
 
 @pytest.fixture(scope="module")

@@ -67,22 +67,24 @@ class RecipeConfig(Section):
     source: Source = result(..., "the original records")
     splits: Splits = result(Splits(), "train, dev and test")
     queries: Queries = result(Queries(), "search queries")
-    recall: Recall | None = result(None, "retrieval of passages; compulsory: no rule can leave the phase out yet")
+    recall: Recall | None = result(None, "retrieval of passages; without this section the phase is left out")
     rerank: Rerank = result(Rerank(), "ranking of the retrieved passages")
-    label: Label | None = result(None, "relevance labels; compulsory: no rule can leave the phase out yet")
-    synthesize: Synthesize | None = result(None, "synthetic examples; compulsory: no rule can leave the phase out yet")
+    label: Label | None = result(None, "relevance labels; without this section the phase is left out")
+    synthesize: Synthesize | None = result(
+        None, "synthetic examples; without this section the train records are the examples, as they are"
+    )
     folds: Folds = result(Folds(), "data sets for training")
     limits: Limits = result(Limits(), "what of a row a model sees")
-    base_model: BaseModelChoice | None = result(None, "model that tuning starts from; compulsory")
-    train: Train | None = result(None, "tuning; compulsory: no rule can leave the phase out yet")
+    base_model: BaseModelChoice | None = result(None, "model that tuning starts from")
+    train: Train | None = result(None, "tuning; without this section the recipe ends with its folds")
     predict: Predict = result(Predict(), "answers of the models")
-    evaluate: Evaluate | None = result(None, "scores; compulsory: no rule can leave the phase out yet")
+    evaluate: Evaluate | None = result(None, "scores; without this section the phase is left out")
     export: Export | None = result(None, "folders for Ollama; without this section the phase is left out")
 
     @property
     def phases(self) -> tuple[str, ...]:
         """The phases that the recipe uses, in the order of the chain."""
-        optional = {"export"}  # the others are compulsory yet: see `finetrail.config.checks`
+        optional = {"recall", "label", "synthesize", "train", "evaluate", "export"}
         return tuple(name for name in PHASES if name not in optional or getattr(self, name) is not None)
 
 

@@ -112,16 +112,32 @@ class Predict(Section):
     """Answers of a model, turn by turn with its own earlier answers."""
 
     max_answer_tokens: Count = result(75, "longest answer, in tokens")
+    trivial_answer: Text = result(
+        "I don't know", "what the trivial baseline says; of a multiple choice it takes the option that says so"
+    )
 
 
 class Evaluate(Section):
     """Scores and their intervals."""
 
-    judge: ModelReference | None = result(None, "model that judges answers; none scores by exact match alone")
+    metric: Literal["turns", "choices"] = result(
+        "turns", "`turns`: answers in conversations, judged; `choices`: multiple choice, by generation and likelihood"
+    )
+    judge: ModelReference | None = result(None, "turns: model that judges answers; none scores by exact match alone")
     resamples: Annotated[int, Field(ge=100)] = result(1000, "bootstrap resamples over groups")
     seed: int = result(42, "seed of the bootstrap")
     allow_same_judge: bool = result(False, "let the judge that filtered train rows score too; the report says so")
     shards: int = shards_key()
+
+    def unused_keys(self) -> tuple[str, ...]:
+        """A choice is compared with its key: nobody judges it."""
+        return () if self.metric == "turns" else ("judge", "allow_same_judge")
+
+    @model_validator(mode="after")
+    def _check_metric(self) -> "Evaluate":
+        if strangers := [name for name in self.unused_keys() if name in self.model_fields_set]:
+            raise ValueError(f"`{strangers[0]}` means nothing for `metric: {self.metric}`")
+        return self
 
 
 class Parameters(Section):

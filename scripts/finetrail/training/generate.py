@@ -62,8 +62,8 @@ def answer_sessions(
     Args:
         model: in evaluation mode, on its device.
         tokenizer: with its chat template.
-        rows: ``id``, ``session_id``, ``turn``, ``question``, ``evidence`` and ``messages`` (for the system
-            message only: gold history and answer are not looked at). A session's rows may stand anywhere.
+        rows: ``id``, ``session_id``, ``turn``, ``question``, ``evidence`` and ``messages`` (for the system message
+            and the last user's turn: gold history and answer are not looked at). A session's rows may stand anywhere.
         limits: as in training; passages are dropped until prompt and answer fit.
         max_answer_tokens: an answer ends there, also as history of the next turn.
         batch_size: rows at once. Batches are made in row order, so that the same rows give the same answers;
@@ -125,6 +125,8 @@ def _fitting_prompt(
     evidence = row.get("evidence") or []
     for kept in range(len(evidence), -1, -1):
         messages = chat_messages(system, history, row["question"], evidence[:kept], None)
+        if kept == len(evidence):
+            messages[-1] = row["messages"][-2]  # as it was laid out, which need not be as a question
         ids = prompt_ids(shorten_history(messages, tokenizer, limits), tokenizer, where=str(row["id"]))
         if len(ids) + max_answer_tokens <= limits.max_length:
             return ids, len(evidence) - kept
