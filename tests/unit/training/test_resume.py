@@ -1,5 +1,6 @@
 """A training that is killed, told to stop, and resumed ends with the straight run's weights, bit for bit."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,7 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
+from finetrail.training.tiny_base import build_tiny_base
 from finetrail.training.training_log import MEASURED
+from tests.unit.training.conftest import SMALL
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS: dict[str, Any] = {
@@ -81,11 +84,20 @@ def end_with_children(process: "subprocess.Popen[str]") -> None:
         process.wait()
 
 
+@pytest.fixture(scope="module")
+def wide_base(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wide enough for blocks of four-bit weights."""
+    folder = tmp_path_factory.mktemp("wide")
+    settings = dataclasses.replace(SMALL, hidden_size=64, intermediate_size=128)
+    build_tiny_base("llama", texts, settings=settings, system="", seed=1, out_dir=folder)
+    return folder
+
+
 @pytest.fixture
-def training(base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path) -> Callable[..., Training]:
+def training(wide_base: Path, rows: list[dict[str, Any]], tmp_path: Path) -> Callable[..., Training]:
     def make(name: str, **changes: Any) -> Training:
         saving = {"save_steps": 1, "keep": 2, "code": "a"}
-        job = {"base": str(base_dir), "train": rows, "eval": rows[:2], "saving": saving}
+        job = {"base": str(wide_base), "train": rows, "eval": rows[:2], "saving": saving}
         return Training(tmp_path / name, job | {"settings": SETTINGS | changes})
 
     return make
