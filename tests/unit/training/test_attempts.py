@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.training.attempts import begin_attempt, end_attempt, refuse_another, segments
+from finetrail.training.attempts import begin_attempt, end_attempt, note_attempt, refuse_another, segments
 from finetrail.training.checkpoints import checkpoint_folder, is_complete, mark_complete, newest_complete, rotate
 from finetrail.training.deadline import Deadline, find_deadline, parse_left, slurm_end
 from finetrail.training.fit import Stopped
@@ -130,17 +130,23 @@ def test_an_attempt_out_of_time_saves_and_the_next_goes_on_until_one_advances_no
     assert [row["outcome"] for row in attempts if "outcome" in row] == ["stopped", "stopped", "finished"]
 
 
+def begun(state: Path, step: int, code: str) -> int:
+    number = begin_attempt(state, step, code)
+    note_attempt(state, number, step, {})
+    return number
+
+
 def test_an_attempt_that_advanced_nothing_ends_the_retries_of_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FINETRAIL_RUN", str(tmp_path / "run1"))
     refuse_another(tmp_path, 0)
-    end_attempt(tmp_path, begin_attempt(tmp_path, 0, "a", {}), 3, "stopped", "SIGTERM asked for it")
+    end_attempt(tmp_path, begun(tmp_path, 0, "a"), 3, "stopped", "SIGTERM asked for it")
     refuse_another(tmp_path, 3)
-    end_attempt(tmp_path, begin_attempt(tmp_path, 3, "b", {}), 3, "failed", "the disk is full")
+    end_attempt(tmp_path, begun(tmp_path, 3, "b"), 3, "failed", "the disk is full")
     with pytest.raises(FinetrailError, match=r"began at step 3 advanced nothing.*: the disk is full"):
         refuse_another(tmp_path, 3)
-    begin_attempt(tmp_path, 4, "b", {})  # and was killed
+    begun(tmp_path, 4, "b")  # and was killed
     with pytest.raises(FinetrailError, match="ended from outside"):
         refuse_another(tmp_path, 4)
     monkeypatch.setenv("FINETRAIL_RUN", str(tmp_path / "run2"))
