@@ -1,5 +1,6 @@
 """Training in several processes: torchrun starts them on this node, and they meet in the state directory."""
 
+import ctypes
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 JOB = "job.json"
 _POLL_SECONDS = 2.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 logger = logging.getLogger(__name__)
 
@@ -104,8 +106,15 @@ def _run(command: list[str], state_dir: Path, progress: Callable[[int, int], Non
 
 
 def _deaf() -> None:
+    die_with_parent()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def die_with_parent() -> None:
+    """Have Linux end this process when the one that started it ends, however that ends: no orphan trains on."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from finetrail.training.checkpoints import (
     checkpoint_step,
     ended,
     forget,
+    hold,
     newest_complete,
     open_state,
     trainer_state,
@@ -111,7 +112,21 @@ def train_adapter(
             a loss that is not finite, a setting that needs a GPU, no memory or disk left, or an attempt that had
             to stop (`finetrail.training.fit.Stopped`).
     """
-    saving = saving or Saving()
+    with hold(state_dir):
+        return _train(base_dir, train_rows, eval_rows, settings, state_dir, out_dir, saving or Saving(), progress)
+
+
+def _train(
+    base_dir: Path,
+    train_rows: Sequence[Mapping[str, Any]],
+    eval_rows: Sequence[Mapping[str, Any]],
+    settings: TrainSettings,
+    state_dir: Path,
+    out_dir: Path,
+    saving: Saving,
+    progress: Report | None,
+) -> TrainReport:
+    """Note an attempt, make it, and publish what came of it."""
     step = _reached(state_dir)
     refuse_another(state_dir, step)
     number = begin_attempt(state_dir, step, saving.code)

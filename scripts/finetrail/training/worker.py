@@ -9,11 +9,12 @@ from pathlib import Path
 from finetrail.artifacts import write_json
 from finetrail.errors import FinetrailError
 from finetrail.training.fit import Stopped, fit
-from finetrail.training.launch import JOB, read_job
+from finetrail.training.launch import JOB, die_with_parent, read_job
 
 
 def main(shared: Path) -> int:
     """Train; leave the cause of a failure where the process that waits finds it."""
+    die_with_parent()
     rank = int(os.environ["RANK"])
     level = logging.INFO if rank == 0 else logging.WARNING
     logging.basicConfig(level=level, format=f"%(asctime)s %(levelname)s [{rank}] %(message)s", datefmt="%H:%M:%S")

@@ -12,7 +12,7 @@ import pytest
 
 from finetrail.errors import FinetrailError
 from finetrail.training.attempts import begin_attempt, end_attempt, note_attempt, refuse_another, segments
-from finetrail.training.checkpoints import checkpoint_folder, is_complete, mark_complete, newest_complete, rotate
+from finetrail.training.checkpoints import checkpoint_folder, hold, is_complete, mark_complete, newest_complete, rotate
 from finetrail.training.deadline import Deadline, find_deadline, parse_left, slurm_end
 from finetrail.training.fit import Stopped
 from finetrail.training.keeping import check_finite
@@ -219,6 +219,14 @@ def test_the_best_model_is_published_and_patience_ends(
         schedule="constant", saving=Saving(save_steps=100, keep=1),
     )  # fmt: skip
     assert again == report
+
+
+def test_two_processes_never_train_in_one_state_directory(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    with hold(tmp_path / "s"), pytest.raises(FinetrailError, match="another process trains in this state directory"):
+        train(base_dir, rows, tmp_path)
+    assert train(base_dir, rows, tmp_path).steps == 4
 
 
 def test_no_dev_rows_where_they_choose(base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:

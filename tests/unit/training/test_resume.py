@@ -1,5 +1,6 @@
 """A training that is killed, told to stop, and resumed ends with the straight run's weights, bit for bit."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -103,15 +104,24 @@ def training(wide_base: Path, rows: list[dict[str, Any]], tmp_path: Path) -> Cal
     return make
 
 
-def kill_tree_at(run: Training, step: int) -> None:
-    """SIGKILL every process of a training once a step is recorded: somewhere behind it, wherever that is."""
+def kill_at(run: Training, step: int) -> None:
+    """SIGKILL a training once a step is recorded: somewhere behind it, wherever that is; no process of it lives on."""
     process = run.start()
+    children: list[psutil.Process] = []
     try:
         while run.recorded() < step and process.poll() is None:
             time.sleep(0.02)
         assert process.poll() is None, process.stderr and process.stderr.read()
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        _, alive = psutil.wait_procs(children, timeout=60)
+        assert alive == []
     finally:
         end_with_children(process)
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 def signal_at(run: Training, step: int, number: signal.Signals) -> tuple[int, str]:
@@ -133,7 +143,7 @@ def check(make: Callable[..., Training], changes: dict[str, Any]) -> None:
     assert code == 0, said
     draw = random.Random(DRAW)
     steps = straight.job["settings"]["max_steps"]
-    kill_tree_at(broken, draw.randint(1, steps - 3))
+    kill_at(broken, draw.randint(1, steps - 3))
     reached = broken.checkpoints()
     code, said = signal_at(broken, draw.randint(max(reached, default=0) + 1, steps - 1), signal.SIGUSR1)
     if code:  # it may have been done before the signal came
