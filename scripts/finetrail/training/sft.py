@@ -33,8 +33,10 @@ from finetrail.training.checkpoints import (
     open_state,
     trainer_state,
 )
-from finetrail.training.fit import Job, Stopped, fit
+from finetrail.training.deadline import Deadline, heed_signals
+from finetrail.training.fit import fit
 from finetrail.training.hardware import Choices, choose, detect, log_choices
+from finetrail.training.job import Job, Stopped
 from finetrail.training.launch import fit_distributed
 from finetrail.training.masks import Example, encode_row, refuse_images
 from finetrail.training.memory import fit_batch, shape_of
@@ -110,10 +112,13 @@ def train_adapter(
     Raises:
         FinetrailError: no rows, a row with an image, a row that does not fit, a state directory of another run,
             a loss that is not finite, a setting that needs a GPU, no memory or disk left, or an attempt that had
-            to stop (`finetrail.training.fit.Stopped`).
+            to stop (`finetrail.training.job.Stopped`).
     """
-    with hold(state_dir):
-        return _train(base_dir, train_rows, eval_rows, settings, state_dir, out_dir, saving or Saving(), progress)
+    deadline = Deadline()
+    with hold(state_dir), heed_signals(deadline):
+        return _train(
+            base_dir, train_rows, eval_rows, settings, state_dir, out_dir, saving or Saving(), deadline, progress
+        )
 
 
 def _train(
@@ -124,10 +129,11 @@ def _train(
     state_dir: Path,
     out_dir: Path,
     saving: Saving,
+    deadline: Deadline,
     progress: Report | None,
 ) -> TrainReport:
     """Note an attempt, make it, and publish what came of it."""
-    step = _reached(state_dir)
+    started, step = time.time(), _reached(state_dir)
     refuse_another(state_dir, step)
     number = begin_attempt(state_dir, step, saving.code)
     outcome, cause = "failed", None
@@ -142,8 +148,8 @@ def _train(
             choices = _choices(base_dir, settings, train, state_dir, resume)
             step = checkpoint_step(resume) if resume else 0
             note_attempt(state_dir, number, step, asdict(choices))
-            job = Job(base_dir, state_dir, resume, settings, saving, choices, time.time(), _longest(train))
-            _fit(job, train, evaluation, progress)
+            job = Job(base_dir, state_dir, resume, settings, saving, choices, started, _longest(train))
+            _fit(job, train, evaluation, deadline, progress)
             outcome = "finished"
         return _publish(base_dir, settings, train, state_dir, out_dir)
     except BaseException as error:
@@ -238,13 +244,19 @@ def _choices(
     return choices
 
 
-def _fit(job: Job, train: Sequence[Example], evaluation: Sequence[Example], progress: Report | None) -> None:
+def _fit(
+    job: Job,
+    train: Sequence[Example],
+    evaluation: Sequence[Example],
+    deadline: Deadline,
+    progress: Report | None,
+) -> None:
     """Train to the end, or as far as this attempt comes, here or in processes of their own."""
     drop_steps_after(job.state_dir, checkpoint_step(job.resume) if job.resume else 0)
     if job.resume is not None:
         logger.info("resuming from %s", job.resume)
     run = fit_distributed if job.settings.launch.distributed else fit
-    run(job, _dataset(train, job.settings), _dataset(evaluation, None) if evaluation else None, progress)
+    run(job, _dataset(train, job.settings), _dataset(evaluation, None) if evaluation else None, deadline, progress)
 
 
 def _dataset(examples: Sequence[Example], settings: TrainSettings | None) -> "Dataset":
