@@ -4,6 +4,7 @@ import operator
 import os
 import re
 import secrets
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -163,6 +164,15 @@ def prompt_digest_of(name):
     return lambda wildcards: load_prompt(
         ROOT / CONFIG.prompt_path(wildcards.recipe, name)
     ).digest
+
+
+def judging_prompt(wildcards):
+    """Return the options that name the judge's prompt and its digest; none where answers are scored without a judge."""
+    if CONFIG.recipe(wildcards.recipe).evaluate.judge is None:
+        return ""
+    path = prompt_of("judge_answers")(wildcards)
+    digest = prompt_digest_of("judge_answers")(wildcards)
+    return f"--prompt {shlex.quote(path)} --prompt-digest {digest}"
 
 
 def teacher_of(key):

@@ -77,14 +77,13 @@ rule judge_predictions:
         **resources_of("judge_predictions"),
     params:
         settings=settings_of("evaluate"),
-        prompt=prompt_of("judge_answers"),
-        digest=prompt_digest_of("judge_answers"),
+        prompt=judging_prompt,
         teacher=teacher_of("evaluate.judge"),
         code=code_of("evaluate/judge_predictions.py"),
     shell:
         "python scripts/evaluate/judge_predictions.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --test {input.test:q}"
-        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --settings {params.settings:q} {params.prompt}"
         " --code {params.code} --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 
