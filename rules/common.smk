@@ -498,8 +498,8 @@ def models_trained_by(*methods):
     names = [
         f"(?<=/{name}/models/){model}(?:_shuffled)?"
         for name, recipe in CONFIG.recipes.items()
-        for model, tuned in recipe.train.models.items()
-        if tuned.method in methods
+        for model in models_of(name)
+        if recipe.train.models[model].method in methods
     ]
     return "|".join(names) or "(?!)"
 
@@ -633,7 +633,7 @@ def model_files():
     return [
         f"{RESULTS}/{name}/models/{model}/{fold}/{weights_folder(name, model)}/manifest.json"
         for name, recipe in CONFIG.recipes.items()
-        for model in recipe.train.models
+        for model in models_of(name)
         for fold in recipe.folds.names
     ]
 
