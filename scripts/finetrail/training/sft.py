@@ -3,20 +3,24 @@
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
 from finetrail.records import canonical_json, sha256_file, sha256_text
+from finetrail.training.base import adapter_targets, load_base
+from finetrail.training.chat_tokens import check_chat, check_new_tokens, pad_id
 from finetrail.training.checkpoints import newest_complete, open_state
+from finetrail.training.collator import make_collator
+from finetrail.training.dataset import build_dataset
 from finetrail.training.hardware import Precision, precision
-from finetrail.training.masks import Example, encode_row, refuse_images
+from finetrail.training.masks import Example, encode_rows
+from finetrail.training.pictures import Vision, load_vision, save_vision
 from finetrail.training.settings import TrainSettings
 from finetrail.training.training_log import speed_callback, write_training_log
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from peft import LoraConfig
     from transformers import PreTrainedTokenizerBase, TrainerCallback
     from trl import SFTConfig, SFTTrainer
@@ -37,7 +41,9 @@ class TrainReport:
         folder: ``final_adapter`` or ``final_checkpoint``.
         steps: optimizer steps in all.
         rows, target_tokens: training rows and the tokens that carry loss in one epoch.
+        sequences: what the rows came to: fewer than rows where they are packed.
         trimmed_rows, dropped_passages: rows that lost passages so that they fit, and how many passages.
+        dropped_images: rows whose image was not shown, by ``limits.images``.
         trainable_parameters, parameters: counts.
         final_loss, eval_loss: the last logged training loss and the evaluation loss (nats a token).
     """
@@ -52,6 +58,8 @@ class TrainReport:
     parameters: int
     final_loss: float | None
     eval_loss: float | None
+    sequences: int
+    dropped_images: int = 0
 
 
 def train_adapter(
@@ -62,9 +70,10 @@ def train_adapter(
     *,
     state_dir: Path,
     out_dir: Path,
+    images: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TrainReport:
-    """Tune a base model on chat rows; only the assistant's last turn carries loss.
+    """Tune a base model on chat rows; the assistant's last turn carries loss, or all of its turns do.
 
     Args:
         base_dir: model and tokenizer in the layout of the transformers library, with a chat template.
@@ -74,26 +83,32 @@ def train_adapter(
         state_dir: checkpoints, and ``training_speed.jsonl``; a run that finds a checkpoint continues from the newest
             complete one, bit for bit.
         out_dir: gets ``final_adapter/`` (or ``final_checkpoint/``) and ``training_log.jsonl``.
+        images: folder that image paths of the rows are relative to.
         progress: called with (steps done, steps in all).
 
     Raises:
-        FinetrailError: no rows, a row with an image, a row that does not fit, a state directory of another run,
-            or a loss that is not finite.
+        FinetrailError: no rows, a row with an image for a model that reads text only, a row that does not fit, a
+            tokenizer that would teach the wrong thing, a state directory of another run, or a loss that is not finite.
     """
     from transformers import AutoTokenizer
 
     if not train_rows:
         raise FinetrailError("there are no rows to train on", hint="See what the folds kept and dropped")
-    refuse_images([*train_rows, *eval_rows])
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
-    train = [encode_row(row, tokenizer, settings.limits) for row in train_rows]
-    evaluation = [encode_row(row, tokenizer, settings.limits) for row in eval_rows]
+    check_chat(tokenizer, base_dir, loss=settings.loss, max_length=settings.limits.max_length)
+    if settings.mode != "full":
+        check_new_tokens(tokenizer, base_dir, settings.modules_to_save)
+    vision = load_vision(base_dir, images)
+    train, dropped_images = encode_rows(train_rows, tokenizer, settings.limits, loss=settings.loss, vision=vision)
+    evaluation, _ = encode_rows(eval_rows, tokenizer, settings.limits, loss=settings.loss, vision=vision)
     open_state(state_dir, _identity(base_dir, train, evaluation, settings))
-    trainer = build_trainer(base_dir, tokenizer, train, evaluation, settings, state_dir)
+    trainer = build_trainer(base_dir, tokenizer, train, evaluation, settings, state_dir, vision)
     speed = state_dir / "training_speed.jsonl"
-    _train(trainer, newest_complete(state_dir), speed_callback(speed, _tokens_of_step(train, settings), progress))
+    _train(trainer, newest_complete(state_dir), speed_callback(speed, _tokens_of_step(trainer, settings), progress))
     eval_loss = trainer.evaluate()["eval_loss"] if evaluation else None
-    return _publish(trainer, tokenizer, settings, train, eval_loss, out_dir)
+    report = _publish(trainer, tokenizer, settings, train, eval_loss, out_dir)
+    save_vision(vision, out_dir / report.folder)
+    return replace(report, dropped_images=dropped_images)
 
 
 def _train(trainer: "SFTTrainer", resume: Path | None, watch: "TrainerCallback") -> None:
@@ -119,20 +134,26 @@ def build_trainer(
     evaluation: Sequence[Example],
     settings: TrainSettings,
     state_dir: Path,
+    vision: Vision | None = None,
 ) -> "SFTTrainer":
     """Build the trainer with model, adapter and encoded rows; nothing has been trained yet."""
-    from transformers import AutoModelForCausalLM, set_seed
+    from transformers import set_seed
     from trl import SFTTrainer
 
     formats = precision()
     set_seed(settings.seed)
     dtype = formats.dtype if settings.mode == "lora" else "float32"  # mixed precision keeps fp32 master weights
-    model = AutoModelForCausalLM.from_pretrained(base_dir, dtype=dtype)
+    model = load_base(base_dir, dtype)
+    targets = adapter_targets(model, settings.target_modules, vision_layers=settings.vision_layers)
+    settings = replace(settings, target_modules=targets)
+    arguments = trainer_arguments(settings, formats, state_dir, evaluate=bool(evaluation))
+    arguments.ddp_find_unused_parameters = vision is not None or None  # a batch of text alone skips the image's layers
     return SFTTrainer(
         model=model,
-        args=trainer_arguments(settings, formats, state_dir, evaluate=bool(evaluation)),
-        train_dataset=_dataset(train),
-        eval_dataset=_dataset(evaluation) if evaluation else None,
+        args=arguments,
+        train_dataset=build_dataset(train, pack_to=settings.limits.max_length if settings.packing else None),
+        eval_dataset=build_dataset(evaluation) if evaluation else None,
+        data_collator=make_collator(pad_id(tokenizer), packing=settings.packing, vision=vision),
         processing_class=tokenizer,
         peft_config=lora_config(settings) if settings.mode == "lora" else None,
     )
@@ -149,7 +170,8 @@ def trainer_arguments(settings: TrainSettings, formats: Precision, state_dir: Pa
         fp16=formats.fp16,
         gradient_checkpointing=settings.gradient_checkpointing,
         max_length=None,  # rows fit already; the trainer must not cut them
-        packing=False,
+        packing=False,  # packs are made before, so that their rows can be named
+        remove_unused_columns=False,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
         warmup_steps=settings.warmup_share,  # below 1 it is a share of the steps
@@ -193,27 +215,20 @@ def lora_config(settings: TrainSettings) -> "LoraConfig":
     )
 
 
-def _dataset(examples: Sequence[Example]) -> "Dataset":
-    from datasets import Dataset
-
-    return Dataset.from_dict(
-        {
-            "input_ids": [example.input_ids for example in examples],
-            "labels": [example.labels for example in examples],
-        }
-    )
-
-
 def _identity(base_dir: Path, train: Sequence[Example], evaluation: Sequence[Example], settings: TrainSettings) -> str:
     """Digest what decides weights and log: settings, encoded rows, and the bytes of the base."""
     base = sorted((path.name, sha256_file(path)) for path in base_dir.iterdir() if path.is_file())
-    rows = [[example.input_ids, example.target_tokens] for example in (*train, *evaluation)]
+    rows = [
+        [example.input_ids, example.target_tokens, [image.sha256 for image in example.images]]
+        for example in (*train, *evaluation)
+    ]
     deciding = {name: value for name, value in asdict(settings).items() if name not in _ABOUT_CHECKPOINTS}
     return sha256_text(canonical_json([deciding, base, rows]))
 
 
-def _tokens_of_step(train: Sequence[Example], settings: TrainSettings) -> float:
-    mean = sum(len(example.input_ids) for example in train) / len(train)
+def _tokens_of_step(trainer: "SFTTrainer", settings: TrainSettings) -> float:
+    lengths = [len(ids) for ids in trainer.train_dataset["input_ids"]]
+    mean: float = sum(lengths) / len(lengths)
     return mean * settings.batch_size * settings.gradient_accumulation
 
 
@@ -253,4 +268,5 @@ def _publish(
         parameters=trainer.model.num_parameters(),
         final_loss=losses[-1] if losses else None,
         eval_loss=eval_loss,
+        sequences=len(trainer.train_dataset),
     )
