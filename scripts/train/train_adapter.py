@@ -69,6 +69,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
             settings,
             state_dir=state_folder(step, args),
             out_dir=scratch,
+            images=step.settings["source"]["images"],
             progress=report,
         )
         folder.rmdir()

@@ -64,6 +64,38 @@ def _judges_differ(recipe: RecipeConfig) -> Iterator[Finding]:
         )
 
 
+def _whole_answers_carry_loss(recipe: RecipeConfig) -> Iterator[Finding]:
+    if recipe.train is None or recipe.limits.history_answer_tokens is None:
+        return
+    for name, model in recipe.train.models.items():
+        if model.loss == "assistant":
+            yield Finding(
+                ("train", "models", name, "loss"),
+                f"train.models.{name}.loss is assistant, but limits.history_answer_tokens cuts earlier answers:"
+                " the model would learn to stop in the middle",
+                "Set `loss: answer`, or `history_answer_tokens: null`",
+            )
+
+
+def _vision_fits(recipe: RecipeConfig) -> Iterator[Finding]:
+    """What is known not to work for a vision model, as far as the configuration tells that it is one."""
+    if recipe.base_model is None or not recipe.base_model.reads_images:
+        return
+    if recipe.export is not None and recipe.export.format == "gguf":
+        yield Finding(
+            ("export", "format"),
+            "export.format is gguf, but llama.cpp's file format has no Mllama",
+            "Set `safetensors`, which Ollama converts itself",
+        )
+    for name, model in (recipe.train.models if recipe.train else {}).items():
+        if model.packing and recipe.limits.images == "show":
+            yield Finding(
+                ("train", "models", name, "packing"),
+                f"train.models.{name}.packing is true, but rows with images cannot share a sequence",
+                "Set it to false, or `limits.images` to drop",
+            )
+
+
 # Sections that today's rules cannot leave out, though the model allows it.
 COMPULSORY = ("recall", "label", "synthesize", "base_model", "train", "evaluate")
 
@@ -75,6 +107,8 @@ CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
     (_recall_has_passages, frozenset({"source", "recall"})),
     (_counts_fit, frozenset({"recall", "rerank", "folds"})),
     (_judges_differ, frozenset({"synthesize", "evaluate"})),
+    (_whole_answers_carry_loss, frozenset({"train", "limits"})),
+    (_vision_fits, frozenset({"base_model", "train", "limits", "export"})),
 )
 
 

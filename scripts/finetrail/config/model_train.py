@@ -11,6 +11,10 @@ from finetrail.config.model_llm import ModelReference
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Rate = Annotated[float, Field(gt=0)]
 
+# The layouts of finetrail.text.chat_layout, which a test compares with these.
+Template = Literal["qwen", "qwen2", "qwen2_5", "qwen3", "chatml", "llama3", "llama3_1", "mistral", "gemma", "alpaca"]
+
+_TOKENIZER_KEYS = ("template", "pad_token", "new_tokens")
 _TINY_KEYS = (
     "vocabulary_size", "hidden_size", "intermediate_size", "layers", "heads", "key_value_heads", "context",
     "pretrain_steps", "pretrain_learning_rate",
@@ -20,12 +24,17 @@ _TINY_KEYS = (
 class BaseModelChoice(Section):
     """The model that tuning starts from: exactly one of `tiny`, `hub` and `path`."""
 
-    tiny: Literal["llama", "mistral", "qwen2", "qwen3"] | None = result(
+    tiny: Literal["llama", "mistral", "qwen2", "qwen3", "mllama"] | None = result(
         None, "architecture of a tiny model, made and pre-trained on the recipe's own text"
     )
     hub: Text | None = result(None, "id of a model on the hub; needs `revision`")
     revision: Commit | None = result(None, "commit of the hub model, 40 hexadecimal digits")
     path: Text | None = result(None, "folder of a local model")
+    template: Template | None = result(
+        None, "chat layout to write in, its end of a turn as EOS; none for the model's own template"
+    )
+    pad_token: Text | None = result(None, "token of the vocabulary to pad with; none for the model's own")
+    new_tokens: list[Text] = result([], "control tokens to add, whose embeddings `modules_to_save` must then train")
     vocabulary_size: Annotated[int, Field(ge=300)] = result(1024, "tiny: tokens, control tokens included")
     hidden_size: Count = result(128, "tiny: width")
     intermediate_size: Count = result(384, "tiny: width of the feed-forward layers")
@@ -37,10 +46,17 @@ class BaseModelChoice(Section):
     pretrain_learning_rate: Rate = result(3e-3, "tiny: peak learning rate of pre-training")
 
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "tiny": ("hub", "revision", "path"),
-        "hub": ("tiny", "revision", "path", *_TINY_KEYS),
-        "path": ("tiny", "hub", "revision", *_TINY_KEYS),
+        "tiny": ("hub", "revision", "path", *_TOKENIZER_KEYS),
+        "hub": ("tiny", "revision", "path", *_TOKENIZER_KEYS, *_TINY_KEYS),
+        "path": ("tiny", "hub", "revision", *_TOKENIZER_KEYS, *_TINY_KEYS),
     }
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether this is a vision model, as far as can be told before it is fetched."""
+        return self.tiny == "mllama" or (
+            self.hub is not None and "llama-3.2" in self.hub.lower() and "vision" in self.hub.lower()
+        )
 
     def unused_keys(self) -> tuple[str, ...]:
         """Sizes mean nothing for a model that exists already."""
@@ -72,6 +88,13 @@ class TrainedModel(Section):
     dropout: Share = result(0.0, "dropout of the adapter's input")
     target_modules: list[Text] | None = result(
         None, "modules that get an adapter; none for every linear layer but the head"
+    )
+    vision_layers: bool = result(False, "vision models: adapters in the image encoder too")
+    loss: Literal["answer", "assistant"] = result(
+        "answer", "what carries loss: the last answer, or every turn of the assistant that is left in the row"
+    )
+    packing: bool = result(
+        False, "several rows in one sequence of `limits.max_length` tokens, each blind to the others"
     )
     learning_rate: Rate = result(..., "peak learning rate")
     epochs: Rate | None = result(None, "passes over the rows; this or `max_steps`")

@@ -30,7 +30,31 @@ def load_base(folder: Path, dtype: "Any", **options: Any) -> "PreTrainedModel":
         tokens = len(transformers.AutoTokenizer.from_pretrained(folder))
         if tokens > model.get_input_embeddings().num_embeddings:
             _add_rows(model, tokens)
+    if is_vision(config):
+        _blind_text_rows(model)
     return model
+
+
+def _blind_text_rows(model: "PreTrainedModel") -> None:
+    """Let rows without an image pass by the layers that look at images, also where their batch has images.
+
+    The library's Mllama masks such rows to "see nothing" by a mask of zeros, which attention takes for "see all": a row
+    would mean something else in a mixed batch than alone. (Rows with an image are left as the library has them.)
+    """
+    for layer in model.modules():
+        if hasattr(layer, "cross_attn_attn_gate"):
+            layer.register_forward_hook(_pass_by, with_kwargs=True)
+
+
+def _pass_by(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+    """Return what came in for the rows of which no token may look at an image."""
+    import torch
+
+    allowed = kwargs.get("full_text_row_masked_out_mask")  # [rows, 1, tokens, 1]
+    if allowed is None:
+        return output
+    came_in = args[0] if args else kwargs["hidden_states"]
+    return torch.where(allowed[:, 0].any(dim=1, keepdim=True), output, came_in)
 
 
 def is_vision(config: "PreTrainedConfig") -> bool:

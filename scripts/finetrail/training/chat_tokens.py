@@ -1,4 +1,4 @@
-"""What a tokenizer's chat template does to a conversation, found by rendering one; what would teach wrongly is refused."""
+"""What a tokenizer's chat template does, found by rendering a conversation; what would teach wrongly is refused."""
 
 import re
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ def _probe(tokenizer: "PreTrainedTokenizerBase", template: str) -> ChatTokens:
 
 def _end_of_turn(tokenizer: "PreTrainedTokenizerBase", tail: str) -> int:
     ids: list[int] = tokenizer(tail, add_special_tokens=False)["input_ids"]
-    if not ids or ids[0] not in tokenizer.all_special_ids:
+    if not ids or ids[0] not in {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}:
         written = repr(tail) if tail else "nothing"
         raise FinetrailError(
             f"the chat template ends the assistant's turn with {written}, which begins with no control token of this"

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 _TILE, _PATCH, _TILES = 28, 14, 4  # pixels of a tile's and a patch's side, tiles of an image at most
 _VISION_LAYERS = 2
+_GATE = 0.5
 
 
 def random_mllama(text: dict[str, Any]) -> "PreTrainedModel":
@@ -15,7 +16,7 @@ def random_mllama(text: dict[str, Any]) -> "PreTrainedModel":
 
     Args:
         text: of a text model's configuration. The image token is the tokenizer's last: the head has no row for it.
-            Behind the text layers stands one with cross-attention, whose gates are closed (zero) as published.
+            Behind the text layers stands one with cross-attention.
     """
     import torch
     from transformers import MllamaConfig, MllamaForConditionalGeneration
@@ -43,7 +44,12 @@ def random_mllama(text: dict[str, Any]) -> "PreTrainedModel":
         tie_word_embeddings=False,
         dtype=torch.float32,
     )
-    return MllamaForConditionalGeneration(config)
+    model = MllamaForConditionalGeneration(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("_gate"):
+                weight.fill_(_GATE)  # published training starts at zero, but an adapter would never open it
+    return model
 
 
 def tie_head_once(model: "PreTrainedModel") -> None:
