@@ -67,11 +67,8 @@ def test_a_text_model_refuses_them_or_drops_them_by_name(with_vision: Workspace,
 
 
 def test_peek_names_the_image_and_marks_the_answer(with_vision: Workspace) -> None:
-    (with_vision.root / "config/config.yaml").write_text(
-        (with_vision.root / "config/config.yaml").read_text()
-        + "\noverrides: {crag_mm: {source: {images: data/img}, base_model: {tiny: mllama},"
-        " export: {format: safetensors, allow_unverified: true}}}\n"
-    )
+    choice = VISION.removeprefix("overrides=")
+    with_vision.edit("config/config.yaml", "overrides: {}", f"overrides: {choice}")
     script = [str(BIN / "python"), "scripts/train/peek_rows.py", "--recipe", "crag_mm", "--scale", "tutorial"]
     shown = subprocess.run(
         script, cwd=with_vision.root, env=with_vision.environment() | {"PYTHONPATH": "scripts"},
