@@ -1,12 +1,15 @@
 """Checks across sections; each runs on whatever sections are valid, so that no error hides another."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from finetrail.artifacts import read_json
 from finetrail.config.fields import Section
 from finetrail.config.messages import did_you_mean, dotted
 from finetrail.config.model import RecipeConfig
 from finetrail.config.model_llm import OFFLINE_PREFIX, ModelReference
+from finetrail.config.model_train import BaseModelChoice
 from finetrail.config.schema import as_section, child, is_mapping
 from finetrail.config.yaml_lines import KeyPath
 
@@ -79,7 +82,7 @@ def _whole_answers_carry_loss(recipe: RecipeConfig) -> Iterator[Finding]:
 
 def _vision_fits(recipe: RecipeConfig) -> Iterator[Finding]:
     """What is known not to work for a vision model, as far as the configuration tells that it is one."""
-    if recipe.base_model is None or not recipe.base_model.reads_images:
+    if recipe.base_model is None or not _reads_images(recipe.base_model):
         return
     if recipe.export is not None and recipe.export.format == "gguf":
         yield Finding(
@@ -94,6 +97,15 @@ def _vision_fits(recipe: RecipeConfig) -> Iterator[Finding]:
                 f"train.models.{name}.packing is true, but rows with images cannot share a sequence",
                 "Set it to false, or `limits.images` to drop",
             )
+
+
+def _reads_images(choice: BaseModelChoice) -> bool:
+    """Whether the base is a vision model, as far as can be told before it is fetched."""
+    if choice.path is not None:
+        config = Path(choice.path, "config.json")
+        return config.is_file() and "vision_config" in read_json(config)
+    name = (choice.hub or "").lower()
+    return choice.tiny == "mllama" or ("llama-3.2" in name and "vision" in name)
 
 
 # Sections that today's rules cannot leave out, though the model allows it.

@@ -51,13 +51,6 @@ class BaseModelChoice(Section):
         "path": ("tiny", "hub", "revision", *_TOKENIZER_KEYS, *_TINY_KEYS),
     }
 
-    @property
-    def reads_images(self) -> bool:
-        """Whether this is a vision model, as far as can be told before it is fetched."""
-        return self.tiny == "mllama" or (
-            self.hub is not None and "llama-3.2" in self.hub.lower() and "vision" in self.hub.lower()
-        )
-
     def unused_keys(self) -> tuple[str, ...]:
         """Sizes mean nothing for a model that exists already."""
         return () if self.tiny is not None else _TINY_KEYS

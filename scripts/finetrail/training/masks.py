@@ -212,10 +212,11 @@ def _assistant_labels(
         for place, token in enumerate(labels)
         if token != IGNORED and (place + 1 == len(labels) or labels[place + 1] == IGNORED)
     ]
-    if marked["input_ids"][: len(ids)] != ids or labels[len(prompt) :] != target or stops != [end] * answers:
+    last_answer_alone = labels[len(prompt) - 1 :] == [IGNORED, *target]
+    if marked["input_ids"][: len(ids)] != ids or not last_answer_alone or stops != [end] * answers:
         raise FinetrailError(
-            "the final trained token of a turn is not its end: {% generation %} must stand around each answer and its"
-            " end-of-turn token, and around nothing else",
+            "what {% generation %} marks is not each answer with its end-of-turn token as the final trained one, and"
+            " nothing else",
             where=where,
             hint="Name a layout in base_model.template",
         )

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from finetrail.training.base import load_base
-from finetrail.training.pictures import load_vision, save_vision
+from finetrail.training.pictures import copy_processor
 
 MERGED = "final_merged_checkpoint"
 
@@ -29,5 +29,5 @@ def merge_adapter(base_dir: Path, adapter_dir: Path, out_dir: Path) -> Path:
     out_dir.mkdir(parents=True)
     merged.save_pretrained(out_dir)
     AutoTokenizer.from_pretrained(adapter_dir).save_pretrained(out_dir)
-    save_vision(load_vision(base_dir, None), out_dir)
+    copy_processor(base_dir, out_dir)
     return out_dir

@@ -4,6 +4,7 @@ Written for Mllama (Llama-3.2-Vision): its image token stands once an image, and
 behind it see the tiles.
 """
 
+import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 IMAGE_TOKEN = "<|image|>"
 VISION_MODELS = ("mllama",)
+PROCESSOR = "preprocessor_config.json"
 
 
 @dataclass(frozen=True)
@@ -116,16 +118,16 @@ def load_vision(base_dir: Path, folder: str | None) -> Vision | None:
         )
     from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
 
-    if not (base_dir / "preprocessor_config.json").is_file():
-        raise FinetrailError("there is no preprocessor_config.json", where=str(base_dir), hint="Copy the whole model")
+    if not (base_dir / PROCESSOR).is_file():
+        raise FinetrailError(f"there is no {PROCESSOR}", where=str(base_dir), hint="Copy the whole model")
     processor = MllamaImageProcessorPil.from_pretrained(str(base_dir))
     return Vision(processor, int(config["image_token_index"]), folder)
 
 
-def save_vision(vision: Vision | None, folder: Path) -> None:
-    """Write the image processor beside a model's weights; nothing for a text model."""
-    if vision is not None:
-        vision.processor.save_pretrained(folder)
+def copy_processor(base_dir: Path, folder: Path) -> None:
+    """Copy the image processor's settings beside weights that were made of a base; a text model has none."""
+    if (base_dir / PROCESSOR).is_file():
+        shutil.copyfile(base_dir / PROCESSOR, folder / PROCESSOR)
 
 
 def _check_image(image: Image, where: str) -> None:

@@ -16,7 +16,7 @@ from finetrail.training.collator import make_collator
 from finetrail.training.dataset import build_dataset
 from finetrail.training.hardware import Precision, precision
 from finetrail.training.masks import Example, encode_rows
-from finetrail.training.pictures import Vision, load_vision, save_vision
+from finetrail.training.pictures import Vision, copy_processor, load_vision
 from finetrail.training.settings import TrainSettings
 from finetrail.training.training_log import speed_callback, write_training_log
 
@@ -107,7 +107,7 @@ def train_adapter(
     _train(trainer, newest_complete(state_dir), speed_callback(speed, _tokens_of_step(trainer, settings), progress))
     eval_loss = trainer.evaluate()["eval_loss"] if evaluation else None
     report = _publish(trainer, tokenizer, settings, train, eval_loss, out_dir)
-    save_vision(vision, out_dir / report.folder)
+    copy_processor(base_dir, out_dir / report.folder)
     return replace(report, dropped_images=dropped_images)
 
 

@@ -1,6 +1,8 @@
 """For every chat template, the tokens that carry loss are exactly the assistant's words and the end of the turn."""
 
+from copy import copy
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -103,3 +105,39 @@ def test_thoughts_of_earlier_turns_are_not_shown() -> None:
 def test_thoughts_behind_a_closed_block_are_refused() -> None:
     with pytest.raises(FinetrailError, match="s0-t1: the answer holds thoughts, but the prompt has closed them"):
         encode_row(with_answer("<think>It opened.</think>In 1900."), tokenizer_of("qwen3"), WHOLE)
+
+
+def published(file: str, layout: str) -> Any:
+    """A small tokenizer with a template as it is published (the trainer's library carries them)."""
+    spec = find_spec("trl")
+    assert spec is not None and spec.origin is not None
+    tokenizer = copy(tokenizer_of(layout))
+    tokenizer.chat_template = Path(spec.origin).with_name("chat_templates").joinpath(f"{file}.jinja").read_text("utf-8")
+    return tokenizer
+
+
+@pytest.mark.parametrize(
+    ("file", "layout", "loss"),
+    [
+        *((file, "llama3", "answer") for file in ("llama3", "llama3_1", "llama3_2")),
+        *((file, "qwen3", "answer") for file in ("qwen2_5", "qwen3", "qwen3_instruct_2507")),
+        *((file, "gemma", "answer") for file in ("gemma", "gemma3")),
+        ("llama3_training", "llama3", "assistant"),
+    ],
+)
+def test_published_templates_teach_the_same(file: str, layout: str, loss: Loss) -> None:
+    tokenizer = published(file, layout)
+    for row in (make_row(1, turn) for turn in range(3)):
+        if layout == "gemma":
+            row["messages"] = row["messages"][1:]
+        example = encode_row(row, tokenizer, WHOLE, loss=loss)
+        assert [text.lstrip(" ") for text in learned(tokenizer, example.labels)] == expected(row, layout, loss)
+
+
+@pytest.mark.parametrize(("file", "layout"), [("qwen2_5", "qwen"), ("qwen3", "qwen3"), ("gemma3", "gemma")])
+def test_published_marks_around_more_than_the_answer_are_refused(file: str, layout: str) -> None:
+    """These mark a line break behind the end of the turn, or what the prompt already holds."""
+    row = make_row(1, 1)
+    row["messages"] = row["messages"][1:]
+    with pytest.raises(FinetrailError, match=r"s1-t1: what \{% generation %\} marks is not each answer"):
+        encode_row(row, published(f"{file}_training", layout), WHOLE, loss="assistant")
