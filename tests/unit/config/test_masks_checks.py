@@ -49,4 +49,5 @@ def test_another_model_takes_back_the_tokenizer_s_changes(project: Project) -> N
     project.write("tutorial/fish.yaml", "base_model: {tiny: qwen3}\n")
     project.replace("recipes/fish.yaml", "base_model:", "base_model:\n  template: chatml")
     tutorial = load_config(project.root, config={"scale": "tutorial"})
-    assert tutorial.recipe("fish").base_model.template is None
+    choice = tutorial.recipe("fish").base_model
+    assert choice is not None and (choice.tiny, choice.template) == ("qwen3", None)

@@ -1,6 +1,9 @@
 """A tiny Llama-3.2-Vision: what it is shown of an image, what it learns, and that it can be stopped and asked."""
 
 import dataclasses
+import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from transformers import AutoTokenizer
 
 from finetrail.errors import FinetrailError
 from finetrail.records import sha256_file
-from finetrail.training.base import load_base
+from finetrail.training.base import adapter_targets, load_base
 from finetrail.training.collator import make_collator
 from finetrail.training.dataset import build_dataset
 from finetrail.training.generate import answer_sessions, load_model
@@ -177,6 +180,50 @@ def test_the_adapter_stays_out_of_the_image_encoder_unless_asked(
         for part in name.split(".")
         if part.endswith(("_model", "_projector")) and part != "base_model"
     }
+
+
+def test_the_published_model_gets_adapters_in_every_language_layer() -> None:
+    from transformers import MllamaConfig, MllamaForConditionalGeneration
+
+    with torch.device("meta"):
+        model = MllamaForConditionalGeneration(MllamaConfig())  # the defaults are Llama-3.2-11B-Vision's
+    pattern = adapter_targets(model, "all-linear", vision_layers=False)
+    assert isinstance(pattern, str)
+    found = [name for name, _ in model.named_modules() if re.fullmatch(pattern, name)]
+    assert len(found) == 40 * 7 and all(".language_model.layers." in name for name in found)
+    few = adapter_targets(model, ("q_proj", "v_proj"), vision_layers=False)
+    assert sum(re.fullmatch(str(few), name) is not None for name, _ in model.named_modules()) == 40 * 2
+    with pytest.raises(FinetrailError, match="none of the layers"):
+        adapter_targets(model, ("c_attn",), vision_layers=False)
+
+
+def test_the_published_processor_is_read(mllama: Path, tmp_path: Path) -> None:
+    shutil.copytree(mllama, tmp_path / "model")
+    published: dict[str, Any] = {"image_processor_type": "MllamaImageProcessor", "size": {"height": 560, "width": 560}}
+    published |= {"max_image_tiles": 4, "resample": 2, "rescale_factor": 1 / 255, "do_pad": True, "do_resize": True}
+    (tmp_path / "model" / "preprocessor_config.json").write_text(json.dumps(published))
+    vision = load_vision(tmp_path / "model", None)
+    assert vision is not None
+    Image.new("RGB", (700, 300)).save(tmp_path / "wide.png")
+    made = vision.tensors([[tmp_path / "wide.png"]], [[1, vision.token_id, 5, 6]])
+    assert made["pixel_values"].shape == (1, 1, 4, 3, 560, 560)
+    assert made["aspect_ratio_ids"].tolist() == [[2]]  # two tiles side by side
+    assert made["cross_attention_mask"][0, :, 0].tolist() == [[0] * 4, *[[1, 1, 0, 0]] * 3]
+
+
+def test_checkpointed_activations_give_the_same_gradients(mllama: Path, vision: Vision, image_rows: Any) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(mllama)
+    examples, _ = encode_rows(image_rows[-4:], tokenizer, LIMITS, vision=vision)
+    batch = make_collator(tokenizer.pad_token_id, packing=False, vision=vision)(list(build_dataset(examples)))
+    gradients = []
+    for checkpointed in (False, True):
+        model = load_base(mllama, "float32").train()
+        if checkpointed:
+            model.gradient_checkpointing_enable()
+        model(use_cache=False, **batch).loss.backward()
+        gradients.append({name: weight.grad for name, weight in model.named_parameters() if weight.grad is not None})
+    assert gradients[0].keys() == gradients[1].keys()
+    assert all(torch.allclose(gradients[0][name], gradients[1][name], atol=1e-6) for name in gradients[0])
 
 
 def test_answers_do_not_depend_on_the_batch_and_are_about_the_image(
