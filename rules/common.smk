@@ -73,6 +73,9 @@ def start_run():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(merged, encoding="utf-8")
     write_json(run / "digests.json", DIGESTS)
+    write_json(
+        run / "origins.json", {name: CONFIG.origins(name) for name in CONFIG.recipes}
+    )
     os.environ[RUN_VARIABLE] = str(run)
     os.environ[RUN_CONFIG_VARIABLE] = str(run / "run_config.yaml")
     os.environ[DIGESTS_VARIABLE] = str(run / "digests.json")
@@ -274,19 +277,57 @@ def base_manifest(wildcards):
     return f"{RESULTS}/{wildcards.recipe}/base_model/manifest.json"
 
 
+def trained_whole(recipe, model):
+    """Tell whether training changes all weights of a model, so that there is no adapter."""
+    tuned = CONFIG.recipe(recipe).train.models.get(plain_model(model))
+    return tuned is not None and tuned.method == "full"
+
+
+def models_trained_by(*methods):
+    """Match the models, and their shuffled controls, that are trained by some methods; nothing where there is none."""
+    # Two recipes may have models of one name: what stands before the model's name in a path tells them apart.
+    names = [
+        f"(?<=/{name}/models/){model}(?:_shuffled)?"
+        for name, recipe in CONFIG.recipes.items()
+        for model, tuned in recipe.train.models.items()
+        if tuned.method in methods
+    ]
+    return "|".join(names) or "(?!)"
+
+
+def weights_folder(recipe, model):
+    """Name the folder that training publishes."""
+    return "final_checkpoint" if trained_whole(recipe, model) else "final_adapter"
+
+
+def model_manifest(wildcards, folder):
+    """Return the manifest in a folder of a model."""
+    place = f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}"
+    return f"{place}/{folder}/manifest.json"
+
+
 def merged_manifest(wildcards):
-    """Return the manifest of the merged model."""
+    """Return the manifest of the model as it is exported: merged, or trained whole."""
     made_fold(wildcards)
-    folder = f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}"
-    return f"{folder}/final_merged_checkpoint/manifest.json"
+    whole = trained_whole(wildcards.recipe, wildcards.model)
+    return model_manifest(
+        wildcards, "final_checkpoint" if whole else "final_merged_checkpoint"
+    )
 
 
 def adapter_manifest(wildcards):
-    """Return the manifest of a model's adapter; the untuned base has none."""
+    """Return the manifest of a model's adapter; the untuned base and a model trained whole have none."""
     made_fold(wildcards)
-    if wildcards.model == "base":
+    if wildcards.model == "base" or trained_whole(wildcards.recipe, wildcards.model):
         return []
-    return f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}/final_adapter/manifest.json"
+    return model_manifest(wildcards, "final_adapter")
+
+
+def predicting_manifest(wildcards):
+    """Return the manifest of what predicts: a model trained whole, else the base (with its adapter)."""
+    if wildcards.model != "base" and trained_whole(wildcards.recipe, wildcards.model):
+        return model_manifest(wildcards, "final_checkpoint")
+    return base_manifest(wildcards)
 
 
 def plain_model(model):
@@ -368,9 +409,13 @@ def fold_files():
 
 
 def model_files():
-    """List the trained adapters of all chosen recipes."""
-    pattern = "models/{model}/{fold}/final_adapter/manifest.json"
-    return [path for recipe in CONFIG.recipes for path in per_model(recipe, pattern)]
+    """List the trained models of all chosen recipes."""
+    return [
+        f"{RESULTS}/{name}/models/{model}/{fold}/{weights_folder(name, model)}/manifest.json"
+        for name, recipe in CONFIG.recipes.items()
+        for model in recipe.train.models
+        for fold in recipe.folds.names
+    ]
 
 
 def export_files():
@@ -420,7 +465,6 @@ def meta_files(wildcards):
         "metrics/{model}/{fold}.meta.json",
     ]
     patterns += [f"ollama/{{model}}/{{fold}}/{name}.meta.json" for name in exported]
-    patterns += ["models/{model}/{fold}.merged.meta.json"] if exported else []
     for predictor in ("{model}", "base", "{model}_shuffled", "trivial"):
         patterns += [
             f"predictions/{predictor}/{{fold}}.meta.json",
@@ -428,6 +472,12 @@ def meta_files(wildcards):
         ]
     listed = [
         path for pattern in patterns for path in per_model(wildcards.recipe, pattern)
+    ]
+    listed += [
+        f"{RESULTS}/{wildcards.recipe}/models/{model}/{fold}.merged.meta.json"
+        for model in recipe.train.models
+        for fold in recipe.folds.names
+        if exported and not trained_whole(wildcards.recipe, model)
     ]
     return list(dict.fromkeys(metas + listed))
 

@@ -23,9 +23,7 @@ def load_base(folder: Path, dtype: "Any", **options: Any) -> "PreTrainedModel":
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(folder)
-    # For a vision model AutoModelForCausalLM would load the text half, and say nothing.
-    kind = transformers.AutoModelForImageTextToText if is_vision(config) else transformers.AutoModelForCausalLM
-    model: PreTrainedModel = kind.from_pretrained(folder, dtype=dtype, **options)
+    model: PreTrainedModel = model_class(config).from_pretrained(folder, dtype=dtype, **options)
     if (folder / "tokenizer_config.json").is_file():
         tokens = len(transformers.AutoTokenizer.from_pretrained(folder))
         if tokens > model.get_input_embeddings().num_embeddings:
@@ -33,6 +31,13 @@ def load_base(folder: Path, dtype: "Any", **options: Any) -> "PreTrainedModel":
     if is_vision(config):
         _blind_text_rows(model)
     return model
+
+
+def model_class(config: "PreTrainedConfig") -> Any:
+    """Return the class that builds a model: AutoModelForCausalLM would silently make a vision model's text half."""
+    import transformers
+
+    return transformers.AutoModelForImageTextToText if is_vision(config) else transformers.AutoModelForCausalLM
 
 
 def _blind_text_rows(model: "PreTrainedModel") -> None:

@@ -23,7 +23,7 @@ from finetrail.training.likelihood import answer_loss
 from finetrail.training.masks import IGNORED, encode_row, encode_rows
 from finetrail.training.merge import merge_adapter
 from finetrail.training.pictures import IMAGE_TOKEN, Vision, load_vision
-from finetrail.training.settings import Limits, TrainSettings
+from finetrail.training.settings import Limits, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
 from finetrail.training.tiny_base import build_tiny_base
 from tests.unit.training.conftest import SMALL, make_row, make_texts
@@ -31,7 +31,7 @@ from tests.unit.training.conftest import SMALL, make_row, make_texts
 LIMITS = Limits(max_length=256)
 SETTINGS = TrainSettings(
     rank=4, alpha=8, dropout=0.1, learning_rate=1e-2, max_steps=4, batch_size=2, gradient_accumulation=1,
-    limits=LIMITS, save_steps=2,
+    limits=LIMITS,
 )  # fmt: skip
 SIZES = ((20, 20), (90, 30), (30, 90), (64, 64))  # of one tile, and of several in a row, a column and a square
 
@@ -130,7 +130,15 @@ def train(
     base: Path, rows: list[dict[str, Any]], pictures: Path, work: Path, settings: TrainSettings, **more: Any
 ) -> Any:
     return train_adapter(
-        base, rows, rows[:2], settings, state_dir=work / "state", out_dir=work / "out", images=str(pictures), **more
+        base,
+        rows,
+        rows[:2],
+        settings,
+        state_dir=work / "state",
+        out_dir=work / "out",
+        images=str(pictures),
+        saving=Saving(save_steps=2),
+        **more,
     )
 
 
