@@ -34,8 +34,10 @@ from finetrail.training.checkpoints import (
     open_state,
     trainer_state,
 )
-from finetrail.training.fit import Job, Stopped, fit
+from finetrail.training.deadline import Deadline, heed_signals
+from finetrail.training.fit import fit
 from finetrail.training.hardware import Choices, choose, detect, log_choices
+from finetrail.training.job import Job, Stopped
 from finetrail.training.launch import fit_distributed
 from finetrail.training.masks import Example, encode_rows
 from finetrail.training.memory import fit_batch, shape_of
@@ -117,11 +119,12 @@ def train_adapter(
         FinetrailError: no rows, a row with an image for a model that reads text only, a row that does not fit, a
             tokenizer that would teach the wrong thing (`finetrail.training.chat_tokens.check_chat`), a state directory
             of another run, a loss that is not finite, a setting that needs a GPU, no memory or disk left, or an attempt
-            that had to stop (`finetrail.training.fit.Stopped`).
+            that had to stop (`finetrail.training.job.Stopped`).
     """
-    with hold(state_dir):
+    deadline = Deadline()
+    with hold(state_dir), heed_signals(deadline):
         rows = (train_rows, eval_rows)
-        return _train(base_dir, rows, settings, images, state_dir, out_dir, saving or Saving(), progress)
+        return _train(base_dir, rows, settings, images, state_dir, out_dir, saving or Saving(), deadline, progress)
 
 
 def _train(
@@ -132,10 +135,11 @@ def _train(
     state_dir: Path,
     out_dir: Path,
     saving: Saving,
+    deadline: Deadline,
     progress: Report | None,
 ) -> TrainReport:
     """Note an attempt, make it, and publish what came of it."""
-    step = _reached(state_dir)
+    started, step = time.time(), _reached(state_dir)
     refuse_another(state_dir, step)
     number = begin_attempt(state_dir, step, saving.code)
     outcome, cause = "failed", None
@@ -150,8 +154,8 @@ def _train(
             choices = _choices(base_dir, settings, train, state_dir, resume)
             step = checkpoint_step(resume) if resume else 0
             note_attempt(state_dir, number, step, asdict(choices))
-            job = Job(base_dir, state_dir, resume, settings, saving, choices, time.time(), _longest(train))
-            _fit(job, train, evaluation, progress)
+            job = Job(base_dir, state_dir, resume, settings, saving, choices, started, _longest(train))
+            _fit(job, train, evaluation, deadline, progress)
             outcome = "finished"
         report = _publish(base_dir, settings, train, state_dir, out_dir)
         drops = settings.limits.images == "drop"
@@ -255,13 +259,19 @@ def _choices(
     return choices
 
 
-def _fit(job: Job, train: Sequence[Example], evaluation: Sequence[Example], progress: Report | None) -> None:
+def _fit(
+    job: Job,
+    train: Sequence[Example],
+    evaluation: Sequence[Example],
+    deadline: Deadline,
+    progress: Report | None,
+) -> None:
     """Train to the end, or as far as this attempt comes, here or in processes of their own."""
     drop_steps_after(job.state_dir, checkpoint_step(job.resume) if job.resume else 0)
     if job.resume is not None:
         logger.info("resuming from %s", job.resume)
     run = fit_distributed if job.settings.launch.distributed else fit
-    run(job, _dataset(train, job.settings), _dataset(evaluation, None) if evaluation else None, progress)
+    run(job, _dataset(train, job.settings), _dataset(evaluation, None) if evaluation else None, deadline, progress)
 
 
 def _dataset(examples: Sequence[Example], settings: TrainSettings | None) -> "Dataset":

@@ -13,8 +13,8 @@ import pytest
 from finetrail.errors import FinetrailError
 from finetrail.training.attempts import begin_attempt, end_attempt, note_attempt, refuse_another, segments
 from finetrail.training.checkpoints import checkpoint_folder, hold, is_complete, mark_complete, newest_complete, rotate
-from finetrail.training.deadline import Deadline, find_deadline, parse_left, slurm_end
-from finetrail.training.fit import Stopped
+from finetrail.training.deadline import Deadline, find_limits, parse_left, slurm_end
+from finetrail.training.job import Stopped
 from finetrail.training.keeping import check_finite
 from finetrail.training.settings import Limits, Saving, TrainSettings
 from finetrail.training.sft import TrainReport, train_adapter
@@ -70,7 +70,7 @@ def test_a_deadline_leaves_three_saves_and_a_step() -> None:
     deadline = Deadline([(1000.0, 0.0, "SLURM's time limit")], last_save=20.0, longest_step=5.0)
     assert deadline.reason(900.0) is None
     assert deadline.reason(936.0) == "SLURM's time limit leaves 0:01:04"
-    own = find_deadline(Saving(max_hours=12.0, save_before_minutes=30.0), started=0.0)
+    own = Deadline(find_limits(Saving(max_hours=12.0, save_before_minutes=30.0), started=0.0))
     assert own.reason(11.5 * 3600 - 1) is None
     assert own.reason(11.5 * 3600 + 1) == "`train.max_hours` leaves 0:29:59"
     assert dataclasses.replace(deadline, signalled="SIGUSR1").reason(0.0) == "SIGUSR1 asked for it"

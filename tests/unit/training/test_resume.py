@@ -73,6 +73,10 @@ class Training:
         path = self.folder / "state/steps.0.jsonl"
         return path.read_text().count("\n") if path.exists() else 0
 
+    def noted(self) -> int:
+        path = self.folder / "state/attempts.jsonl"
+        return path.read_text().count("\n") if path.exists() else 0
+
     def checkpoints(self) -> list[int]:
         return sorted(int(path.parent.name[11:]) for path in (self.folder / "state").glob("checkpoint-*/complete.json"))
 
@@ -125,9 +129,12 @@ def kill_at(run: Training, step: int) -> None:
 
 
 def signal_at(run: Training, step: int, number: signal.Signals) -> tuple[int, str]:
-    """Send a signal to the process that the rule starts, once a step is recorded."""
+    """Send a signal to the process that the rule starts, once it is at work and a step is recorded."""
+    before = run.noted()
     process = run.start()
     try:
+        while run.noted() == before and process.poll() is None:
+            time.sleep(0.02)
         while run.recorded() < step and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(number)
