@@ -145,7 +145,9 @@ def settings_of(*keys):
 def model_settings(wildcards):
     """Return the training settings of a model; a shuffled control is trained with its model's."""
     model = f"train.models.{plain_model(wildcards.model)}"
-    return canonical_json(CONFIG.settings_at(wildcards.recipe, model, "limits"))
+    return canonical_json(
+        CONFIG.settings_at(wildcards.recipe, model, "limits", "source.images")
+    )
 
 
 def shuffle_option(wildcards):

@@ -19,7 +19,7 @@ rule predict_answers:
     resources:
         **resources_of("predict_answers"),
     params:
-        settings=settings_of("predict.max_answer_tokens", "limits"),
+        settings=settings_of("predict.max_answer_tokens", "limits", "source.images"),
         environment=env_of("train"),
         code=code_of("evaluate/predict_answers.py"),
     shell:

@@ -207,3 +207,6 @@ class Limits(Section):
         None, "latest exchanges that stay in the prompt; none for all"
     )
     history_answer_tokens: Count | None = result(None, "each earlier answer is cut to so many tokens; none for whole")
+    images: Literal["show", "drop"] = result(
+        "show", "`show` needs a vision model for rows with images; `drop` shows their text alone, and counts them"
+    )
