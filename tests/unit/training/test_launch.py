@@ -41,7 +41,7 @@ def test_two_processes_train_and_the_failure_of_one_is_told(
     log = [json.loads(line) for line in (tmp_path / "o/training_log.jsonl").read_text().splitlines()]
     seen = [row_id for row in log for row_id in row["rows"]]
     assert report.steps == 2 and sorted(seen) == sorted(row["id"] for row in rows)  # 2 steps x 2 processes x 2 rows
-    harm = {"learning_rate": 1e30, "max_grad_norm": 0.0, "warmup_share": 0.0}
+    harm: dict[str, Any] = {"learning_rate": 1e30, "max_grad_norm": 0.0, "warmup_share": 0.0}
     spoilt = dataclasses.replace(SETTINGS, target_modules="all-linear", max_steps=4, **harm)
     with pytest.raises(FinetrailError, match="the loss is not finite at step"):
         train_adapter(
