@@ -14,6 +14,7 @@ from finetrail.documents.kinds import NotRead
 LONGEST_TITLE = 300
 META_CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{1,40})|encoding=\"([\w.:-]{1,40})\"", re.I)
 HEADING_STYLE = re.compile(r"^heading (\d)$", re.I)
+ESCAPED = re.compile(r"\\([_*])")  # the text is to be read, not rendered
 SPACE = re.compile(r"\s+")
 EPUB_CONTAINER = "META-INF/container.xml"
 WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
@@ -64,7 +65,7 @@ def html_text(source: str) -> tuple[str, str]:
         include_tables=True,
         favor_recall=True,
     )
-    return title[:LONGEST_TITLE], text or html2txt(source) or ""
+    return title[:LONGEST_TITLE], ESCAPED.sub(r"\1", text) if text else html2txt(source) or ""
 
 
 def read_pdf(raw: bytes) -> Pages:

@@ -16,6 +16,9 @@ GUESSED_BYTES = 1 << 20
 MOSTLY = 0.7  # share of zero bytes at a place of each unit that tells UTF-16 or UTF-32 of Latin text
 SPARSE = 0.02  # share of bytes that may be wrong in a text that is UTF-8 nevertheless
 REPLACEMENT = "\ufffd"
+LATIN_PAGES = frozenset({"cp1250", "cp1254", "cp1257", "cp1258", "cp437", "cp775", "cp850", "cp852", "cp858"})
+NEAR_CHAOS = 0.005
+NEAR = 0.05  # of coherence
 
 
 class Decoded(NamedTuple):
@@ -86,7 +89,12 @@ def _replacing(raw: bytes, name: str, found_by: str) -> Decoded:
 def _guessed(raw: bytes) -> Decoded:
     from charset_normalizer import from_bytes
 
-    best = from_bytes(raw[:GUESSED_BYTES]).best()
+    matches = from_bytes(raw[:GUESSED_BYTES])
+    best = matches.best()
+    if best is not None and best.encoding in LATIN_PAGES:
+        # where the guess is as good as any other, the page that most old Western files have
+        near = [m for m in matches if m.chaos <= best.chaos + NEAR_CHAOS and m.coherence >= best.coherence - NEAR]
+        best = next((match for match in near if match.encoding == "cp1252"), best)
     if best is not None and (text := _strictly(raw, best.encoding)) is not None:
         return Decoded(text, best.encoding, "guess", 0)
     text = raw.decode("utf-8", "replace")
