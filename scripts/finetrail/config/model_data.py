@@ -155,7 +155,7 @@ _READ_BY = {
 _READ_BY_SOME = set().union(*_READ_BY.values())
 
 Score = Annotated[float, Field(ge=0, le=10)]
-TemplateName = Literal["alpaca", "chatml", "sharegpt", "llama3", "mistral", "qwen", "gemma", "tokenizer"]
+TemplateName = Literal["alpaca", "chatml", "sharegpt", "llama3", "mistral", "qwen", "gemma"]
 
 
 class Synthesize(Section):
