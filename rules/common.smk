@@ -198,6 +198,15 @@ def prompt_digest_of(name):
     ).digest
 
 
+def judging_prompt(wildcards):
+    """Return the options that name the judge's prompt and its digest; none where answers are scored without a judge."""
+    if CONFIG.recipe(wildcards.recipe).evaluate.judge is None:
+        return ""
+    path = prompt_of("judge_answers")(wildcards)
+    digest = prompt_digest_of("judge_answers")(wildcards)
+    return f"--prompt {shlex.quote(path)} --prompt-digest {digest}"
+
+
 def teacher_of(key):
     """Return the digest of the offline teacher where a model reference uses it: its code is part of its answers."""
 

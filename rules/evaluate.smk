@@ -78,15 +78,14 @@ rule judge_predictions:
         **resources_of("judge_predictions", "evaluate.judge"),
     params:
         settings=settings_of("evaluate"),
-        prompt=prompt_of("judge_answers"),
-        digest=prompt_digest_of("judge_answers"),
+        prompt=judging_prompt,
         teacher=teacher_of("evaluate.judge"),
         code=code_of("evaluate/judge_predictions.py"),
         shard=shard_option,
     shell:
         "python scripts/evaluate/judge_predictions.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --test {input.test:q}"
-        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --settings {params.settings:q} {params.prompt}"
         " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 

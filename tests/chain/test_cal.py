@@ -3,6 +3,7 @@
 import json
 import random
 from collections import Counter
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,9 @@ def test_finished_examples_enter_at_the_folds_and_are_never_modified(fresh: Work
 def test_every_model_is_scored_on_the_other_fold_beside_its_controls(cal: Workspace, tmp_path: Path) -> None:
     workspace = cal.copy(tmp_path / "project")
     workspace.snakemake("all")
-    (model,) = {path.name for path in (workspace.root / "results/tutorial/cal/metrics").iterdir()}
-    for fold in FOLDS:
+    models = [path.name for path in (workspace.root / "results/tutorial/cal/metrics").iterdir()]
+    listed = {artifact["path"] for artifact in read(workspace, "audit/files.json")["artifacts"]}
+    for model, fold in product(models, FOLDS):
         metrics = read(workspace, f"metrics/{model}/{fold}.json")
         tests = rows(workspace, f"folds/{fold}/test.jsonl")
         compared = metrics["comparisons"]["likeliest_accuracy"]
@@ -151,7 +153,5 @@ def test_every_model_is_scored_on_the_other_fold_beside_its_controls(cal: Worksp
         for scores in metrics["choice_scores"].values():
             assert {"s_dis", "s_amb"} < set(scores["likeliest"]["bias"])
             assert scores["generated"]["questions"] == len(tests)
-    listed = {artifact["path"] for artifact in read(workspace, "audit/files.json")["artifacts"]}
-    for fold in FOLDS:
         assert f"results/tutorial/cal/ollama/{model}/{fold}/Modelfile" in listed
     assert "Nothing to be done" in workspace.snakemake("all")
