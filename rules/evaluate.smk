@@ -62,6 +62,7 @@ rule judge_predictions:
         rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
         test=fold_file("test"),
         shards=shard_files("evaluate", "predictions.{model}.{fold}"),
+        served=served_model("evaluate.judge"),
     output:
         rows="<results>/{recipe}/predictions/{model}/{fold}.judged.jsonl",
         meta="<results>/{recipe}/predictions/{model}/{fold}.judged.meta.json",
@@ -75,7 +76,7 @@ rule judge_predictions:
         "../envs/data.yaml"
     threads: threads_of("judge_predictions")
     resources:
-        **resources_of("judge_predictions", "evaluate.judge"),
+        **resources_of("judge_predictions", asks="evaluate.judge"),
     params:
         settings=settings_of("evaluate"),
         prompt=judging_prompt,

@@ -4,6 +4,7 @@ rule generate_answers:
         rows="<results>/{recipe}/pointwise_labeled.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
         shards=shard_files("synthesize", "answers"),
+        served=served_model("synthesize.teacher"),
     output:
         rows="<results>/{recipe}/answers.jsonl",
         meta="<results>/{recipe}/answers.meta.json",
@@ -17,7 +18,7 @@ rule generate_answers:
         "../envs/data.yaml"
     threads: threads_of("generate_answers")
     resources:
-        **resources_of("generate_answers", "synthesize.teacher"),
+        **resources_of("generate_answers", asks="synthesize.teacher"),
     params:
         settings=settings_of(
             "synthesize.versions", "synthesize.teacher", "source.images"
@@ -51,6 +52,7 @@ rule judge_answers:
         rows="<results>/{recipe}/answers.jsonl",
         records="<results>/{recipe}/records.jsonl",
         shards=shard_files("synthesize", "judged"),
+        served=served_model("synthesize.judge"),
     output:
         rows="<results>/{recipe}/judged.jsonl",
         meta="<results>/{recipe}/judged.meta.json",
@@ -64,7 +66,7 @@ rule judge_answers:
         "../envs/data.yaml"
     threads: threads_of("judge_answers")
     resources:
-        **resources_of("judge_answers", "synthesize.judge"),
+        **resources_of("judge_answers", asks="synthesize.judge"),
     params:
         settings=settings_of("synthesize.judge"),
         prompt=prompt_of("judge_answers"),
@@ -194,6 +196,7 @@ rule generate_qa:
     input:
         rows="<results>/{recipe}/records.jsonl",
         shards=shard_files("synthesize", "qa"),
+        served=served_model("synthesize.teacher"),
     output:
         rows="<results>/{recipe}/qa.jsonl",
         meta="<results>/{recipe}/qa.meta.json",
@@ -207,7 +210,7 @@ rule generate_qa:
         "../envs/data.yaml"
     threads: threads_of("generate_qa")
     resources:
-        **resources_of("generate_qa", "synthesize.teacher"),
+        **resources_of("generate_qa", asks="synthesize.teacher"),
     params:
         settings=settings_of(
             "synthesize.questions", "synthesize.styles", "synthesize.teacher"
@@ -269,6 +272,7 @@ rule validate_qa:
     input:
         rows="<results>/{recipe}/training_data.jsonl",
         shards=shard_files("synthesize", "validated"),
+        served=served_model("synthesize.judge"),
     output:
         rows="<results>/{recipe}/validated.jsonl",
         meta="<results>/{recipe}/validated.meta.json",
@@ -282,7 +286,7 @@ rule validate_qa:
         "../envs/data.yaml"
     threads: threads_of("validate_qa")
     resources:
-        **resources_of("validate_qa", "synthesize.judge"),
+        **resources_of("validate_qa", asks="synthesize.judge"),
     params:
         settings=settings_of(
             "synthesize.criteria",

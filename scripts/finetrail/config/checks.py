@@ -7,6 +7,7 @@ from finetrail.config.fields import Section
 from finetrail.config.messages import did_you_mean, dotted
 from finetrail.config.model import RecipeConfig
 from finetrail.config.model_llm import OFFLINE_PREFIX, ModelReference
+from finetrail.config.model_serve import pin_problem
 from finetrail.config.schema import as_section, child, is_mapping
 from finetrail.config.yaml_lines import KeyPath
 
@@ -183,6 +184,7 @@ def check_endpoints(tree: Any, endpoints: Mapping[str, Any]) -> Iterator[Finding
                 did_you_mean(name, endpoints),
             )
             continue
+        yield from _served_model(path, reference, endpoints[name])
         offline = isinstance(endpoints[name], dict) and endpoints[name].get("kind") == "offline"
         if offline != model.startswith(OFFLINE_PREFIX):
             text = f"{key}.model: {model} cannot be served by the endpoint {name}"
@@ -191,6 +193,22 @@ def check_endpoints(tree: Any, endpoints: Mapping[str, Any]) -> Iterator[Finding
                 text,
                 f"The offline teacher, and nothing else, has names with {OFFLINE_PREFIX}",
             )
+
+
+def _served_model(path: KeyPath, reference: Mapping[str, Any], entry: Any) -> Iterator[Finding]:
+    """Check that a server of our own is told exactly which weights to serve."""
+    if not isinstance(entry, dict) or entry.get("kind") not in ("vllm", "transformers"):
+        return
+    serve = entry.get("serve")
+    adapters = serve.get("lora_modules") if isinstance(serve, dict) else None
+    model, revision = str(reference.get("model")), reference.get("revision")
+    if isinstance(adapters, dict) and model in adapters:
+        problem = None if revision is None else f"the adapter {model} takes no `revision`: its base has one"
+    else:
+        problem = pin_problem(model, revision if isinstance(revision, str) else None)
+    if problem:
+        hint = "A folder starts with `./` or `/`, or is deeper than owner/name; adapters stand in `serve.lora_modules`"
+        yield Finding((*path, "model"), f"{dotted(path)}.model: {problem}", hint)
 
 
 def check_prices(tree: Any, llm: Mapping[str, Any]) -> Iterator[Finding]:
