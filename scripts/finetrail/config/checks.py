@@ -54,7 +54,9 @@ def _documents_are_cut(recipe: RecipeConfig) -> Iterator[Finding]:
     """Chunks are made of documents, and questions of chunks."""
     reads = recipe.source.format == DOCUMENTS
     if reads != (recipe.documents is not None):
-        text = f"source.format is {recipe.source.format}, and the section documents is {'missing' if reads else 'there'}"
+        text = (
+            f"source.format is {recipe.source.format}, and the section documents is {'missing' if reads else 'there'}"
+        )
         yield Finding(("documents",), text, f"The reader `{DOCUMENTS}`, and no other, has this section")
     if recipe.source.questions and not reads:
         yield Finding(("source", "questions"), f"source.questions goes along with the reader `{DOCUMENTS}` only")

@@ -1,9 +1,9 @@
 """Reader for chunks of documents, and for existing questions and answers that go along with them.
 
-A chunk has no question and no answer: these are made of it. A file of questions and answers is JSON (a list), JSON Lines
-or CSV with the fields ``question`` and ``answer``; ``context`` (a text), ``document`` (the name of a document that the
-pair stays in one split with) are taken too. ``instruction`` or ``prompt``, and ``output`` or ``response``, are other
-names of the two.
+A chunk has no question and no answer: these are made of it. A file of questions and answers is JSON (a list), JSON
+Lines or CSV with the fields ``question`` and ``answer``; ``context`` (a text) and ``document`` (the name of a document
+that the pair stays in one split with) are taken too. ``instruction`` or ``prompt``, and ``output`` or ``response``, are
+other names of the two.
 """
 
 import csv
