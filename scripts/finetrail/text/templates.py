@@ -33,7 +33,7 @@ def family_text(family: str) -> Callable[[str, str, str], Row]:
     layout, bos = LAYOUTS[family], FAMILIES[family]
 
     def rendered(system: str, question: str, answer: str) -> Row:
-        messages = whole_messages(system, [], question, answer)
+        messages = [dict(message) for message in whole_messages(system, [], question, answer)]
         return {"text": layout.render(messages, add_generation_prompt=False, bos_token=bos)}
 
     return rendered

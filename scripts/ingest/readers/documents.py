@@ -108,7 +108,7 @@ def _pairs(path: Path, problems: Problems) -> Iterator[Line]:
             problems.add(f"{path}:{number}", "no object")
 
 
-def _listed(text: str) -> list[Row]:
+def _listed(text: str) -> list[object]:
     content = json.loads(text)
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
@@ -118,7 +118,7 @@ def _listed(text: str) -> list[Row]:
     return content
 
 
-def _table(text: str, path: Path) -> list[Row]:
+def _table(text: str, path: Path) -> list[object]:
     if path.suffix.lower() != ".csv":
         raise FinetrailError("is neither JSON, JSON Lines nor CSV", where=str(path), hint="Name it by what it is")
     return list(csv.DictReader(text.splitlines(keepends=True)))
