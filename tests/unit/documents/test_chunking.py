@@ -11,13 +11,20 @@ from hypothesis import strategies as st
 from finetrail.documents.chunking import Characters, Measure, Tokens, chunk, headings_over, page_of, token_starts
 from finetrail.documents.structure import outline
 
-WORDS = st.sampled_from(["word", "longer-word", "x" * 70, "e.g.", "End.", "So?", "\n", "\n\n", "# Head\n", "```\nco de\n```\n"])
+WORDS = st.sampled_from(
+    ["word", "longer-word", "x" * 70, "e.g.", "End.", "So?", "\n", "\n\n", "# Head\n", "```\nco de\n```\n"]
+)
 TEXTS = st.lists(WORDS, min_size=1, max_size=80).map(" ".join)
 
 
 def document(text: str, markup: str = "md") -> dict[str, Any]:
     found = outline(text, markup)
-    return {"text": text, "headings": [list(h) for h in found.headings], "code": [list(c) for c in found.code], "pages": []}
+    return {
+        "text": text,
+        "headings": [list(h) for h in found.headings],
+        "code": [list(c) for c in found.code],
+        "pages": [],
+    }
 
 
 def tokens(text: str) -> Measure:

@@ -54,7 +54,9 @@ def test_western_legacy_text_is_read_as_what_most_of_it_is(name: str, words: str
     assert words in read(ODD / name)["text"]
 
 
-@pytest.mark.parametrize(("name", "encoding"), [("koi8r.txt", "koi8-r"), ("shift_jis.txt", "cp932"), ("gb18030.txt", "gb18030")])
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("koi8r.txt", "koi8-r"), ("shift_jis.txt", "cp932"), ("gb18030.txt", "gb18030")]
+)
 def test_other_legacy_encodings_are_told_apart(name: str, encoding: str) -> None:
     raw, document = (ODD / name).read_bytes(), read(ODD / name)
     assert document["text"] == raw.decode(encoding).replace("\r\n", "\n")
@@ -63,7 +65,9 @@ def test_other_legacy_encodings_are_told_apart(name: str, encoding: str) -> None
 
 def test_what_was_normalised_is_counted() -> None:
     assert read(ODD / "crlf.txt")["normalised"] == {"windows newlines": (ODD / "crlf.txt").read_bytes().count(b"\r\n")}
-    assert read(ODD / "nul_bytes.txt")["normalised"] == {"nul characters": (ODD / "nul_bytes.txt").read_bytes().count(0)}
+    assert read(ODD / "nul_bytes.txt")["normalised"] == {
+        "nul characters": (ODD / "nul_bytes.txt").read_bytes().count(0)
+    }
     assert set(read(ODD / "nbsp_softhyphen.txt")["normalised"]) == {"no-break spaces", "soft hyphens"}
     assert read(ODD / "crlf.txt")["text"] == read(ODD / "cr_only.txt")["text"]
     assert "wrongly named" in read(ODD / "wrong_extension.pdf")["notes"][0]

@@ -49,7 +49,9 @@ def assert_spans() -> None:
 def test_the_bundled_documents_are_all_accounted_for_and_their_chunks_are_exact() -> None:
     assert read(BUNDLED / "files") == 0
     told = report()
-    files = {path.relative_to(BUNDLED / "files").as_posix() for path in (BUNDLED / "files").rglob("*") if path.is_file()}
+    files = {
+        path.relative_to(BUNDLED / "files").as_posix() for path in (BUNDLED / "files").rglob("*") if path.is_file()
+    }
     assert {entry["file"] for entry in told["entries"]} == files
     assert told["files"] == told["read"] + told["not_read"] == len(files)
     assert {entry["file"] for entry in told["entries"] if entry["status"] == "not read"} == {
@@ -124,11 +126,24 @@ def test_chunks_and_existing_pairs_become_records(tmp_path: Path) -> None:
     Path("p.jsonl").write_text('{"question":"Q3?","answer":"A3","context":"C","tag":1}\n')
     settings = {"limit": None, "source": {"format": "documents", "images": None}}
     files = ["chunks.jsonl", "p.json", "p.csv", "p.jsonl"]
-    arguments = ["--out", "records.jsonl", "--meta", "r.meta.json", "--settings", json.dumps(settings), "--files", *files]
+    arguments = [
+        "--out",
+        "records.jsonl",
+        "--meta",
+        "r.meta.json",
+        "--settings",
+        json.dumps(settings),
+        "--files",
+        *files,
+    ]
     assert ingest_records.main(arguments) == 0
     chunk, *pairs = read_rows(Path("records.jsonl"))
     assert chunk["chunk"]["headings"] == ["Head"]
-    assert [(pair["question"], pair["answer"]) for pair in pairs] == [("Q1?", "A1"), ("Q2, with\na line?", "A2"), ("Q3?", "A3")]
+    assert [(pair["question"], pair["answer"]) for pair in pairs] == [
+        ("Q1?", "A1"),
+        ("Q2, with\na line?", "A2"),
+        ("Q3?", "A3"),
+    ]
     assert pairs[0]["group_keys"]["document"] == chunk["group_keys"]["document"] == "a.md"
     assert pairs[2]["pair"]["context"] == "C"
     assert pairs[2]["extra"] == {"tag": 1}

@@ -35,7 +35,9 @@ def test_the_published_example() -> None:
     assert sum(entry["count"] for entry in summary["distribution"]) == summary["total"] == 5826
 
 
-@pytest.mark.parametrize(("score", "number"), [(0.0, 0), (0.999, 0), (1.0, 1), (7.9999, 7), (8.0, 8), (9.0, 9), (10.0, 9)])
+@pytest.mark.parametrize(
+    ("score", "number"), [(0.0, 0), (0.999, 0), (1.0, 1), (7.9999, 7), (8.0, 8), (9.0, 9), (10.0, 9)]
+)
 def test_bins_are_closed_below_and_the_last_one_above_too(score: float, number: int) -> None:
     assert bin_of(score) == number
 

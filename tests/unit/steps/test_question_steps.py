@@ -75,7 +75,11 @@ def test_the_report_counts_all_and_filters_nothing() -> None:
     out = ["--out", "r.json", "--text", "r.txt", "--picture", "r.svg", "--meta", "m.json", "--rows", "validated.jsonl"]
     assert report_validation.main([*out, "--settings", json.dumps({"synthesize": OF_SYNTHESIS})]) == 0
     report = json.loads(Path("r.json").read_text())
-    assert {name: entry["count"] for name, entry in report["verdicts"].items()} == {"PASS": 2, "NEEDS_REVIEW": 1, "FAIL": 1}
+    assert {name: entry["count"] for name, entry in report["verdicts"].items()} == {
+        "PASS": 2,
+        "NEEDS_REVIEW": 1,
+        "FAIL": 1,
+    }
     assert report["mean_scores"] == {"accuracy": 7.125}
     assert "Overall: 9-10: 1 (25.0%)" in Path("r.txt").read_text()
 

@@ -7,7 +7,9 @@ from finetrail.text.spans import find_quote
 TEXT = "First line\nof a text. Then “more” (a+b)."
 
 
-@pytest.mark.parametrize("quote", ["First line of a text.", '"First  line\nof a text."', "Then “more” (a+b)", "...of a text"])
+@pytest.mark.parametrize(
+    "quote", ["First line of a text.", '"First  line\nof a text."', "Then “more” (a+b)", "...of a text"]
+)
 def test_found(quote: str) -> None:
     span = find_quote(TEXT, quote)
     assert span is not None
