@@ -20,9 +20,9 @@ import yaml
 
 from finetrail.artifacts import write_json
 from finetrail.config.load import load_config
-from finetrail.config.model import PHASES
 from finetrail.config.model_serve import settings_digest
 from finetrail.config.places import is_folder
+from finetrail.config.model import PHASES
 from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
 from finetrail.errors import FinetrailError
 from finetrail.lineage.code_digest import code_digest, tree_digests
@@ -98,6 +98,9 @@ def start_run():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(merged, encoding="utf-8")
     write_json(run / "digests.json", DIGESTS)
+    write_json(
+        run / "origins.json", {name: CONFIG.origins(name) for name in CONFIG.recipes}
+    )
     os.environ[RUN_VARIABLE] = str(run)
     os.environ[RUN_CONFIG_VARIABLE] = str(run / "run_config.yaml")
     os.environ[DIGESTS_VARIABLE] = str(run / "digests.json")
@@ -142,7 +145,9 @@ def settings_of(*keys):
 def model_settings(wildcards):
     """Return the training settings of a model; a shuffled control is trained with its model's."""
     model = f"train.models.{plain_model(wildcards.model)}"
-    return canonical_json(CONFIG.settings_at(wildcards.recipe, model, "limits"))
+    return canonical_json(
+        CONFIG.settings_at(wildcards.recipe, model, "limits", "source.images")
+    )
 
 
 def shuffle_option(wildcards):
@@ -211,15 +216,6 @@ def prompt_digest_of(name):
     ).digest
 
 
-def judging_prompt(wildcards):
-    """Return the options that name the judge's prompt and its digest; none where answers are scored without a judge."""
-    if CONFIG.recipe(wildcards.recipe).evaluate.judge is None:
-        return ""
-    path = prompt_of("judge_answers")(wildcards)
-    digest = prompt_digest_of("judge_answers")(wildcards)
-    return f"--prompt {shlex.quote(path)} --prompt-digest {digest}"
-
-
 def model_asked(recipe, key):
     """Return the model reference at a key of a recipe, and its endpoint; None twice where no model is asked."""
     section, _, name = key.rpartition(".")
@@ -228,6 +224,15 @@ def model_asked(recipe, key):
         return None, None
     reference = getattr(section, name)
     return reference, reference and CONFIG.endpoint(reference.endpoint)
+
+
+def judging_prompt(wildcards):
+    """Return the options that name the judge's prompt and its digest; none where answers are scored without a judge."""
+    if CONFIG.recipe(wildcards.recipe).evaluate.judge is None:
+        return ""
+    path = prompt_of("judge_answers")(wildcards)
+    digest = prompt_digest_of("judge_answers")(wildcards)
+    return f"--prompt {shlex.quote(path)} --prompt-digest {digest}"
 
 
 def teacher_of(key):
@@ -505,19 +510,57 @@ def base_manifest(wildcards):
     return f"{RESULTS}/{wildcards.recipe}/base_model/manifest.json"
 
 
+def trained_whole(recipe, model):
+    """Tell whether training changes all weights of a model, so that there is no adapter."""
+    tuned = CONFIG.recipe(recipe).train.models.get(plain_model(model))
+    return tuned is not None and tuned.method == "full"
+
+
+def models_trained_by(*methods):
+    """Match the models, and their shuffled controls, that are trained by some methods; nothing where there is none."""
+    # Two recipes may have models of one name: what stands before the model's name in a path tells them apart.
+    names = [
+        f"(?<=/{name}/models/){model}(?:_shuffled)?"
+        for name, recipe in CONFIG.recipes.items()
+        for model in models_of(name)
+        if recipe.train.models[model].method in methods
+    ]
+    return "|".join(names) or "(?!)"
+
+
+def weights_folder(recipe, model):
+    """Name the folder that training publishes."""
+    return "final_checkpoint" if trained_whole(recipe, model) else "final_adapter"
+
+
+def model_manifest(wildcards, folder):
+    """Return the manifest in a folder of a model."""
+    place = f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}"
+    return f"{place}/{folder}/manifest.json"
+
+
 def merged_manifest(wildcards):
-    """Return the manifest of the merged model."""
+    """Return the manifest of the model as it is exported: merged, or trained whole."""
     made_fold(wildcards)
-    folder = f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}"
-    return f"{folder}/final_merged_checkpoint/manifest.json"
+    whole = trained_whole(wildcards.recipe, wildcards.model)
+    return model_manifest(
+        wildcards, "final_checkpoint" if whole else "final_merged_checkpoint"
+    )
 
 
 def adapter_manifest(wildcards):
-    """Return the manifest of a model's adapter; the untuned base has none."""
+    """Return the manifest of a model's adapter; the untuned base and a model trained whole have none."""
     made_fold(wildcards)
-    if wildcards.model == "base":
+    if wildcards.model == "base" or trained_whole(wildcards.recipe, wildcards.model):
         return []
-    return f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}/final_adapter/manifest.json"
+    return model_manifest(wildcards, "final_adapter")
+
+
+def predicting_manifest(wildcards):
+    """Return the manifest of what predicts: a model trained whole, else the base (with its adapter)."""
+    if wildcards.model != "base" and trained_whole(wildcards.recipe, wildcards.model):
+        return model_manifest(wildcards, "final_checkpoint")
+    return base_manifest(wildcards)
 
 
 def plain_model(model):
@@ -626,9 +669,13 @@ def formatted_files():
 
 
 def model_files():
-    """List the trained adapters of all chosen recipes."""
-    pattern = "models/{model}/{fold}/final_adapter/manifest.json"
-    return [path for recipe in CONFIG.recipes for path in per_model(recipe, pattern)]
+    """List the trained models of all chosen recipes."""
+    return [
+        f"{RESULTS}/{name}/models/{model}/{fold}/{weights_folder(name, model)}/manifest.json"
+        for name, recipe in CONFIG.recipes.items()
+        for model in models_of(name)
+        for fold in recipe.folds.names
+    ]
 
 
 def export_files():
@@ -695,8 +742,18 @@ def model_metas(recipe):
         exported = ["Modelfile"]
         exported += ["model.gguf"] if recipe.export.format == "gguf" else []
         names += [f"ollama/{{model}}/{{fold}}/{name}.meta.json" for name in exported]
-        names += ["models/{model}/{fold}.merged.meta.json"]
     return names
+
+
+def merged_metas(name, recipe):
+    """List the meta files of merged models; one that was trained whole has nothing to merge."""
+    exported = recipe.export and recipe.export.format != "none"
+    return [
+        f"{RESULTS}/{name}/models/{model}/{fold}.merged.meta.json"
+        for model in models_of(name)
+        for fold in recipe.folds.names
+        if exported and not trained_whole(name, model)
+    ]
 
 
 def meta_files(wildcards):
@@ -710,7 +767,7 @@ def meta_files(wildcards):
         metas += [
             path for meta in model_metas(recipe) for path in per_model(name, meta)
         ]
-    return list(dict.fromkeys(metas))
+    return list(dict.fromkeys([*metas, *merged_metas(name, recipe)]))
 
 
 check_originals()

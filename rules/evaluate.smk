@@ -2,7 +2,7 @@ rule predict_answers:
     """Answer the test questions turn by turn, with the model's own earlier answers, and measure its held-out loss."""
     input:
         test=fold_file("test"),
-        base=base_manifest,
+        base=predicting_manifest,
         adapter=adapter_manifest,
     output:
         rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
@@ -19,7 +19,7 @@ rule predict_answers:
     resources:
         **resources_of("predict_answers"),
     params:
-        settings=settings_of("predict.max_answer_tokens", "limits"),
+        settings=settings_of("predict.max_answer_tokens", "limits", "source.images"),
         environment=env_of("train"),
         code=code_of("evaluate/predict_answers.py"),
     shell:

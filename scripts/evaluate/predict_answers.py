@@ -31,17 +31,19 @@ def work(step: Step, args: argparse.Namespace) -> None:
     from transformers import AutoTokenizer
 
     from finetrail.training.generate import answer_sessions, load_model
-    from finetrail.training.masks import encode_row, refuse_images
+    from finetrail.training.masks import choose_images, encode_row
+    from finetrail.training.pictures import load_vision
     from finetrail.training.settings import Limits
 
     limits = Limits(**step.settings["limits"])
     for manifest in [args.base, *args.adapter]:
         check_manifest(manifest.parent, manifest)
     rows = list(read_rows(args.test))
-    refuse_images(rows)
+    vision = choose_images(rows, limits, load_vision(args.base.parent, step.settings["source"]["images"]))
     tokenizer = AutoTokenizer.from_pretrained(args.base.parent)
     model = load_model(args.base.parent, args.adapter[0].parent if args.adapter else None)
-    losses = answer_loss(model, (encode_row(row, tokenizer, limits) for row in step.progress("losses").over(rows)))
+    encoded = (encode_row(row, tokenizer, limits, vision=vision) for row in step.progress("losses").over(rows))
+    losses = answer_loss(model, encoded, vision)
     progress = step.progress("turns", len(rows))
     answers = answer_sessions(
         model,
@@ -49,6 +51,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         rows,
         limits=limits,
         max_answer_tokens=step.settings["predict"]["max_answer_tokens"],
+        vision=vision,
         progress=lambda done, total: progress.advance(done - progress.done),
     )
     out = step.writer(args.out)
@@ -63,9 +66,10 @@ def work(step: Step, args: argparse.Namespace) -> None:
                 "answer": answer.text,
                 "stopped": answer.stopped,
                 "loss": described(loss),
-                **options_of(row, partial(option_losses, model, tokenizer, row, answer.text, limits)),
+                **options_of(row, partial(option_losses, model, tokenizer, row, answer.text, limits, vision)),
             }
         )
+    step.facts["images_not_shown"] = 0 if vision else sum(row.get("image") is not None for row in rows)
     step.count(rows_in=len(rows), kept=out.count)
 
 

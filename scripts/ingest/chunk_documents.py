@@ -18,9 +18,9 @@ def measure_of(settings: Mapping[str, Any]) -> Callable[[str], Measure]:
     Raises:
         FinetrailError: the tokenizer cannot be loaded.
     """
-    named = settings["tokenizer"]
-    if named is None:
+    if settings["unit"] == "characters":
         return lambda text: Characters()
+    named = settings["tokenizer"]
     from tokenizers import Tokenizer
 
     place = named["path"] or f"{named['hub']} at {named['revision']}"

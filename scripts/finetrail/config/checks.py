@@ -1,13 +1,16 @@
 """Checks across sections; each runs on whatever sections are valid, so that no error hides another."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from finetrail.artifacts import read_json
 from finetrail.config.fields import Section
 from finetrail.config.messages import did_you_mean, dotted
 from finetrail.config.model import RecipeConfig
 from finetrail.config.model_llm import OFFLINE_PREFIX, ModelReference
 from finetrail.config.model_serve import pin_problem
+from finetrail.config.model_train import BaseModelChoice
 from finetrail.config.schema import as_section, child, is_mapping
 from finetrail.config.yaml_lines import KeyPath
 
@@ -126,6 +129,48 @@ DOCUMENTS = "documents"
 # The presets of `finetrail.web.services`; a test compares them.
 SEARCH_PRESETS = ("searxng", "brave", "tavily")
 
+
+def _whole_answers_carry_loss(recipe: RecipeConfig) -> Iterator[Finding]:
+    if recipe.train is None or recipe.limits.history_answer_tokens is None:
+        return
+    for name, model in recipe.train.models.items():
+        if model.loss == "assistant":
+            yield Finding(
+                ("train", "models", name, "loss"),
+                f"train.models.{name}.loss is assistant, but limits.history_answer_tokens cuts earlier answers:"
+                " the model would learn to stop in the middle",
+                "Set `loss: answer`, or `history_answer_tokens: null`",
+            )
+
+
+def _vision_fits(recipe: RecipeConfig) -> Iterator[Finding]:
+    """What is known not to work for a vision model, as far as the configuration tells that it is one."""
+    if recipe.base_model is None or not _reads_images(recipe.base_model):
+        return
+    if recipe.export is not None and recipe.export.format == "gguf":
+        yield Finding(
+            ("export", "format"),
+            "export.format is gguf, but llama.cpp's file format has no Mllama",
+            "Set `safetensors`, which Ollama converts itself",
+        )
+    for name, model in (recipe.train.models if recipe.train else {}).items():
+        if model.packing and recipe.limits.images == "show":
+            yield Finding(
+                ("train", "models", name, "packing"),
+                f"train.models.{name}.packing is true, but rows with images cannot share a sequence",
+                "Set it to false, or `limits.images` to drop",
+            )
+
+
+def _reads_images(choice: BaseModelChoice) -> bool:
+    """Whether the base is a vision model, as far as can be told before it is fetched."""
+    if choice.path is not None:
+        config = Path(choice.path, "config.json")
+        return config.is_file() and "vision_config" in read_json(config)
+    name = (choice.hub or "").lower()
+    return choice.tiny == "mllama" or ("llama-3.2" in name and "vision" in name)
+
+
 Check = Callable[[RecipeConfig], Iterator[Finding]]
 
 # Each check, and the sections that must be valid for it to run.
@@ -142,6 +187,8 @@ CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
     (_recall_has_passages, frozenset({"source", "recall"})),
     (_counts_fit, frozenset({"recall", "rerank", "folds"})),
     (_judges_differ, frozenset({"synthesize", "evaluate"})),
+    (_whole_answers_carry_loss, frozenset({"train", "limits"})),
+    (_vision_fits, frozenset({"base_model", "train", "limits", "export"})),
 )
 
 

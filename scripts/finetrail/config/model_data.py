@@ -198,7 +198,7 @@ class Synthesize(Section):
     pass_score: Score = result(8.0, "questions: PASS from this `overall` score")
     review_score: Score = result(7.0, "questions: NEEDS_REVIEW from this `overall` score, FAIL below it")
     threshold: Score = result(8.0, "questions: least `overall` score of what is trained on; 0 keeps all")
-    templates: list[TemplateName] = result(
+    templates: list[TemplateName] = operation(
         ["alpaca"], "questions: forms of `formatted/<template>_t<threshold>.jsonl` that `data` makes"
     )
 
@@ -244,3 +244,6 @@ class Limits(Section):
         None, "latest exchanges that stay in the prompt; none for all"
     )
     history_answer_tokens: Count | None = result(None, "each earlier answer is cut to so many tokens; none for whole")
+    images: Literal["show", "drop"] = result(
+        "show", "`show` needs a vision model for rows with images; `drop` shows their text alone, and counts them"
+    )

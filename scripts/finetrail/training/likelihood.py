@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.text.choices import ANSWER, answer_text
 from finetrail.training.masks import IGNORED, Example, encode_row
+from finetrail.training.pictures import Vision
 from finetrail.training.settings import Limits
 
 if TYPE_CHECKING:
@@ -27,12 +28,15 @@ class AnswerLoss:
     tokens: int
 
 
-def answer_loss(model: "PreTrainedModel", examples: Iterable[Example]) -> Iterator[AnswerLoss]:
+def answer_loss(
+    model: "PreTrainedModel", examples: Iterable[Example], vision: Vision | None = None
+) -> Iterator[AnswerLoss]:
     """Score the targets of encoded rows, one row at a time (a batch's padding would change the last digits).
 
     Args:
         model: on its device, in evaluation mode.
         examples: from `finetrail.training.masks.encode_row`.
+        vision: how their images are shown; None for the text alone.
     """
     import torch
 
@@ -40,14 +44,22 @@ def answer_loss(model: "PreTrainedModel", examples: Iterable[Example]) -> Iterat
         ids = torch.tensor([example.input_ids], device=model.device)
         labels = torch.tensor(example.labels[1:], device=model.device)
         carries = labels != IGNORED
+        paths = [[image.path for image in example.images]]
+        pixels = vision.tensors(paths, [example.input_ids]) if vision else {}
+        shown = {name: tensor.to(model.device) for name, tensor in pixels.items()}
         with torch.inference_mode():
-            logits = model(input_ids=ids, use_cache=False).logits[0, :-1]
+            logits = model(input_ids=ids, use_cache=False, **shown).logits[0, :-1]
             chosen = torch.nn.functional.cross_entropy(logits[carries].float(), labels[carries], reduction="sum")
         yield AnswerLoss(example.row_id, float(chosen), int(carries.sum()))
 
 
 def option_losses(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", row: Mapping[str, Any], reply: str, limits: Limits
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    row: Mapping[str, Any],
+    reply: str,
+    limits: Limits,
+    vision: Vision | None = None,
 ) -> list[AnswerLoss]:
     """Score each option of a multiple choice as the answer, behind what the model itself said before its answer.
 
@@ -60,6 +72,7 @@ def option_losses(
         row: a row of a fold that has a ``choice``; its own answer is not looked at.
         reply: what the model generated: what stands before its ``Answer: `` stays, and one without is left out.
         limits: as in training.
+        vision: how the row's image is shown; None for the text alone.
 
     Raises:
         FinetrailError: prompt, reasoning and answer do not fit.
@@ -71,9 +84,9 @@ def option_losses(
     losses = []
     for index in range(len(choice["options"])):
         turn = {"role": "assistant", "content": f"{head}{ANSWER}{answer_text(choice, index)}"}
-        example = encode_row({**row, "messages": [*row["messages"][:-1], turn]}, tokenizer, limits)
+        example = encode_row({**row, "messages": [*row["messages"][:-1], turn]}, tokenizer, limits, vision=vision)
         losses.append(replace(example, labels=_without_first(example.labels, shared)))
-    return list(answer_loss(model, losses))
+    return list(answer_loss(model, losses, vision))
 
 
 def _without_first(labels: Sequence[int], count: int) -> list[int]:

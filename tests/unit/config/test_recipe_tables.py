@@ -20,7 +20,9 @@ WANTED = {
         "splits.method", "splits.seed", "folds.names", "limits.max_length", "base_model.hub", "base_model.revision",
         "train.models.qlora.rank", "train.models.qlora.alpha", "train.models.qlora.target_modules",
         "train.models.qlora.learning_rate", "train.models.qlora.schedule", "train.models.qlora.epochs",
-        "train.models.qlora.batch_size", "train.models.qlora.gradient_accumulation",
+        "train.models.qlora.batch_size", "train.models.qlora.gradient_accumulation", "train.models.qlora.method",
+        "train.models.qlora.quantization.type", "train.models.qlora.optimizer", "train.models.qlora.precision",
+        "train.models.full.method", "train.models.full.weights", "train.models.full.learning_rate",
     },
     "documents": {
         "documents.chunk_size", "synthesize.questions", "synthesize.teacher.model", "synthesize.judge.model",

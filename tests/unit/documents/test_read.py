@@ -46,7 +46,7 @@ def test_one_text_comes_out_of_all_its_encodings(name: str, encoding: str) -> No
     ("name", "words"),
     [
         ("latin1.txt", "À côté: garçon, naïve, Zürich, Ångström, señor."),
-        ("cp1252.txt", "“Smart quotes”, ‘single’, en–dash, em—dash, € sign"),
+        ("cp1252.txt", "“Smart quotes”, ‘single’, en–dash, em—dash, € sign"),  # noqa: RUF001
         ("invalid_utf8_mixed.txt", "broken été tail"),
     ],
 )
@@ -75,8 +75,8 @@ def test_what_was_normalised_is_counted() -> None:
 
 def test_joiners_stay_where_a_script_needs_them(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
-    path.write_text("می\u200cخواهم auf\u200clage \U0001f469\u200d\U0001f4bb", encoding="utf-8")
-    assert read(path)["text"] == "می\u200cخواهم auflage \U0001f469\u200d\U0001f4bb"
+    path.write_text("می\u200cخواهم auf\u200clage \U0001f469\u200d\U0001f4bb", encoding="utf-8")  # noqa: RUF001
+    assert read(path)["text"] == "می\u200cخواهم auflage \U0001f469\u200d\U0001f4bb"  # noqa: RUF001
 
 
 def test_form_feeds_are_page_breaks() -> None:

@@ -152,7 +152,8 @@ def test_chunks_and_existing_pairs_become_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "cause"),
     [
-        ("a.json", "[1]", "no object"), ("a.json", "{", "cannot be read"), ("a.jsonl", '{"question":"Q"}\n', "`answer` is missing"),
+        ("a.json", "[1]", "no object"), ("a.json", "{", "cannot be read"),
+        ("a.jsonl", '{"question":"Q"}\n', "`answer` is missing"),
         ("a.csv", "", "the file is empty"), ("a.json", '"text"', "expected a list"),
     ],
 )  # fmt: skip
