@@ -319,7 +319,7 @@ def check_originals():
         f"{recipe}: source.{key}: {path} does not exist. Put it there or name another in"
         f" config/recipes/{recipe}.yaml; data/README.md says where published data are to be had"
         for recipe in CONFIG.recipes
-        for key in ("files", "corpus", "images")
+        for key in ("files", "corpus", "images", "questions")
         for path in originals(recipe, key)
         if key != "corpus" or recall_backend(recipe) == "bm25"
         if not path.exists() and not path.with_name(f"{path.name}.dvc").exists()
@@ -348,8 +348,30 @@ def check_served():
 
 
 def source_files(wildcards):
-    """Return the files of original records."""
-    return source_paths(wildcards, "files")
+    """Return the files of original records; of documents their chunks, and files of questions beside them."""
+    if CONFIG.recipe(wildcards.recipe).documents is None:
+        return source_paths(wildcards, "files")
+    chunks = f"{RESULTS}/{wildcards.recipe}/chunks.jsonl"
+    return [chunks, *source_paths(wildcards, "questions")]
+
+
+def document_paths(wildcards):
+    """Return the documents, and folders of documents, as words of a command line."""
+    paths = source_paths(wildcards, "files")
+    return " ".join(shlex.quote(path.as_posix()) for path in paths)
+
+
+def tokenizer_file(wildcards):
+    """Return the file of the tokenizer that chunks are measured by; nothing where there is none."""
+    tokenizer = CONFIG.recipe(wildcards.recipe).documents.tokenizer
+    return [Path(tokenizer.path)] if tokenizer and tokenizer.path else []
+
+
+def held_out_file(wildcards):
+    """Return the questions of dev and test where they were made; nothing where the records have their own."""
+    synthesize = CONFIG.recipe(wildcards.recipe).synthesize
+    made = synthesize is not None and synthesize.kind == "questions"
+    return [f"{RESULTS}/{wildcards.recipe}/questions.jsonl"] if made else []
 
 
 def corpus_files(wildcards):
@@ -630,6 +652,22 @@ def fold_files():
     ]
 
 
+def formatted_files():
+    """List the formatted pairs and the validation reports of all chosen recipes that make questions."""
+    return [
+        f"{RESULTS}/{name}/{file}"
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.synthesize and recipe.synthesize.kind == "questions"
+        for file in (
+            "validation_report.json",
+            *(
+                f"formatted/{template}_t{recipe.synthesize.threshold}.jsonl"
+                for template in recipe.synthesize.templates
+            ),
+        )
+    ]
+
+
 def model_files():
     """List the trained models of all chosen recipes."""
     return [
@@ -669,12 +707,20 @@ STEPS = {
 SYNTHESIS = {
     "answers": ("answers", "judged", "synthetic"),
     "reasoning": ("replies", "synthetic"),
+    "questions": (
+        "qa",
+        "training_data",
+        "validated",
+        "validation_report",
+        "synthetic",
+    ),
 }
 
 
 def data_metas(recipe):
     """Name the meta files of what a recipe makes before its folds."""
     steps = [step for phase in recipe.phases for step in STEPS.get(phase, ())]
+    steps += ["documents", "chunks"] if recipe.documents else []
     if recipe.recall and recipe.recall.backend != "bm25":
         steps.remove("passages")
     steps += SYNTHESIS[recipe.synthesize.kind] if recipe.synthesize else ()

@@ -5,6 +5,7 @@ checkpoint make_folds:
         records=before("label"),
         splits="<results>/{recipe}/splits.jsonl",
         passages=passages_file,
+        held_out=held_out_file,
     output:
         train="<results>/{recipe}/folds/{fold}/train.jsonl",
         eval="<results>/{recipe}/folds/{fold}/eval.jsonl",
@@ -26,5 +27,6 @@ checkpoint make_folds:
     shell:
         "python scripts/folds/make_folds.py --recipe {wildcards.recipe} --fold {wildcards.fold} --rows {input.rows:q}"
         " --records {input.records:q} --splits {input.splits:q} --passages {input.passages:q}"
+        " --held-out {input.held_out:q}"
         " --settings {params.settings:q} --code {params.code} --train {output.train:q} --eval {output.eval:q}"
         " --test {output.test:q} --report {output.report:q} --meta {output.meta:q} 2> {log:q}"

@@ -139,19 +139,20 @@ def write_train(rows: Iterable[Row], layout: Layout, tally: Tally, homes: Homes)
 
 
 def write_held_out(rows: Iterable[Row], layout: Layout, tallies: dict[str, Tally], homes: Homes) -> None:
-    """Write the dev and test records, every one of them."""
+    """Write the dev and test records, every one of them; or the questions that were made of them."""
     for row in rows:
-        split = homes.split(row["id"])
+        record_id = record_of(row)
+        split = homes.split(record_id)
         if split in tallies:
-            tallies[split].write(
-                layout.row(row, row_id=row["id"], record_id=row["id"], parents=[row["id"]], kind="original")
-            )
+            parents, kind = row.get("parents", [row["id"]]), row.get("kind", "original")
+            tallies[split].write(layout.row(row, row_id=row["id"], record_id=record_id, parents=parents, kind=kind))
 
 
 def rows_due(args: argparse.Namespace, splits: dict[str, Row], homes: Homes) -> int:
     """Count what belongs into the fold, by the inputs and not by what was written."""
     examples = sum(1 for _ in examples_of(read_rows(args.rows), homes))
-    return examples + sum(1 for record_id in splits if homes.split(record_id) != "train")
+    held_out = [record_of(row) for path in args.held_out for row in read_rows(path)] if args.held_out else splits
+    return examples + sum(1 for record_id in held_out if homes.split(record_id) != "train")
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -166,7 +167,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
         passages = opened.enter_context(PassageFile(args.passages[0])) if args.passages else None
         layout = Layout(step.settings["folds"], passages, groups)
         write_train(step.rows(args.rows, "examples"), layout, train, homes)
-        write_held_out(step.rows(args.records, "records"), layout, {"dev": dev, "test": test}, homes)
+        held_out = args.held_out[0] if args.held_out else args.records
+        write_held_out(step.rows(held_out, "records"), layout, {"dev": dev, "test": test}, homes)
     shuffled = step.settings["splits"]["method"] == "shuffle"
     overlap = (train.groups & (dev.groups | test.groups)) | (dev.groups & test.groups)
     if overlap and not shuffled:
@@ -188,6 +190,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--fold", default="fold0", help="name of the fold")
     add_input(parser, "--rows", "synthetic.jsonl; or the records themselves")
     add_input(parser, "--records", "the records with what is shown of them, for dev and test")
+    add_input(
+        parser, "--held-out", "questions of dev and test, where they were made", nargs="*", default=[], required=False
+    )
     add_input(parser, "--splits", "splits.jsonl")
     add_input(
         parser, "--passages", "passages.jsonl; none where nothing is searched", nargs="*", default=[], required=False

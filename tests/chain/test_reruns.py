@@ -62,7 +62,7 @@ OPERATION_OVERRIDES = """overrides={crag_mm: {
     train: {save_strategy: epoch, save_steps: 7, keep_checkpoints: 3, on_code_change: restart, max_hours: 9.0,
             save_before_minutes: 1.0, gpus: [0]}}}"""
 # The only keys of kind operation that say what is made and where, and so make other files.
-PLACE = {"extends"}
+PLACE = {"extends", "templates"}
 # Makes its steps again, from the call store: see test_shards.py.
 SHARES = {"shards"}
 

@@ -53,6 +53,27 @@ def _folds_have_tests(recipe: RecipeConfig) -> Iterator[Finding]:
         yield Finding(("folds", "names"), "folds.names: a name occurs twice")
 
 
+def _documents_are_cut(recipe: RecipeConfig) -> Iterator[Finding]:
+    """Chunks are made of documents, and questions of chunks."""
+    reads = recipe.source.format == DOCUMENTS
+    if reads != (recipe.documents is not None):
+        text = (
+            f"source.format is {recipe.source.format}, and the section documents is {'missing' if reads else 'there'}"
+        )
+        yield Finding(("documents",), text, f"The reader `{DOCUMENTS}`, and no other, has this section")
+    if recipe.source.questions and not reads:
+        yield Finding(("source", "questions"), f"source.questions goes along with the reader `{DOCUMENTS}` only")
+
+
+def _questions_have_chunks(recipe: RecipeConfig) -> Iterator[Finding]:
+    asked = recipe.synthesize is not None and recipe.synthesize.kind == "questions"
+    if asked != (recipe.documents is not None):
+        text = "questions are made of documents, and documents are for questions"
+        yield Finding(("synthesize",), text, "Use the section documents and `synthesize.kind: questions` together")
+    if asked and recipe.folds.layout != "prompt":
+        yield Finding(("folds", "layout"), "folds.layout: a question is shown as it is", "Use `layout: prompt`")
+
+
 def _prompts_are_whole(recipe: RecipeConfig) -> Iterator[Finding]:
     if recipe.recall is not None and recipe.folds.layout == "prompt":
         yield Finding(
@@ -101,6 +122,9 @@ def _judges_differ(recipe: RecipeConfig) -> Iterator[Finding]:
             "Score with another model, or set `evaluate.allow_same_judge: true` (the report says so)",
         )
 
+
+# The reader whose records are chunks of documents.
+DOCUMENTS = "documents"
 
 # The presets of `finetrail.web.services`; a test compares them.
 SEARCH_PRESETS = ("searxng", "brave", "tavily")
@@ -157,6 +181,8 @@ CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
     (_leans_on("evaluate", "train"), frozenset({"evaluate", "train"})),
     (_leans_on("export", "train", lambda section: section.format != "none"), frozenset({"export", "train"})),
     (_folds_have_tests, frozenset({"splits", "folds"})),
+    (_documents_are_cut, frozenset({"source", "documents"})),
+    (_questions_have_chunks, frozenset({"documents", "synthesize", "folds"})),
     (_prompts_are_whole, frozenset({"recall", "folds"})),
     (_recall_has_passages, frozenset({"source", "recall"})),
     (_counts_fit, frozenset({"recall", "rerank", "folds"})),

@@ -24,6 +24,10 @@ WANTED = {
         "train.models.qlora.quantization.type", "train.models.qlora.optimizer", "train.models.qlora.precision",
         "train.models.full.method", "train.models.full.weights", "train.models.full.learning_rate",
     },
+    "documents": {
+        "documents.chunk_size", "synthesize.questions", "synthesize.teacher.model", "synthesize.judge.model",
+        "synthesize.pass_score", "synthesize.review_score", "synthesize.threshold", "synthesize.templates",
+    },
 }  # fmt: skip
 
 
