@@ -313,6 +313,13 @@ def merged_manifest(wildcards):
     )
 
 
+def training_log(wildcards):
+    """Return the log of a model's training."""
+    made_fold(wildcards)
+    place = f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}"
+    return f"{place}/training_log.jsonl"
+
+
 def adapter_manifest(wildcards):
     """Return the manifest of a model's adapter; the untuned base and a model trained whole have none."""
     made_fold(wildcards)
@@ -416,6 +423,15 @@ def model_files():
     ]
 
 
+def plot_files():
+    """List the pictures of the trainings of all chosen recipes."""
+    return [
+        path
+        for recipe in CONFIG.recipes
+        for path in per_model(recipe, "plots/{model}/{fold}.loss.svg")
+    ]
+
+
 def export_files():
     """List the exported folders of all chosen recipes that export."""
     exporting = [
@@ -461,6 +477,7 @@ def meta_files(wildcards):
     patterns += [
         "models/{model}_shuffled/{fold}.meta.json",
         "metrics/{model}/{fold}.meta.json",
+        "plots/{model}/{fold}.loss.meta.json",
     ]
     patterns += [f"ollama/{{model}}/{{fold}}/{name}.meta.json" for name in exported]
     for predictor in ("{model}", "base", "{model}_shuffled", "trivial"):

@@ -17,6 +17,7 @@ DEPENDING = {
     "rerank_passages": "data",
     "make_tiny_base": "train",
     "train_adapter": "train",
+    "plot_training": "plots",
     "predict_answers": "train",
     "merge_adapter": "train",
     "convert_gguf": "export",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetrail.errors import FinetrailError
+from finetrail.tracking.tracker import tracked
 from finetrail.training.arguments import build_arguments
 from finetrail.training.checkpoints import free_bytes
 from finetrail.training.deadline import find_deadline, heed_signals
@@ -90,18 +91,19 @@ def _fit(job: Job, train: "Dataset", evaluation: "Dataset | None", progress: Cal
             evaluate=evaluation is not None,
             fp16=job.choices.precision == "fp16",
         )
-        trainer = build_trainer(
-            job.base_dir,
-            AutoTokenizer.from_pretrained(job.base_dir),
-            train,
-            evaluation,
-            settings,
-            job.choices,
-            arguments,
-            recorder,
-            [*_early_stopping(settings), keeper],
-        )
-        trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
+        with tracked(job, deadline, evaluation, arguments.process_index) as watchers:
+            trainer = build_trainer(
+                job.base_dir,
+                AutoTokenizer.from_pretrained(job.base_dir),
+                train,
+                evaluation,
+                settings,
+                job.choices,
+                arguments,
+                recorder,
+                [*_early_stopping(settings), keeper, *watchers],
+            )
+            trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
     if keeper.stopped is not None:
         raise Stopped(
             f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}: {keeper.stopped}",

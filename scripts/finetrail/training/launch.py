@@ -19,7 +19,7 @@ from finetrail.errors import FinetrailError
 from finetrail.training.deadline import SIGNALS
 from finetrail.training.fit import Job, Stopped
 from finetrail.training.hardware import Choices
-from finetrail.training.settings import Launch, Limits, Quantization, Saving, TrainSettings
+from finetrail.training.settings import Launch, Limits, Quantization, Saving, Tracking, TrainSettings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -159,7 +159,7 @@ def _as_json(job: Job) -> dict[str, Any]:
 def read_job(path: Path) -> Job:
     """Read what `fit_distributed` wrote for its processes."""
     plain = read_json(path)
-    settings = plain["settings"]
+    settings, tracking = plain["settings"], plain["saving"]["tracking"]
     nested = {
         "limits": Limits(**settings["limits"]),
         "quantization": Quantization(**settings["quantization"]),
@@ -171,7 +171,7 @@ def read_job(path: Path) -> Job:
         state_dir=Path(plain["state_dir"]),
         resume=Path(plain["resume"]) if plain["resume"] else None,
         settings=TrainSettings(**{**settings, **nested}),
-        saving=Saving(**plain["saving"]),
+        saving=Saving(**plain["saving"] | {"tracking": Tracking(**tracking) if tracking else None}),
         choices=Choices(**plain["choices"]),
         started=plain["started"],
         longest=plain["longest"],

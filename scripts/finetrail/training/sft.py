@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from finetrail.artifacts import read_json, write_json
 from finetrail.errors import FinetrailError
 from finetrail.records import canonical_json, sha256_file, sha256_text
+from finetrail.tracking.restore import restore_checkpoint
 from finetrail.training.attempts import begin_attempt, end_attempt, read_attempts, refuse_another, segments
 from finetrail.training.checkpoints import (
     IDENTITY,
@@ -108,6 +109,7 @@ def train_adapter(
     saving = saving or Saving()
     train, evaluation = _encode(base_dir, train_rows, eval_rows, settings)
     open_state(state_dir, _identity(base_dir, train, evaluation, settings), saving.code)
+    restore_checkpoint(state_dir, saving.tracking)
     resume = _resume_from(state_dir, saving)
     cause = ended(resume) if resume else None
     if cause is None:
