@@ -123,6 +123,16 @@ def model_settings(wildcards):
     return canonical_json(CONFIG.settings_at(wildcards.recipe, model, "limits"))
 
 
+def merge_settings(wildcards):
+    """Return what a merge is chosen by: how the model was trained, and how it is exported."""
+    model = f"train.models.{plain_model(wildcards.model)}"
+    recipe = CONFIG.recipe(wildcards.recipe)
+    export = ["export.format", "export.quantization"] if recipe.export else []
+    return canonical_json(
+        CONFIG.settings_at(wildcards.recipe, model, "limits", *export)
+    )
+
+
 def shuffle_option(wildcards):
     """Return the option that makes a training a shuffled control."""
     return (

@@ -20,11 +20,13 @@ DEPENDING = {
     "plot_training": "plots",
     "predict_answers": "train",
     "merge_adapter": "train",
+    "choose_merge": "export",
     "convert_gguf": "export",
     "check_parity": "export",
     "export_safetensors": "export",
 }
 FORMATS = ("gguf", "safetensors")
+FOUR_BITS = "train: {models: {small: {method: qlora, learning_rate: 1e-3, max_steps: 1}}}"
 
 
 @pytest.fixture
@@ -36,8 +38,9 @@ def environments(project: Workspace) -> dict[str, str]:
     """Return the digest of the environment that each job of a dry run is given."""
     found: dict[str, str] = {}
     for form in FORMATS:
-        export = f"overrides={{crag_mm: {{export: {{format: {form}, allow_unverified: true}}}}}}"
-        printed = project.dry_run("all", config=(export,), options=("--printshellcmds",))
+        export = f"export: {{format: {form}, allow_unverified: true}}"
+        config = (f"overrides={{crag_mm: {{{export}, {FOUR_BITS}}}}}",)
+        printed = project.dry_run("all", config=config, options=("--printshellcmds",))
         found |= re.findall(r"python scripts/\w+/(\w+)\.py .*--environment (\S+)", printed)
     return found
 

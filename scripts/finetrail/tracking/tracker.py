@@ -86,8 +86,7 @@ def build_tracker(job: "Job", run: WandbRun, deadline: "Deadline", evaluation: "
             values = {}
             for name, value in logs.items():
                 if isinstance(value, int | float) and name not in _TIMES:
-                    phase, _, plain = name.rpartition("eval_")
-                    values[f"eval/{plain}" if name.startswith("eval_") else f"train/{phase}{plain}"] = value
+                    values[shown_as(name)] = value
             if "num_tokens" in logs:
                 now = time.monotonic()
                 if self.tokens:
@@ -100,7 +99,7 @@ def build_tracker(job: "Job", run: WandbRun, deadline: "Deadline", evaluation: "
             found = {name: value for name, value in metrics.items() if name.startswith("eval_")}
             if evaluation is not None and tracking.answers and settings.launch.deepspeed_stage != 3:
                 answered = score_answers(more["model"], more["processing_class"], evaluation, tracking.answers)
-                run.log({name.replace("eval_", "eval/"): value for name, value in answered.items()}, state.global_step)
+                run.log({shown_as(name): value for name, value in answered.items()}, state.global_step)
                 found |= answered
             self.evaluated = (state.global_step, found)
 
@@ -131,6 +130,11 @@ def build_tracker(job: "Job", run: WandbRun, deadline: "Deadline", evaluation: "
             run.log_artifact(file, metadata, aliases)
 
     return Tracker()
+
+
+def shown_as(name: str) -> str:
+    """Return the name that a metric of the trainer's has at W&B, which groups by what stands before the slash."""
+    return f"eval/{name[5:]}" if name.startswith("eval_") else f"train/{name}"
 
 
 def artifact_metadata(

@@ -2,6 +2,10 @@
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 MERGED = "final_merged_checkpoint"
 
@@ -17,10 +21,16 @@ def merge_adapter(base_dir: Path, adapter_dir: Path, out_dir: Path) -> Path:
     Returns:
         out_dir.
     """
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
-    base = AutoModelForCausalLM.from_pretrained(base_dir, dtype="float32")
+    return save_merged(AutoModelForCausalLM.from_pretrained(base_dir, dtype="float32"), adapter_dir, out_dir)
+
+
+def save_merged(base: "PreTrainedModel", adapter_dir: Path, out_dir: Path) -> Path:
+    """Merge an adapter into a loaded model, which is used up by it, and save the result."""
+    from peft import PeftModel
+    from transformers import AutoTokenizer
+
     merged = PeftModel.from_pretrained(base, adapter_dir).merge_and_unload(safe_merge=True)
     shutil.rmtree(out_dir, ignore_errors=True)
     out_dir.mkdir(parents=True)

@@ -1,9 +1,11 @@
-"""Weights & Biases without a network, for real: what its own reader finds in its files, and a resume by alias."""
+"""Weights & Biases without a network, for real: what stands in its files, and a resume by alias."""
 
 import dataclasses
 import json
 import logging
 import shutil
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from finetrail.training.settings import Limits, Saving, Tracking, TrainSettings
 from finetrail.training.sft import train_adapter
 from finetrail.training.training_log import MEASURED
 
+BLOCK = 1 << 15
 TRACKING = Tracking(name="r.m.f", base_model="tiny llama", answers=2)
 SETTINGS = TrainSettings(
     rank=4, alpha=8, dropout=0.1, learning_rate=1e-2, max_steps=4, batch_size=2, gradient_accumulation=1,
@@ -40,19 +43,28 @@ def log(out: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in row.items() if name not in MEASURED} for row in rows]
 
 
-def records(file: Path) -> list[Any]:
-    """Read an offline run with W&B's own reader."""
-    from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
+def messages(content: bytes) -> Iterator[bytes]:
+    """Split an offline run's file: behind seven bytes of its own, the log format of LevelDB in blocks of 32 KiB."""
+    assert content[:4] == b":W&B"
+    place, message = 7, b""
+    while place + 7 <= len(content):
+        left = BLOCK - place % BLOCK
+        if left < 7:
+            place += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, place)
+        message += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield message
+            message = b""
 
-    store = DataStore()
-    store.open_for_scan(str(file))
-    found = []
-    while (data := store.scan_data()) is not None:
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(data)
-        found.append(record)
-    return found
+
+def records(file: Path) -> list[Any]:
+    """Read an offline run as W&B's own messages."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    return [Record.FromString(message) for message in messages(file.read_bytes())]
 
 
 @pytest.fixture(scope="module")
