@@ -64,7 +64,7 @@ rule train_adapter:
         "<benchmarks>/{recipe}/train_adapter.{model}.{fold}.jsonl"
     wildcard_constraints:
         model=models_trained_by("lora", "qlora"),
-    retries: 20
+    retries: 9
     conda:
         "../envs/train.yaml"
     threads: threads_of("train_adapter")

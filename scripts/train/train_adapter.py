@@ -18,7 +18,7 @@ from finetrail.records import canonical_json, read_rows, sha256_file, sha256_tex
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.training.hardware import use_gpus
 from finetrail.training.settings import Saving, Tracking, train_settings
-from finetrail.training.sft import train_adapter
+from finetrail.training.sft import refuse_hopeless, train_adapter
 from finetrail.training.shuffle import shuffle_targets
 
 LOGGER = logging.getLogger("finetrail.train_adapter")
@@ -80,6 +80,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
     settings = train_settings(tuning, step.settings["limits"])
     use_gpus(operation_key(step.recipe, "train.gpus"))
     step.facts["origins"] = log_origins(step, name)
+    state_dir = state_folder(step, args)
+    refuse_hopeless(state_dir)
     check_manifest(args.base.parent, args.base)
     train = list(read_rows(args.train))
     if args.shuffle_targets:
@@ -104,7 +106,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
             train,
             list(read_rows(args.eval)),
             settings,
-            state_dir=state_folder(step, args),
+            state_dir=state_dir,
             out_dir=scratch,
             saving=saving_of(step, args),
             progress=report,

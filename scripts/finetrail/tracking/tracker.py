@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
     from finetrail.training.deadline import Deadline
-    from finetrail.training.fit import Job
+    from finetrail.training.job import Job
 
 FOLDER = "wandb"
 _TIMES = {"total_flos", "train_runtime", "train_samples_per_second", "train_steps_per_second"}

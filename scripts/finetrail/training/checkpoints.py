@@ -4,10 +4,12 @@ A checkpoint counts when `complete.json` stands in it: written last, it names ev
 process that died left half written has none, and is passed over.
 """
 
+import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,28 @@ TRAINER_STATE = "trainer_state.json"
 _PREFIX = "checkpoint-"
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def hold(state_dir: Path) -> Iterator[None]:
+    """Keep other processes out while one trains: a job whose master died may live on beside its retry.
+
+    Raises:
+        FinetrailError: another process trains here.
+    """
+    state_dir.mkdir(parents=True, exist_ok=True)
+    with (state_dir / "lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FinetrailError(
+                "another process trains in this state directory",
+                where=str(state_dir),
+                hint="It may be left over from a run that was killed: end it, or wait for it",
+            ) from error
+        except OSError:
+            logger.warning("%s: the file system has no locks; nothing keeps a second process out", state_dir)
+        yield
 
 
 def open_state(state_dir: Path, identity: str, code: str | None) -> None:
@@ -52,11 +76,11 @@ def open_state(state_dir: Path, identity: str, code: str | None) -> None:
 
 
 def forget(state_dir: Path) -> None:
-    """Remove checkpoints and everything else, but for the list of attempts."""
+    """Remove checkpoints and everything else, but for the list of attempts and the lock."""
     for path in state_dir.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != "attempts.jsonl":
+        elif path.name not in ("attempts.jsonl", "lock"):
             path.unlink()
 
 

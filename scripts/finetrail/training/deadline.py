@@ -51,8 +51,8 @@ class Deadline:
         return None
 
 
-def find_deadline(saving: Saving, started: float) -> Deadline:
-    """Find every limit of this attempt.
+def find_limits(saving: Saving, started: float) -> list[tuple[float, float, str]]:
+    """Find every limit of this attempt, as `Deadline.limits` holds them.
 
     Args:
         saving: ``max_hours`` and ``save_before_minutes``.
@@ -65,7 +65,7 @@ def find_deadline(saving: Saving, started: float) -> Deadline:
         limits.append((end, 0.0, "SLURM's time limit"))
     for moment, _, name in limits:
         logger.info("%s ends this attempt in %s", name, timedelta(seconds=round(moment - time.time())))
-    return Deadline(limits)
+    return limits
 
 
 def slurm_end() -> float | None:

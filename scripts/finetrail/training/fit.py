@@ -2,19 +2,17 @@
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetrail.errors import FinetrailError
 from finetrail.tracking.tracker import tracked
 from finetrail.training.arguments import build_arguments
 from finetrail.training.checkpoints import free_bytes
-from finetrail.training.deadline import find_deadline, heed_signals
-from finetrail.training.hardware import Choices
+from finetrail.training.deadline import Deadline, find_limits
+from finetrail.training.job import Job, Stopped
 from finetrail.training.keeping import build_keeper
 from finetrail.training.memory import is_out_of_memory, out_of_memory, shape_of
-from finetrail.training.settings import Saving, TrainSettings
+from finetrail.training.settings import TrainSettings
 from finetrail.training.trainer import build_trainer
 from finetrail.training.training_log import step_recorder
 
@@ -25,42 +23,26 @@ if TYPE_CHECKING:
 _DISK_FULL = ("No space left", "file write failed", "PytorchStreamWriter failed", "Disk quota exceeded")
 
 
-class Stopped(FinetrailError):
-    """The attempt had to end before the training; a checkpoint is saved, and the next one continues."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One attempt at one training.
-
-    Attributes:
-        base_dir: the base model.
-        state_dir: checkpoints and records.
-        resume: the checkpoint to continue from.
-        settings, saving, choices: what decides the weights, when to save, and what was chosen for the machine.
-        started: when the attempt began, in seconds since the epoch.
-        longest: tokens of the longest row.
-    """
-
-    base_dir: Path
-    state_dir: Path
-    resume: Path | None
-    settings: TrainSettings
-    saving: Saving
-    choices: Choices
-    started: float
-    longest: int
-
-
-def fit(job: Job, train: "Dataset", evaluation: "Dataset | None", progress: Callable[[int, int], None] | None) -> None:
+def fit(
+    job: Job,
+    train: "Dataset",
+    evaluation: "Dataset | None",
+    deadline: Deadline,
+    progress: Callable[[int, int], None] | None,
+) -> None:
     """Train to the last step, or until a limit or a signal says stop.
+
+    Args:
+        job, train, evaluation: what to do, and the rows.
+        deadline: signals are heeded already; the limits of the attempt are added.
+        progress: called with (steps done, steps in all), or None.
 
     Raises:
         Stopped: a limit or a signal did.
         FinetrailError: memory or disk ran out, or the loss is not finite.
     """
     try:
-        _fit(job, train, evaluation, progress)
+        _fit(job, train, evaluation, deadline, progress)
     except FinetrailError:
         raise
     except Exception as error:
@@ -76,34 +58,34 @@ def fit(job: Job, train: "Dataset", evaluation: "Dataset | None", progress: Call
         raise
 
 
-def _fit(job: Job, train: "Dataset", evaluation: "Dataset | None", progress: Callable[[int, int], None] | None) -> None:
+def _fit(
+    job: Job,
+    train: "Dataset",
+    evaluation: "Dataset | None",
+    deadline: Deadline,
+    progress: Callable[[int, int], None] | None,
+) -> None:
     from transformers import AutoTokenizer
 
-    settings = job.settings
-    deadline = find_deadline(job.saving, job.started)
-    with heed_signals(deadline):
-        arguments = build_arguments(settings, job.choices, job.saving, job.state_dir, evaluate=evaluation is not None)
-        recorder = step_recorder(job.state_dir, arguments.process_index, progress)
-        keeper = build_keeper(
-            job.state_dir,
-            job.saving.keep,
-            deadline,
-            evaluate=evaluation is not None,
-            fp16=job.choices.precision == "fp16",
+    settings, choices = job.settings, job.choices
+    deadline.limits = find_limits(job.saving, job.started)
+    arguments = build_arguments(settings, choices, job.saving, job.state_dir, evaluate=evaluation is not None)
+    keeper = build_keeper(
+        job.state_dir, job.saving.keep, deadline, evaluate=evaluation is not None, fp16=choices.precision == "fp16"
+    )
+    with tracked(job, deadline, evaluation, arguments.process_index) as watchers:
+        trainer = build_trainer(
+            job.base_dir,
+            AutoTokenizer.from_pretrained(job.base_dir),
+            train,
+            evaluation,
+            settings,
+            choices,
+            arguments,
+            step_recorder(job.state_dir, arguments.process_index, progress),
+            [*_early_stopping(settings), keeper, *watchers],
         )
-        with tracked(job, deadline, evaluation, arguments.process_index) as watchers:
-            trainer = build_trainer(
-                job.base_dir,
-                AutoTokenizer.from_pretrained(job.base_dir),
-                train,
-                evaluation,
-                settings,
-                job.choices,
-                arguments,
-                recorder,
-                [*_early_stopping(settings), keeper, *watchers],
-            )
-            trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
+        trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
     if keeper.stopped is not None:
         raise Stopped(
             f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}: {keeper.stopped}",

@@ -37,6 +37,8 @@ def build_keeper(state_dir: Path, keep: int, deadline: Deadline, *, evaluate: bo
             deadline.longest_step = max(deadline.longest_step, time.monotonic() - self.began)
             if state.global_step >= state.max_steps:
                 control.should_evaluate = control.should_evaluate or evaluate
+                # The end of an epoch that is saved comes after this.
+                control.should_save = args.save_strategy != "epoch" or not float(state.epoch).is_integer()
             else:
                 self.stopped = agree(deadline.reason(time.time()), args)
                 if self.stopped is not None:

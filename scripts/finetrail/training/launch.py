@@ -9,29 +9,31 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from finetrail.artifacts import read_json, write_json
 from finetrail.errors import FinetrailError
-from finetrail.training.deadline import SIGNALS
-from finetrail.training.fit import Job, Stopped
-from finetrail.training.hardware import Choices
-from finetrail.training.settings import Launch, Limits, Quantization, Saving, Tracking, TrainSettings
+from finetrail.training import worker
+from finetrail.training.deadline import SIGNALS, Deadline
+from finetrail.training.job import Job, Stopped, job_as_plain
+from finetrail.training.settings import Launch
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-JOB = "job.json"
 _POLL_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
 
 def fit_distributed(
-    job: Job, train: "Dataset", evaluation: "Dataset | None", progress: Callable[[int, int], None] | None
+    job: Job,
+    train: "Dataset",
+    evaluation: "Dataset | None",
+    deadline: Deadline,
+    progress: Callable[[int, int], None] | None,
 ) -> None:
     """Train as `finetrail.training.fit.fit` does, in the processes that the settings ask for.
 
@@ -47,8 +49,10 @@ def fit_distributed(
     train.save_to_disk(shared / "train")
     if evaluation is not None:
         evaluation.save_to_disk(shared / "eval")
-    write_json(shared / JOB, _as_json(job))
-    command = [*launcher(job.settings.launch), "--module", "finetrail.training.worker", str(shared)]
+    write_json(shared / worker.JOB, job_as_plain(job))
+    if deadline.signalled is not None:
+        raise Stopped(f"stopped before the first step: {deadline.signalled} asked for it", where=str(job.state_dir))
+    command = [*launcher(job.settings.launch), "--module", worker.__name__, str(shared)]
     logger.info("starting %s", " ".join(command))
     code = _run(command, job.state_dir, progress)
     told = [read_json(path) for path in sorted(shared.glob("error.*.json"))]
@@ -104,16 +108,22 @@ def _run(command: list[str], state_dir: Path, progress: Callable[[int, int], Non
 
 
 def _deaf() -> None:
+    worker.die_with_parent()
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def _signals_to(launcher_id: int) -> Iterator[None]:
-    """Hand every signal on to the processes of the training, which save and stop."""
+    """Hand a signal on to the processes of the training, which save and stop; a second one ends them at once."""
     import psutil
 
+    told: list[int] = []
+
     def hand_on(number: int, _frame: FrameType | None) -> None:
+        if told:
+            raise KeyboardInterrupt
+        told.append(number)
         for process in psutil.Process(launcher_id).children():
             process.send_signal(signal.SIGUSR1)
         logger.warning("%s handed on to the processes of the training", signal.Signals(number).name)
@@ -148,31 +158,3 @@ def _tell(progress: Callable[[int, int], None] | None, state_dir: Path) -> None:
     if complete:
         last = json.loads(complete[-1])
         progress(last["step"], last["steps"])
-
-
-def _as_json(job: Job) -> dict[str, Any]:
-    plain = asdict(job)
-    paths = {name: str(plain[name]) if plain[name] else None for name in ("base_dir", "state_dir", "resume")}
-    return plain | paths
-
-
-def read_job(path: Path) -> Job:
-    """Read what `fit_distributed` wrote for its processes."""
-    plain = read_json(path)
-    settings, tracking = plain["settings"], plain["saving"]["tracking"]
-    nested = {
-        "limits": Limits(**settings["limits"]),
-        "quantization": Quantization(**settings["quantization"]),
-        "launch": Launch(**settings["launch"]),
-        "modules_to_save": tuple(settings["modules_to_save"]),
-    }
-    return Job(
-        base_dir=Path(plain["base_dir"]),
-        state_dir=Path(plain["state_dir"]),
-        resume=Path(plain["resume"]) if plain["resume"] else None,
-        settings=TrainSettings(**{**settings, **nested}),
-        saving=Saving(**plain["saving"] | {"tracking": Tracking(**tracking) if tracking else None}),
-        choices=Choices(**plain["choices"]),
-        started=plain["started"],
-        longest=plain["longest"],
-    )

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetrail.errors import FinetrailError
 from finetrail.training.hardware import Choices, Format
 from finetrail.training.settings import TrainSettings
 
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
     import torch
     from peft import LoraConfig
     from transformers import BitsAndBytesConfig, PreTrainedModel
+
+_BLOCK = 64  # weights that share a scale, as bitsandbytes quantizes
 
 
 def torch_dtype(name: Format) -> "torch.dtype":
@@ -31,9 +34,29 @@ def build_model(base_dir: Path, settings: TrainSettings, choices: Choices, local
 
     kwargs: dict[str, Any] = {"dtype": weights_dtype(settings, choices), "attn_implementation": choices.attention}
     if settings.method == "qlora":
+        _check_width(base_dir, choices)
         kwargs["quantization_config"] = build_quantization(settings, choices)
         kwargs["device_map"] = {"": "cpu" if choices.use_cpu else local_rank}
     return AutoModelForCausalLM.from_pretrained(base_dir, **kwargs)
+
+
+def _check_width(base_dir: Path, choices: Choices) -> None:
+    """Stop where bitsandbytes' kernels for CPUs would fail in the first step.
+
+    Raises:
+        FinetrailError: rows of weights hold no whole number of blocks.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(base_dir).get_text_config()
+    narrow = [name for name in ("hidden_size", "intermediate_size") if getattr(config, name) % _BLOCK]
+    if choices.use_cpu and narrow:
+        raise FinetrailError(
+            f"the model's {narrow[0]} is {getattr(config, narrow[0])}, and on a CPU four-bit weights need a multiple"
+            f" of {_BLOCK}",
+            where=str(base_dir),
+            hint="Use the method lora, a GPU, or another base",
+        )
 
 
 def weights_dtype(settings: TrainSettings, choices: Choices) -> "torch.dtype":

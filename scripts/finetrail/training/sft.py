@@ -15,19 +15,29 @@ from finetrail.artifacts import read_json, write_json
 from finetrail.errors import FinetrailError
 from finetrail.records import canonical_json, sha256_file, sha256_text
 from finetrail.tracking.restore import restore_checkpoint
-from finetrail.training.attempts import begin_attempt, end_attempt, read_attempts, refuse_another, segments
+from finetrail.training.attempts import (
+    begin_attempt,
+    end_attempt,
+    note_attempt,
+    refuse_another,
+    segments,
+    trained,
+)
 from finetrail.training.checkpoints import (
     IDENTITY,
     best_checkpoint,
     checkpoint_step,
     ended,
     forget,
+    hold,
     newest_complete,
     open_state,
     trainer_state,
 )
-from finetrail.training.fit import Job, Stopped, fit
+from finetrail.training.deadline import Deadline, heed_signals
+from finetrail.training.fit import fit
 from finetrail.training.hardware import Choices, choose, detect, log_choices
+from finetrail.training.job import Job, Stopped
 from finetrail.training.launch import fit_distributed
 from finetrail.training.masks import Example, encode_row, refuse_images
 from finetrail.training.memory import fit_batch, shape_of
@@ -103,23 +113,68 @@ def train_adapter(
     Raises:
         FinetrailError: no rows, a row with an image, a row that does not fit, a state directory of another run,
             a loss that is not finite, a setting that needs a GPU, no memory or disk left, or an attempt that had
-            to stop (`finetrail.training.fit.Stopped`).
+            to stop (`finetrail.training.job.Stopped`).
     """
-    started = time.time()
-    saving = saving or Saving()
-    train, evaluation = _encode(base_dir, train_rows, eval_rows, settings)
-    open_state(state_dir, _identity(base_dir, train, evaluation, settings), saving.code)
-    restore_checkpoint(state_dir, saving.tracking)
-    resume = _resume_from(state_dir, saving)
-    cause = ended(resume) if resume else None
-    if cause is None:
-        refuse_another(state_dir, checkpoint_step(resume) if resume else 0)
-        choices = _choices(base_dir, settings, train, state_dir)
-        job = Job(base_dir, state_dir, resume, settings, saving, choices, started, _longest(train))
-        _attempt(job, _dataset(train, settings), _dataset(evaluation, None) if evaluation else None, progress)
-    else:
-        logger.info("%s: %s, nothing to train", resume, cause)
-    return _publish(base_dir, settings, train, state_dir, out_dir)
+    deadline = Deadline()
+    with hold(state_dir), heed_signals(deadline):
+        return _train(
+            base_dir, train_rows, eval_rows, settings, state_dir, out_dir, saving or Saving(), deadline, progress
+        )
+
+
+def _train(
+    base_dir: Path,
+    train_rows: Sequence[Mapping[str, Any]],
+    eval_rows: Sequence[Mapping[str, Any]],
+    settings: TrainSettings,
+    state_dir: Path,
+    out_dir: Path,
+    saving: Saving,
+    deadline: Deadline,
+    progress: Report | None,
+) -> TrainReport:
+    """Note an attempt, make it, and publish what came of it."""
+    started, step = time.time(), _reached(state_dir)
+    refuse_another(state_dir, step)
+    number = begin_attempt(state_dir, step, saving.code)
+    outcome, cause = "failed", None
+    try:
+        train, evaluation = _encode(base_dir, train_rows, eval_rows, settings)
+        open_state(state_dir, _identity(base_dir, train, evaluation, settings), saving.code)
+        restore_checkpoint(state_dir, saving.tracking)
+        resume = _resume_from(state_dir, saving)
+        if resume is not None and ended(resume) is not None:
+            logger.info("%s: %s, nothing to train", resume, ended(resume))
+            outcome = "published"
+        else:
+            choices = _choices(base_dir, settings, train, state_dir, resume)
+            step = checkpoint_step(resume) if resume else 0
+            note_attempt(state_dir, number, step, asdict(choices))
+            job = Job(base_dir, state_dir, resume, settings, saving, choices, started, _longest(train))
+            _fit(job, train, evaluation, deadline, progress)
+            outcome = "finished"
+        return _publish(base_dir, settings, train, state_dir, out_dir)
+    except BaseException as error:
+        outcome = "stopped" if isinstance(error, Stopped) else "failed"
+        cause = str(error) or type(error).__name__
+        raise
+    finally:
+        end_attempt(state_dir, number, _reached(state_dir), outcome, cause)
+
+
+def refuse_hopeless(state_dir: Path) -> None:
+    """Stop a retry that would advance nothing, before anything large is read.
+
+    Raises:
+        FinetrailError: with the cause of the attempt before it (`finetrail.training.attempts.refuse_another`).
+    """
+    refuse_another(state_dir, _reached(state_dir))
+
+
+def _reached(state_dir: Path) -> int:
+    """Return the step of the newest complete checkpoint; 0 where there is none."""
+    newest = newest_complete(state_dir)
+    return checkpoint_step(newest) if newest else 0
 
 
 def _encode(
@@ -155,8 +210,8 @@ def _identity(base_dir: Path, train: Sequence[Example], evaluation: Sequence[Exa
 def _resume_from(state_dir: Path, saving: Saving) -> Path | None:
     """Find the checkpoint to go on from, or begin again where other code wrote it and that is not wanted."""
     resume = newest_complete(state_dir)
-    attempts = read_attempts(state_dir)
-    if resume is None or not attempts or attempts[-1]["code"] == saving.code:
+    before = trained(state_dir)
+    if resume is None or not before or before[-1]["code"] == saving.code:
         return resume
     if saving.on_code_change == "restart":
         logger.warning("%s was written by other code: training begins again (train.on_code_change)", resume)
@@ -168,15 +223,16 @@ def _resume_from(state_dir: Path, saving: Saving) -> Path | None:
     return resume
 
 
-def _choices(base_dir: Path, settings: TrainSettings, train: Sequence[Example], state_dir: Path) -> Choices:
+def _choices(
+    base_dir: Path, settings: TrainSettings, train: Sequence[Example], state_dir: Path, resume: Path | None
+) -> Choices:
     """Choose for this machine; a training that was begun keeps its batch, so that its steps stay the same."""
     from transformers import AutoConfig
 
     hardware = detect()
     choices = choose(settings, hardware)
-    begun = read_attempts(state_dir)
-    if begun and newest_complete(state_dir) is not None:
-        kept = begun[-1]["choices"]
+    if resume is not None:
+        kept = trained(state_dir)[-1]["choices"]
         names = ("batch_size", "gradient_accumulation", "gradient_checkpointing")
         reasons = {**choices.reasons, **dict.fromkeys(names, "as the training was begun")}
         choices = replace(choices, **{name: kept[name] for name in names}, reasons=reasons)
@@ -190,27 +246,19 @@ def _choices(base_dir: Path, settings: TrainSettings, train: Sequence[Example], 
     return choices
 
 
-def _attempt(job: Job, train: "Dataset", evaluation: "Dataset | None", progress: Report | None) -> None:
-    """Train to the end, or as far as this attempt comes, and note it."""
-    step = checkpoint_step(job.resume) if job.resume else 0
-    drop_steps_after(job.state_dir, step)
-    number = begin_attempt(job.state_dir, step, job.saving.code, asdict(job.choices))
+def _fit(
+    job: Job,
+    train: Sequence[Example],
+    evaluation: Sequence[Example],
+    deadline: Deadline,
+    progress: Report | None,
+) -> None:
+    """Train to the end, or as far as this attempt comes, here or in processes of their own."""
+    drop_steps_after(job.state_dir, checkpoint_step(job.resume) if job.resume else 0)
     if job.resume is not None:
         logger.info("resuming from %s", job.resume)
-    try:
-        if job.settings.launch.distributed:
-            fit_distributed(job, train, evaluation, progress)
-        else:
-            fit(job, train, evaluation, progress)
-    except BaseException as error:
-        reached = newest_complete(job.state_dir)
-        outcome = "stopped" if isinstance(error, Stopped) else "failed"
-        cause = str(error) or type(error).__name__
-        end_attempt(job.state_dir, number, checkpoint_step(reached) if reached else 0, outcome, cause)
-        raise
-    last = newest_complete(job.state_dir)
-    assert last is not None, "a training that ended well has saved its last step"
-    end_attempt(job.state_dir, number, checkpoint_step(last), "finished")
+    run = fit_distributed if job.settings.launch.distributed else fit
+    run(job, _dataset(train, job.settings), _dataset(evaluation, None) if evaluation else None, deadline, progress)
 
 
 def _dataset(examples: Sequence[Example], settings: TrainSettings | None) -> "Dataset":
@@ -251,6 +299,6 @@ def _publish(
         parameters=parameters,
         final_loss=losses[-1] if losses else None,
         eval_loss=dev.get(checkpoint_step(best)),
-        choices=read_attempts(state_dir)[-1]["choices"],
+        choices=trained(state_dir)[-1]["choices"],
         segments=segments(state_dir),
     )

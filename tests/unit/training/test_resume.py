@@ -1,5 +1,7 @@
 """A training that is killed, told to stop, and resumed ends with the straight run's weights, bit for bit."""
 
+import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,7 +18,9 @@ from typing import Any
 import psutil
 import pytest
 
+from finetrail.training.tiny_base import build_tiny_base
 from finetrail.training.training_log import MEASURED
+from tests.unit.training.conftest import SMALL
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS: dict[str, Any] = {
@@ -69,6 +73,10 @@ class Training:
         path = self.folder / "state/steps.0.jsonl"
         return path.read_text().count("\n") if path.exists() else 0
 
+    def noted(self) -> int:
+        path = self.folder / "state/attempts.jsonl"
+        return path.read_text().count("\n") if path.exists() else 0
+
     def checkpoints(self) -> list[int]:
         return sorted(int(path.parent.name[11:]) for path in (self.folder / "state").glob("checkpoint-*/complete.json"))
 
@@ -81,31 +89,52 @@ def end_with_children(process: "subprocess.Popen[str]") -> None:
         process.wait()
 
 
+@pytest.fixture(scope="module")
+def wide_base(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wide enough for blocks of four-bit weights."""
+    folder = tmp_path_factory.mktemp("wide")
+    settings = dataclasses.replace(SMALL, hidden_size=64, intermediate_size=128)
+    build_tiny_base("llama", texts, settings=settings, system="", seed=1, out_dir=folder)
+    return folder
+
+
 @pytest.fixture
-def training(base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path) -> Callable[..., Training]:
+def training(wide_base: Path, rows: list[dict[str, Any]], tmp_path: Path) -> Callable[..., Training]:
     def make(name: str, **changes: Any) -> Training:
         saving = {"save_steps": 1, "keep": 2, "code": "a"}
-        job = {"base": str(base_dir), "train": rows, "eval": rows[:2], "saving": saving}
+        job = {"base": str(wide_base), "train": rows, "eval": rows[:2], "saving": saving}
         return Training(tmp_path / name, job | {"settings": SETTINGS | changes})
 
     return make
 
 
-def kill_tree_at(run: Training, step: int) -> None:
-    """SIGKILL every process of a training once a step is recorded: somewhere behind it, wherever that is."""
+def kill_at(run: Training, step: int) -> None:
+    """SIGKILL a training once a step is recorded: somewhere behind it, wherever that is; no process of it lives on."""
     process = run.start()
+    children: list[psutil.Process] = []
     try:
         while run.recorded() < step and process.poll() is None:
             time.sleep(0.02)
         assert process.poll() is None, process.stderr and process.stderr.read()
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+        process.wait()
+        _, alive = psutil.wait_procs(children, timeout=60)
+        assert alive == []
     finally:
         end_with_children(process)
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
 
 
 def signal_at(run: Training, step: int, number: signal.Signals) -> tuple[int, str]:
-    """Send a signal to the process that the rule starts, once a step is recorded."""
+    """Send a signal to the process that the rule starts, once it is at work and a step is recorded."""
+    before = run.noted()
     process = run.start()
     try:
+        while run.noted() == before and process.poll() is None:
+            time.sleep(0.02)
         while run.recorded() < step and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(number)
@@ -121,7 +150,7 @@ def check(make: Callable[..., Training], changes: dict[str, Any]) -> None:
     assert code == 0, said
     draw = random.Random(DRAW)
     steps = straight.job["settings"]["max_steps"]
-    kill_tree_at(broken, draw.randint(1, steps - 3))
+    kill_at(broken, draw.randint(1, steps - 3))
     reached = broken.checkpoints()
     code, said = signal_at(broken, draw.randint(max(reached, default=0) + 1, steps - 1), signal.SIGUSR1)
     if code:  # it may have been done before the signal came
