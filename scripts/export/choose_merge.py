@@ -61,7 +61,9 @@ def measure(targets: Sequence[Target], answers: Iterable["NDArray[np.float32]"])
     losses, divergences = [], []
     for target, found in zip(targets, answers, strict=True):
         chosen = target.ids[target.start :]
-        losses.append(-sum(max(float(row[token]), FLOOR) for row, token in zip(found, chosen, strict=True)) / len(chosen))
+        losses.append(
+            -sum(max(float(row[token]), FLOOR) for row, token in zip(found, chosen, strict=True)) / len(chosen)
+        )
         divergences += [divergence(*pair) for pair in zip(target.log_probs, found, strict=True)]
     return losses, sum(divergences) / len(divergences)
 

@@ -36,6 +36,7 @@ def saving_of(step: Step, args: argparse.Namespace) -> Saving:
     """Read when to save and to stop from the run's operation keys."""
     keys: Mapping[str, Any] = operation_key(step.recipe, "train")
     return Saving(
+        strategy=keys["save_strategy"],
         save_steps=keys["save_steps"],
         keep=keys["keep_checkpoints"],
         on_code_change=keys["on_code_change"],

@@ -188,9 +188,8 @@ class Train(Section):
     """The models of the recipe, each tuned on every fold."""
 
     models: dict[Name, TrainedModel] = result(..., "models by name", min_length=1)
-    save_steps: Count | Literal["epoch"] = operation(
-        100, "optimizer steps between checkpoints; `epoch` for one after each pass over the rows"
-    )
+    save_strategy: Literal["steps", "epoch"] = operation("steps", "a checkpoint every `save_steps`, or every epoch")
+    save_steps: Count = operation(100, "optimizer steps between checkpoints")
     keep_checkpoints: Count = operation(2, "how many of the newest checkpoints are kept; the best is kept besides")
     on_code_change: Literal["continue", "restart"] = operation(
         "continue", "what a retry does with checkpoints that other code wrote: go on (recorded), or begin again"

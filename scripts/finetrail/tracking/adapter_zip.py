@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 def zip_checkpoint(checkpoint: Path, out: Path, limit: int = LIMIT) -> bool:
     """Write a complete checkpoint of an adapter, and the records of the steps before it, as a zip file.
 
-    Where that has too many bytes (the optimizer's state has twice the adapter's), or DeepSpeed wrote it, the adapter goes
-    alone: it can be used, and no training can go on from it.
+    Where that has too many bytes (the optimizer's state has twice the adapter's), or DeepSpeed wrote it, the adapter
+    goes alone: it can be used, and no training can go on from it.
 
     Args:
         checkpoint: in its state directory.

@@ -53,83 +53,107 @@ def tracked(
     check_tracking(tracking)
     config = {"settings": asdict(job.settings), "choices": asdict(job.choices), "base_model": tracking.base_model}
     run = WandbRun(tracking, job.state_dir / FOLDER, run_id(job.state_dir), config)
-    tracker = build_tracker(job, run, deadline, evaluation)
-    failed = True
+    tracker, failed = Tracker(job, run, deadline, evaluation), True
     try:
-        yield [tracker]
+        yield [callback_of(tracker)]
         failed = False
     finally:
         tracker.hand_over()
         run.close(failed=failed)
 
 
-def build_tracker(job: "Job", run: WandbRun, deadline: "Deadline", evaluation: "Dataset | None") -> Any:
-    """Make the callback; it must come after the one that marks checkpoints complete."""
+class Tracker:
+    """What is shown of one training, and when.
+
+    Args:
+        job: what is trained; its saving names the tracking.
+        run: where it is shown.
+        deadline: is told what artifacts add to the time of a save.
+        evaluation: dev rows, for exact match and F1.
+    """
+
+    def __init__(self, job: "Job", run: WandbRun, deadline: "Deadline", evaluation: "Dataset | None") -> None:
+        assert job.saving.tracking is not None
+        self._tracking, self._job, self._run = job.saving.tracking, job, run
+        self._deadline, self._evaluation = deadline, evaluation
+        self._registry = Registry(job.state_dir / FOLDER)
+        self._tokens, self._since = 0.0, time.monotonic()
+        self._evaluated: tuple[int, Mapping[str, float]] = (-1, {})
+
+    def log(self, logs: Mapping[str, Any], step: int) -> None:
+        """Show what the trainer logs, and how fast it was since it last did."""
+        values = {
+            shown_as(name): value
+            for name, value in logs.items()
+            if isinstance(value, int | float) and name not in _TIMES
+        }
+        if "num_tokens" in logs:
+            now, tokens = time.monotonic(), logs["num_tokens"]
+            if self._tokens:
+                values["train/tokens_per_second"] = (tokens - self._tokens) / (now - self._since)
+            self._tokens, self._since = tokens, now
+            values["train/peak_memory_mb"] = peak_memory() >> 20
+        self._run.log(values, step)
+
+    def evaluated(self, metrics: Mapping[str, float], step: int, model: Any, tokenizer: Any) -> None:
+        """Note an evaluation for the artifact of its step, and answer dev rows."""
+        found = {name: value for name, value in metrics.items() if name.startswith("eval_")}
+        split = self._job.settings.launch.deepspeed_stage == 3  # one process alone has no whole model
+        if self._evaluation is not None and self._tracking.answers and not split:
+            answered = score_answers(model, tokenizer, self._evaluation, self._tracking.answers)
+            self._run.log({shown_as(name): value for name, value in answered.items()}, step)
+            found |= answered
+        self._evaluated = (step, found)
+
+    def saved(self, step: int) -> None:
+        """Make an artifact of an adapter's checkpoint; whole models are never uploaded."""
+        if not self._job.settings.adapter:
+            return
+        began = time.monotonic()
+        self._register(step)
+        self._deadline.last_save = (self._deadline.last_save or 0.0) + time.monotonic() - began
+
+    def _register(self, step: int) -> None:
+        at, metrics = self._evaluated
+        metrics = metrics if at == step else {}
+        file = self._registry.folder / f"step-{step}.zip"
+        if not zip_checkpoint(checkpoint_folder(self._job.state_dir, step), file):
+            return
+        settings = self._job.settings
+        metadata = artifact_metadata(
+            step, metrics, self._tracking.base_model, settings.rank, settings.limits.max_length
+        )
+        aliases = self._registry.put(file, metadata, score_of(metrics))
+        if self._tracking.mode == "online":
+            self._run.log_artifact(file, metadata, aliases)
+
+    def hand_over(self) -> None:
+        """Offline, hand W&B the last artifacts only: it copies each until it is synced."""
+        if self._tracking.mode == "online":
+            return
+        entries = self._registry.entries()
+        for path in sorted({entry.path for entry in entries.values()}):
+            aliases = [alias for alias, entry in sorted(entries.items()) if entry.path == path]
+            self._run.log_artifact(self._registry.folder / path, entries[aliases[0]].metadata, aliases)
+
+
+def callback_of(tracker: Tracker) -> "TrainerCallback":
+    """Make the trainer's callback; it must come after the one that marks checkpoints complete."""
     from transformers import TrainerCallback
 
-    tracking, settings = job.saving.tracking, job.settings
-    assert tracking is not None
-    registry = Registry(job.state_dir / FOLDER)
-
-    class Tracker(TrainerCallback):  # type: ignore[misc]
-        """Metrics go out under ``train/`` and ``eval/``."""
-
-        def __init__(self) -> None:
-            self.tokens = 0.0
-            self.since = time.monotonic()
-            self.evaluated: tuple[int, Mapping[str, float]] = (-1, {})
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.since = time.monotonic()
+    class Watcher(TrainerCallback):  # type: ignore[misc]
+        """Tells the tracker."""
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-            values = {}
-            for name, value in logs.items():
-                if isinstance(value, int | float) and name not in _TIMES:
-                    values[shown_as(name)] = value
-            if "num_tokens" in logs:
-                now = time.monotonic()
-                if self.tokens:
-                    values["train/tokens_per_second"] = (logs["num_tokens"] - self.tokens) / (now - self.since)
-                self.tokens, self.since = logs["num_tokens"], now
-                values["train/peak_memory_mb"] = peak_memory() >> 20
-            run.log(values, state.global_step)
+            tracker.log(logs, state.global_step)
 
         def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **more: Any) -> None:
-            found = {name: value for name, value in metrics.items() if name.startswith("eval_")}
-            if evaluation is not None and tracking.answers and settings.launch.deepspeed_stage != 3:
-                answered = score_answers(more["model"], more["processing_class"], evaluation, tracking.answers)
-                run.log({shown_as(name): value for name, value in answered.items()}, state.global_step)
-                found |= answered
-            self.evaluated = (state.global_step, found)
+            tracker.evaluated(metrics, state.global_step, more["model"], more["processing_class"])
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if not settings.adapter:
-                return  # whole models are never uploaded
-            began = time.monotonic()
-            step, metrics = self.evaluated
-            register(state.global_step, metrics if step == state.global_step else {})
-            deadline.last_save = (deadline.last_save or 0.0) + time.monotonic() - began
+            tracker.saved(state.global_step)
 
-        def hand_over(self) -> None:
-            """Offline, note the last artifacts only: each is copied until it is synced."""
-            if tracking.mode == "online":
-                return
-            entries = registry.entries()
-            for path in sorted({entry.path for entry in entries.values()}):
-                aliases = [alias for alias, entry in sorted(entries.items()) if entry.path == path]
-                run.log_artifact(registry.folder / path, entries[aliases[0]].metadata, aliases)
-
-    def register(step: int, metrics: Mapping[str, float]) -> None:
-        file = registry.folder / f"step-{step}.zip"
-        if not zip_checkpoint(checkpoint_folder(job.state_dir, step), file):
-            return
-        metadata = artifact_metadata(step, metrics, tracking.base_model, settings.rank, settings.limits.max_length)
-        aliases = registry.put(file, metadata, score_of(metrics))
-        if tracking.mode == "online":
-            run.log_artifact(file, metadata, aliases)
-
-    return Tracker()
+    return Watcher()
 
 
 def shown_as(name: str) -> str:

@@ -52,8 +52,8 @@ def build_arguments(
         eval_steps=settings.eval_steps if choose_best else None,
         metric_for_best_model="eval_loss" if choose_best else None,
         greater_is_better=False if choose_best else None,
-        save_strategy="epoch" if saving.save_steps == "epoch" else "steps",
-        save_steps=500 if saving.save_steps == "epoch" else saving.save_steps,  # TRL's own, of no meaning then
+        save_strategy=saving.strategy,
+        save_steps=saving.save_steps,
         logging_strategy="steps",
         logging_steps=1,
         logging_nan_inf_filter=False,

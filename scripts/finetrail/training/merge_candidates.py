@@ -1,8 +1,8 @@
 """Which weights an adapter of QLoRA is merged into: the base as it was published, or as training saw it.
 
-Training saw a base of four bits. Merging into the published weights moves every layer by the rounding that the adapter had
-learned to live with; merging into the dequantized ones keeps it, and may stand in the way of the export's own quantization.
-So both are made, exported, and measured.
+Training saw a base of four bits. Merging into the published weights moves every layer by the rounding that the adapter
+had learned to live with; merging into the dequantized ones keeps it, and may stand in the way of the export's own
+quantization. So both are made, exported, and measured.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,9 @@ class Target:
     log_probs: "NDArray[np.float32]"
 
 
-def merge_candidate(candidate: Candidate, base_dir: Path, adapter_dir: Path, settings: TrainSettings, out: Path) -> Path:
+def merge_candidate(
+    candidate: Candidate, base_dir: Path, adapter_dir: Path, settings: TrainSettings, out: Path
+) -> Path:
     """Merge an adapter into one of the two bases, in fp32.
 
     Args:
@@ -66,12 +68,19 @@ def trained_targets(
     from peft import PeftModel
 
     model: Any = PeftModel.from_pretrained(build_model(base_dir, settings, choose(settings, detect())), adapter_dir)
-    return [
-        Target(example.row_id, ids, start, distribution)
-        for example in examples
-        for start, ids in [_first_target(example, tokens)]
-        for distribution in [_distribution(model.eval(), ids, start)]
-    ]
+    _compute_as_in_training(model)
+    places = [(example, *_first_target(example, tokens)) for example in examples]
+    return [Target(example.row_id, ids, start, _distribution(model, ids, start)) for example, start, ids in places]
+
+
+def _compute_as_in_training(model: Any) -> None:
+    """Turn dropout off and leave four-bit layers in training mode: for inference on a CPU they round otherwise."""
+    from bitsandbytes.nn import Linear4bit
+
+    model.eval()
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.training = True
 
 
 def _first_target(example: Example, tokens: int) -> tuple[int, list[int]]:
@@ -104,15 +113,15 @@ def ask_folder(folder: Path, targets: Sequence[Target]) -> Iterator["NDArray[np.
 def choose_merge(
     losses: Mapping[Candidate, Sequence[float]], divergences: Mapping[Candidate, float]
 ) -> tuple[Candidate, str]:
-    """Choose the better candidate: by dev loss where the rows tell them apart, else by its distance from the trained model.
+    """Choose the better candidate: by dev loss where rows tell them apart, else by distance from the trained model.
 
     Args:
         losses: mean loss of each dev row (nats a token), rows in the same order.
         divergences: mean divergence from the trained model (nats a token).
 
     Returns:
-        The candidate, and what decided: ``dev_loss`` where the mean difference over rows is more than twice its standard
-        error, else ``kl``.
+        The candidate, and what decided: ``dev_loss`` where the mean difference over rows is more than twice its
+        standard error, else ``kl``.
     """
     first, second = CANDIDATES
     gaps = [mine - theirs for mine, theirs in zip(losses[first], losses[second], strict=True)]

@@ -181,7 +181,8 @@ class Saving:
     """When checkpoints are written and kept, and when an attempt must end; none of it changes the weights.
 
     Attributes:
-        save_steps: optimizer steps between checkpoints, or ``epoch``.
+        strategy: a checkpoint every ``save_steps``, or every epoch.
+        save_steps: optimizer steps between checkpoints.
         keep: how many of the newest are kept; the best is kept besides.
         on_code_change: what a retry does with checkpoints that other code wrote.
         code: digest of the code that trains now; None where nobody says.
@@ -190,7 +191,8 @@ class Saving:
         tracking: what is shown to Weights & Biases; None for nothing.
     """
 
-    save_steps: int | Literal["epoch"] = 100
+    strategy: Literal["steps", "epoch"] = "steps"
+    save_steps: int = 100
     keep: int = 2
     on_code_change: Literal["continue", "restart"] = "continue"
     code: str | None = None

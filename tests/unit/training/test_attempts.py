@@ -244,3 +244,10 @@ def test_permissions_of_what_is_published_follow_the_umask(
     os.umask(mask)
     modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "o/final_adapter").iterdir()}
     assert modes == {0o666 & ~mask}
+
+
+def test_a_checkpoint_an_epoch(base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Eight rows in batches of two are four steps; the last step, within an epoch, is saved too."""
+    train(base_dir, rows, tmp_path, max_steps=10, saving=Saving(strategy="epoch", keep=9))
+    steps = sorted(int(path.parent.name[11:]) for path in (tmp_path / "s").glob("checkpoint-*/complete.json"))
+    assert steps == [4, 8, 10]

@@ -58,7 +58,7 @@ def no_deepspeed_left(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cal_qlora(tmp_path: Path) -> None:
     settings, choices = built(CAL_QLORA, 1024)
     has(
-        arguments(settings, choices, tmp_path, Saving(save_steps="epoch")),
+        arguments(settings, choices, tmp_path, Saving(strategy="epoch")),
         per_device_train_batch_size=4,
         gradient_accumulation_steps=8,
         num_train_epochs=3.0,
