@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env run plan test test-all lint requirements constraints docs ollama bench bench-peers clean distclean
+.PHONY: help env run plan test test-all lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc)
@@ -72,6 +72,10 @@ constraints: $(READY)  ## pin the virtual environment as it is now, dependencies
 
 bench: $(READY)  ## measure the LLM engine beside other clients: bench/results/llm.json (CALLS=6000 for a quick look)
 	python bench/llm.py $(if $(CALLS),--calls $(CALLS))
+	python bench/training.py
+
+gpu-check: $(READY)  ## where a GPU is at hand: tokens/s, MFU and memory of every method beside plain TRL: bench/results/gpu.json
+	python bench/gpu.py $(GPU_OPTIONS)
 
 bench-peers:  ## install the clients of others that the bench compares with, each in an environment of its own
 	for pins in bench/peers/*.txt; do folder=bench/peers/.venv/$$(basename $$pins .txt); "$(PYTHON)" -m venv $$folder; $$folder/bin/python -m pip install --quiet --disable-pip-version-check -r $$pins; done

@@ -4,8 +4,8 @@ Each run is a process of its own; pairs are interleaved, and who begins alternat
 of the first steps (warm-up) and the end of the last one, everything that happens between steps included:
 
 - ``tokens_per_second``: tokens of those steps ÷ seconds, the median of the runs.
-- ``ratio``: ours ÷ plain in each pair; the median must be at least .97. ``cpu_ratio`` is the same for the processor time,
-  which a busy machine disturbs less.
+- ``ratio``: ours ÷ plain in each pair; the median must be at least .97. ``cpu_ratio`` is the same for the processor
+  time, which a busy machine disturbs less.
 - ``same_losses``: whether every pair's losses are equal, step by step, to the last bit.
 """
 
@@ -187,8 +187,9 @@ def tokens_timed(base: Path, method: str, steps: int) -> int:
 
     settings = settings_for(method, steps)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    total = sum(len(encode_row(row, tokenizer, settings.limits).input_ids) for row in make_rows())
-    return round(total / ROWS * settings.batch_size * settings.gradient_accumulation * (steps - WARM_UP))
+    total: int = sum(len(encode_row(row, tokenizer, settings.limits).input_ids) for row in make_rows())
+    rows: int = settings.batch_size * settings.gradient_accumulation * (steps - WARM_UP)
+    return round(total / ROWS * rows)
 
 
 def compare(base: Path, method: str, pairs: int, steps: int) -> dict[str, Any]:

