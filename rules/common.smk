@@ -1,9 +1,11 @@
 # What the rules share: the checked configuration, and functions that give inputs, params and resources.
 
+import itertools
 import operator
 import os
 import re
 import secrets
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,9 @@ import yaml
 
 from finetrail.artifacts import write_json
 from finetrail.config.load import load_config
+from finetrail.config.model_serve import settings_digest
+from finetrail.config.places import is_folder
+from finetrail.config.model import PHASES
 from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
 from finetrail.errors import FinetrailError
 from finetrail.lineage.code_digest import code_digest, tree_digests
@@ -25,6 +30,8 @@ from finetrail.lineage.file_digest import env_digest, source_digest
 from finetrail.lineage.gate import DIGESTS_VARIABLE, check_rules, current_digests
 from finetrail.lineage.journal import RUN_VARIABLE, git_state
 from finetrail.llm.offline import teacher_digest
+from finetrail.llm.preflight import check_served as check_served_by_vllm
+from finetrail.llm.preflight import model_file
 from finetrail.llm.prompts import load_prompt
 from finetrail.metrics.summary import summary_lines
 from finetrail.records import canonical_json, sha256_file
@@ -51,6 +58,23 @@ except FinetrailError as error:
 if plan_config := os.environ.get(PLAN_VARIABLE):
     Path(plan_config).write_text(yaml.safe_dump(CONFIG.merged(), sort_keys=False))
 
+# `--resources` on the command line replaces the profile's line, and the cap of `llm` with it.
+if workflow.is_main_process and workflow.global_resources.get("llm").value is None:
+    workflow.register_resource("llm", 1)
+LLM_SHARES = workflow.global_resources.get("llm").value or 1
+if workflow.is_main_process and workflow.global_resources.get("llm").value < 1:
+    raise WorkflowError(
+        "--resources llm: at least 1 is needed, or no job may ask a model"
+    )
+
+# Where a recipe refers to a model that is asked.
+MODEL_KEYS = (
+    "queries.model",
+    "label.model",
+    "synthesize.teacher",
+    "synthesize.judge",
+    "evaluate.judge",
+)
 RESULTS = CONFIG.results.as_posix()
 TUTORIAL = CONFIG.scale == "tutorial"
 LOGS = "logs/tutorial" if TUTORIAL else "logs"
@@ -68,7 +92,8 @@ def start_run():
         / "runs"
         / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     )
-    merged = yaml.safe_dump(CONFIG.merged(), sort_keys=False, allow_unicode=True)
+    settings = CONFIG.merged() | {"llm_shares": LLM_SHARES}
+    merged = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     for path in (CONFIG.results / "run_config.yaml", run / "run_config.yaml"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(merged, encoding="utf-8")
@@ -120,7 +145,9 @@ def settings_of(*keys):
 def model_settings(wildcards):
     """Return the training settings of a model; a shuffled control is trained with its model's."""
     model = f"train.models.{plain_model(wildcards.model)}"
-    return canonical_json(CONFIG.settings_at(wildcards.recipe, model, "limits"))
+    return canonical_json(
+        CONFIG.settings_at(wildcards.recipe, model, "limits", "source.images")
+    )
 
 
 def merge_settings(wildcards):
@@ -138,6 +165,31 @@ def shuffle_option(wildcards):
     return (
         "--shuffle-targets" if wildcards.model != plain_model(wildcards.model) else ""
     )
+
+
+def shard_option(wildcards):
+    """Return the option that makes a job of a step do one shard of its rows."""
+    if "shard" not in wildcards.keys():
+        return ""
+    return f"--shard {wildcards.shard}/{wildcards.shards}"
+
+
+def shard_files(phase, step):
+    """Return the function that lists what the shards of a step write, for the job that merges them."""
+
+    def files(wildcards):
+        section = getattr(CONFIG.recipe(wildcards.recipe), phase)
+        if "shard" in wildcards.keys() or section is None or section.shards == 1:
+            return []
+        folder = f"{RESULTS}/{wildcards.recipe}/shards/{step.format(**wildcards)}"
+        numbers = range(1, section.shards + 1)
+        return [
+            f"{folder}/{number}-of-{section.shards}.{end}"
+            for number in numbers
+            for end in ("jsonl", "meta.json")
+        ]
+
+    return files
 
 
 def state_folder(wildcards):
@@ -174,18 +226,67 @@ def prompt_digest_of(name):
     ).digest
 
 
+def model_asked(recipe, key):
+    """Return the model reference at a key of a recipe, and its endpoint; None twice where no model is asked."""
+    section, _, name = key.rpartition(".")
+    section = operator.attrgetter(section)(CONFIG.recipe(recipe))
+    if section is None or not getattr(section, "enabled", True):
+        return None, None
+    reference = getattr(section, name)
+    return reference, reference and CONFIG.endpoint(reference.endpoint)
+
+
+def judging_prompt(wildcards):
+    """Return the options that name the judge's prompt and its digest; none where answers are scored without a judge."""
+    if CONFIG.recipe(wildcards.recipe).evaluate.judge is None:
+        return ""
+    path = prompt_of("judge_answers")(wildcards)
+    digest = prompt_digest_of("judge_answers")(wildcards)
+    return f"--prompt {shlex.quote(path)} --prompt-digest {digest}"
+
+
 def teacher_of(key):
-    """Return the digest of the offline teacher where a model reference uses it: its code is part of its answers."""
+    """Return a digest of what decides the answers of a server that the rule starts itself, beside the model reference."""
 
     def digest(wildcards):
-        reference = operator.attrgetter(key)(CONFIG.recipe(wildcards.recipe))
-        offline = (
-            reference is not None
-            and CONFIG.endpoint(reference.endpoint).kind == "offline"
-        )
-        return teacher_digest() if offline else "none"
+        reference, endpoint = model_asked(wildcards.recipe, key)
+        if endpoint is None or endpoint.kind == "openai":
+            return "none"
+        if endpoint.kind == "offline":
+            return teacher_digest()
+        return digest_of(lambda _: served_files(reference, endpoint))(
+            wildcards
+        ) + settings_digest(endpoint.serve, reference.model)
 
     return digest
+
+
+def served_files(reference, endpoint):
+    """Return what a server of our own reads from the disk; what this workflow makes is an input instead."""
+    adapter = endpoint.serve.lora_modules.get(reference.model)
+    folders = [adapter.base, adapter.path] if adapter else [reference.model]
+    named = [name for name in folders if is_folder(name) and not is_made_here(name)]
+    return [Path(name) for name in (*named, endpoint.serve.chat_template) if name]
+
+
+def is_made_here(name):
+    """Tell whether a folder stands among the results."""
+    return Path(os.path.relpath(name)).is_relative_to(RESULTS)
+
+
+def served_model(key):
+    """Return the manifests of the models of this workflow that a server of our own is to load."""
+
+    def manifests(wildcards):
+        reference, endpoint = model_asked(wildcards.recipe, key)
+        if endpoint is None or not endpoint.is_own_server:
+            return []
+        adapter = endpoint.serve.lora_modules.get(reference.model)
+        folders = [adapter.base, adapter.path] if adapter else [reference.model]
+        made = [name for name in folders if is_folder(name) and is_made_here(name)]
+        return [f"{os.path.relpath(name)}/manifest.json" for name in made]
+
+    return manifests
 
 
 def source_of(*keys):
@@ -230,10 +331,30 @@ def check_originals():
         for recipe in CONFIG.recipes
         for key in ("files", "corpus", "images")
         for path in originals(recipe, key)
+        if key != "corpus" or recall_backend(recipe) == "bm25"
         if not path.exists() and not path.with_name(f"{path.name}.dvc").exists()
     ]
     if gone:
         raise WorkflowError("\n".join(gone))
+
+
+def check_served():
+    """Stop before any job when vLLM is to serve a model that it does not know; what is made here is not there yet."""
+    if CONFIG.llm.mode == "replay" or workflow.remote_exec:
+        return
+    for recipe, key in itertools.product(CONFIG.recipes, MODEL_KEYS):
+        reference, endpoint = model_asked(recipe, key)
+        if endpoint is None or endpoint.kind != "vllm":
+            continue
+        adapter = endpoint.serve.lora_modules.get(reference.model)
+        asked = adapter or reference
+        model = adapter.base if adapter else reference.model
+        config = model_file(model, asked.revision, "config.json")
+        if config is not None:
+            try:
+                check_served_by_vllm(config, f"{recipe}: {key}: {model}")
+            except FinetrailError as error:
+                raise WorkflowError(str(error))
 
 
 def source_files(wildcards):
@@ -252,20 +373,112 @@ def base_folder(wildcards):
     return [Path(path)] if path else []
 
 
-def resources_of(rule):
-    """Return a rule's resources, threads aside, as the executor knows them."""
+def gpus_for(rule, recipe, key):
+    """Return the GPUs of a rule's job: those of its entry in `resources`, else those of the server that it starts."""
+    entry = CONFIG.resources.get(rule)
+    if entry is not None and entry.gpus is not None:
+        return entry.gpus
+    _, endpoint = model_asked(recipe, key)
+    return max(CONFIG.resources_for(rule)["gpus"], endpoint.gpus if endpoint else 0)
+
+
+def resources_of(rule, asks=None):
+    """Return a rule's resources, threads aside, as the executor knows them.
+
+    `asks` is the key of the model reference of a rule that asks a model.
+    """
     asked = CONFIG.resources_for(rule)
     named = {"mem_mb": asked["mem_mb"], "runtime": asked["runtime"]}
-    if asked["gpus"]:
+    if asks and any(gpus_for(rule, recipe, asks) for recipe in CONFIG.recipes):
+        named["gpu"] = lambda wildcards, input: (
+            0 if is_merging(input) else gpus_for(rule, wildcards.recipe, asks)
+        )
+    elif asked["gpus"] and not asks:
         named["gpu"] = asked["gpus"]
     if asked.get("partition"):
         named["slurm_partition"] = asked["partition"]
+    if asks:
+        named["llm"] = llm_shares(asks, asked["llm"])
     return named
+
+
+def is_merging(input):
+    """Say whether a job only merges shards: it asks no model."""
+    return bool(getattr(input, "shards", None))
+
+
+def llm_shares(key, asked):
+    """Return how many shares of an endpoint's ceilings a job takes; none where it asks no server that others ask."""
+
+    def shares(wildcards, input):
+        _, endpoint = model_asked(wildcards.recipe, key)
+        if endpoint is None or endpoint.kind != "openai" or is_merging(input):
+            return 0
+        # No share may be less than one call: where a ceiling has fewer than there are shares, a job takes several.
+        smallest = min(
+            endpoint.max_concurrency, endpoint.requests_per_minute or sys.maxsize
+        )
+        return max(asked, -(-LLM_SHARES // smallest))
+
+    return shares
 
 
 def threads_of(rule):
     """Return a rule's threads."""
     return CONFIG.resources_for(rule)["threads"]
+
+
+# What the phases before the folds leave for those behind them.
+PRODUCTS = {
+    "ingest": "records.jsonl",
+    "recall": "reranked.jsonl",
+    "label": "pointwise_labeled.jsonl",
+    "synthesize": "synthetic.jsonl",
+}
+
+
+def before(phase):
+    """Return what gives a phase its rows: the product of the last phase before it that the recipe uses."""
+    order = list(PHASES)
+    earlier = [name for name in PRODUCTS if order.index(name) < order.index(phase)]
+
+    def rows(wildcards):
+        used = CONFIG.recipe(wildcards.recipe).phases
+        *_, last = (PRODUCTS[name] for name in earlier if name in used)
+        return f"{RESULTS}/{wildcards.recipe}/{last}"
+
+    return rows
+
+
+def passages_file(wildcards):
+    """Return the passages; nothing where the recipe has none."""
+    searched = CONFIG.recipe(wildcards.recipe).recall
+    return [f"{RESULTS}/{wildcards.recipe}/passages.jsonl"] if searched else []
+
+
+def recipes_where(fits):
+    """Match the recipes that something holds of; nothing where there is none."""
+    names = [name for name, recipe in CONFIG.recipes.items() if fits(recipe)]
+    return "|".join(names) or "(?!)"
+
+
+def recipes_with(phase):
+    """Match the recipes that use a phase."""
+    return recipes_where(lambda recipe: phase in recipe.phases)
+
+
+def recipes_synthesizing(kind):
+    """Match the recipes that synthesize a kind of examples."""
+    return recipes_where(
+        lambda recipe: recipe.synthesize and recipe.synthesize.kind == kind
+    )
+
+
+def recipes_scoring(metric):
+    """Match the recipes that are scored by a metric."""
+    return recipes_where(
+        lambda recipe: recipe.evaluate and recipe.evaluate.metric == metric
+    )
 
 
 def made_fold(wildcards):
@@ -297,8 +510,8 @@ def models_trained_by(*methods):
     names = [
         f"(?<=/{name}/models/){model}(?:_shuffled)?"
         for name, recipe in CONFIG.recipes.items()
-        for model, tuned in recipe.train.models.items()
-        if tuned.method in methods
+        for model in models_of(name)
+        if recipe.train.models[model].method in methods
     ]
     return "|".join(names) or "(?!)"
 
@@ -367,29 +580,39 @@ def control_files(wildcards):
 
 def neural_models():
     """Match the models that predict with a network: the tuned ones, their shuffled controls and the base."""
-    tuned = {
-        model for recipe in CONFIG.recipes.values() for model in recipe.train.models
-    }
+    tuned = {model for recipe in CONFIG.recipes for model in models_of(recipe)}
     return "|".join(sorted({"base", *tuned, *(f"{model}_shuffled" for model in tuned)}))
 
 
 def recipes_exporting(form):
-    """Match the recipes that export in a format; nothing where there is none."""
-    names = [
-        name
-        for name, recipe in CONFIG.recipes.items()
-        if recipe.export and recipe.export.format == form
-    ]
+    """Match the recipes that export in a format."""
+    return recipes_where(lambda recipe: recipe.export and recipe.export.format == form)
+
+
+def models_of(recipe):
+    """List the models that a recipe tunes; none where it ends with its folds."""
+    train = CONFIG.recipes[recipe].train
+    return list(train.models) if train else []
+
+
+def recall_backend(recipe):
+    """Return the backend of a recipe's recall; none where the recipe has no such phase."""
+    chosen = CONFIG.recipes[recipe]
+    return chosen.recall.backend if chosen.recall else None
+
+
+def recipes_recalling(backend):
+    """Match the recipes whose recall has a backend; nothing where there is none."""
+    names = [name for name in CONFIG.recipes if recall_backend(name) == backend]
     return "|".join(names) or "(?!)"
 
 
 def per_model(recipe, pattern):
     """Fill a path under the results folder for every model and fold of a recipe."""
     folds = CONFIG.recipes[recipe].folds.names
-    models = CONFIG.recipes[recipe].train.models
     return [
         f"{RESULTS}/{recipe}/{pattern.format(model=model, fold=fold)}"
-        for model in models
+        for model in models_of(recipe)
         for fold in folds
     ]
 
@@ -398,8 +621,9 @@ def metrics_files():
     """List the metrics files of all chosen recipes."""
     return [
         path
-        for recipe in CONFIG.recipes
-        for path in per_model(recipe, "metrics/{model}/{fold}.json")
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.evaluate
+        for path in per_model(name, "metrics/{model}/{fold}.json")
     ]
 
 
@@ -428,7 +652,7 @@ def model_files():
     return [
         f"{RESULTS}/{name}/models/{model}/{fold}/{weights_folder(name, model)}/manifest.json"
         for name, recipe in CONFIG.recipes.items()
-        for model in recipe.train.models
+        for model in models_of(name)
         for fold in recipe.folds.names
     ]
 
@@ -462,49 +686,69 @@ def audit_files():
     return [f"{RESULTS}/{recipe}/audit/files.json" for recipe in CONFIG.recipes]
 
 
+# The steps of the phases before the folds, by the names of their meta files.
+STEPS = {
+    "ingest": ("records", "splits"),
+    "recall": ("passages", "queries", "recall", "reranked"),
+    "label": ("pointwise_labeled",),
+}
+SYNTHESIS = {
+    "answers": ("answers", "judged", "synthetic"),
+    "reasoning": ("replies", "synthetic"),
+}
+
+
+def data_metas(recipe):
+    """Name the meta files of what a recipe makes before its folds."""
+    steps = [step for phase in recipe.phases for step in STEPS.get(phase, ())]
+    if recipe.recall and recipe.recall.backend != "bm25":
+        steps.remove("passages")
+    steps += SYNTHESIS[recipe.synthesize.kind] if recipe.synthesize else ()
+    return [f"{step}.meta.json" for step in steps]
+
+
+def model_metas(recipe):
+    """Name the meta files of what a recipe makes of each model and fold."""
+    tiny = recipe.base_model.tiny
+    names = ["bases/{fold}.meta.json" if tiny else "base_model.meta.json"]
+    names += ["models/{model}/{fold}.meta.json", "plots/{model}/{fold}.loss.meta.json"]
+    if recipe.evaluate:
+        names += ["models/{model}_shuffled/{fold}.meta.json"]
+        names += ["metrics/{model}/{fold}.meta.json"]
+        for predictor in ("{model}", *control_names("{model}")):
+            names += [f"predictions/{predictor}/{{fold}}.meta.json"]
+            names += [f"predictions/{predictor}/{{fold}}.judged.meta.json"]
+    if recipe.export and recipe.export.format != "none":
+        exported = ["Modelfile"]
+        exported += ["model.gguf"] if recipe.export.format == "gguf" else []
+        names += [f"ollama/{{model}}/{{fold}}/{name}.meta.json" for name in exported]
+    return names
+
+
+def merged_metas(name, recipe):
+    """List the meta files of merged models; one that was trained whole has nothing to merge."""
+    exported = recipe.export and recipe.export.format != "none"
+    return [
+        f"{RESULTS}/{name}/models/{model}/{fold}.merged.meta.json"
+        for model in models_of(name)
+        for fold in recipe.folds.names
+        if exported and not trained_whole(name, model)
+    ]
+
+
 def meta_files(wildcards):
     """List the meta files of everything that a recipe makes."""
-    recipe = CONFIG.recipe(wildcards.recipe)
-    steps = [
-        "records",
-        "splits",
-        "passages",
-        "queries",
-        "recall",
-        "reranked",
-        "pointwise_labeled",
+    name, recipe = wildcards.recipe, CONFIG.recipe(wildcards.recipe)
+    metas = [f"{RESULTS}/{name}/{meta}" for meta in data_metas(recipe)]
+    metas += [
+        f"{RESULTS}/{name}/folds/{fold}/fold.meta.json" for fold in recipe.folds.names
     ]
-    steps += ["answers", "judged", "synthetic"]
-    metas = [f"{RESULTS}/{wildcards.recipe}/{step}.meta.json" for step in steps]
-    exported = ["Modelfile"] if recipe.export and recipe.export.format != "none" else []
-    exported += (
-        ["model.gguf"] if recipe.export and recipe.export.format == "gguf" else []
-    )
-    base = (
-        "bases/{fold}.meta.json" if recipe.base_model.tiny else "base_model.meta.json"
-    )
-    patterns = ["folds/{fold}/fold.meta.json", base, "models/{model}/{fold}.meta.json"]
-    patterns += [
-        "models/{model}_shuffled/{fold}.meta.json",
-        "metrics/{model}/{fold}.meta.json",
-        "plots/{model}/{fold}.loss.meta.json",
-    ]
-    patterns += [f"ollama/{{model}}/{{fold}}/{name}.meta.json" for name in exported]
-    for predictor in ("{model}", "base", "{model}_shuffled", "trivial"):
-        patterns += [
-            f"predictions/{predictor}/{{fold}}.meta.json",
-            f"predictions/{predictor}/{{fold}}.judged.meta.json",
+    if recipe.train:
+        metas += [
+            path for meta in model_metas(recipe) for path in per_model(name, meta)
         ]
-    listed = [
-        path for pattern in patterns for path in per_model(wildcards.recipe, pattern)
-    ]
-    listed += [
-        f"{RESULTS}/{wildcards.recipe}/models/{model}/{fold}.merged.meta.json"
-        for model in recipe.train.models
-        for fold in recipe.folds.names
-        if exported and not trained_whole(wildcards.recipe, model)
-    ]
-    return list(dict.fromkeys(metas + listed))
+    return list(dict.fromkeys([*metas, *merged_metas(name, recipe)]))
 
 
 check_originals()
+check_served()

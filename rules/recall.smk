@@ -9,6 +9,8 @@ rule load_passages:
         "<logs>/{recipe}/load_passages.log",
     benchmark:
         "<benchmarks>/{recipe}/load_passages.jsonl"
+    wildcard_constraints:
+        recipe=recipes_recalling("bm25"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("load_passages")
@@ -27,6 +29,8 @@ rule make_queries:
     """Write the search queries of each question, from the user's turns only."""
     input:
         rows="<results>/{recipe}/records.jsonl",
+        shards=shard_files("queries", "queries"),
+        served=served_model("queries.model"),
     output:
         rows="<results>/{recipe}/queries.jsonl",
         meta="<results>/{recipe}/queries.meta.json",
@@ -34,22 +38,35 @@ rule make_queries:
         "<logs>/{recipe}/make_queries.log",
     benchmark:
         "<benchmarks>/{recipe}/make_queries.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with("recall"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("make_queries")
     resources:
-        **resources_of("make_queries"),
+        **resources_of("make_queries", asks="queries.model"),
     params:
         settings=settings_of("queries", "source.images"),
         prompt=prompt_of("make_queries"),
         digest=prompt_digest_of("make_queries"),
         teacher=teacher_of("queries.model"),
         code=code_of("recall/make_queries.py"),
+        shard=shard_option,
     shell:
         "python scripts/recall/make_queries.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule make_queries as make_queries_shard with:
+    output:
+        rows=temp("<results>/{recipe}/shards/queries/{shard}-of-{shards}.jsonl"),
+        meta=temp("<results>/{recipe}/shards/queries/{shard}-of-{shards}.meta.json"),
+    log:
+        "<logs>/{recipe}/make_queries.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/make_queries.{shard}-of-{shards}.jsonl"
 
 
 rule recall_passages:
@@ -64,6 +81,8 @@ rule recall_passages:
         "<logs>/{recipe}/recall_passages.log",
     benchmark:
         "<benchmarks>/{recipe}/recall_passages.jsonl"
+    wildcard_constraints:
+        recipe=recipes_recalling("bm25"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("recall_passages")
@@ -79,6 +98,35 @@ rule recall_passages:
         " --code {params.code} --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 
+rule search_passages:
+    """Find the candidate passages of each question with a search service, and read them."""
+    input:
+        rows="<results>/{recipe}/queries.jsonl",
+    output:
+        rows="<results>/{recipe}/recall.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+        meta="<results>/{recipe}/recall.meta.json",
+    log:
+        "<logs>/{recipe}/search_passages.log",
+    benchmark:
+        "<benchmarks>/{recipe}/search_passages.jsonl"
+    wildcard_constraints:
+        recipe=recipes_recalling("http"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("search_passages")
+    resources:
+        **resources_of("search_passages"),
+    params:
+        settings=settings_of("recall"),
+        environment=env_of("data"),
+        code=code_of("recall/search_passages.py"),
+    shell:
+        "python scripts/recall/search_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --out {output.rows:q} --passages {output.passages:q} --meta {output.meta:q} 2> {log:q}"
+
+
 rule rerank_passages:
     """Keep the best chunks of the candidate passages."""
     input:
@@ -91,6 +139,8 @@ rule rerank_passages:
         "<logs>/{recipe}/rerank_passages.log",
     benchmark:
         "<benchmarks>/{recipe}/rerank_passages.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with("recall"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("rerank_passages")

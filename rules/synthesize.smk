@@ -3,6 +3,8 @@ rule generate_answers:
     input:
         rows="<results>/{recipe}/pointwise_labeled.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
+        shards=shard_files("synthesize", "answers"),
+        served=served_model("synthesize.teacher"),
     output:
         rows="<results>/{recipe}/answers.jsonl",
         meta="<results>/{recipe}/answers.meta.json",
@@ -10,11 +12,13 @@ rule generate_answers:
         "<logs>/{recipe}/generate_answers.log",
     benchmark:
         "<benchmarks>/{recipe}/generate_answers.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("answers"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("generate_answers")
     resources:
-        **resources_of("generate_answers"),
+        **resources_of("generate_answers", asks="synthesize.teacher"),
     params:
         settings=settings_of(
             "synthesize.versions", "synthesize.teacher", "source.images"
@@ -23,12 +27,23 @@ rule generate_answers:
         digest=prompt_digest_of("generate_answers"),
         teacher=teacher_of("synthesize.teacher"),
         code=code_of("synthesize/generate_answers.py"),
+        shard=shard_option,
     shell:
         "python scripts/synthesize/generate_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --passages {input.passages:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule generate_answers as generate_answers_shard with:
+    output:
+        rows=temp("<results>/{recipe}/shards/answers/{shard}-of-{shards}.jsonl"),
+        meta=temp("<results>/{recipe}/shards/answers/{shard}-of-{shards}.meta.json"),
+    log:
+        "<logs>/{recipe}/generate_answers.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/generate_answers.{shard}-of-{shards}.jsonl"
 
 
 rule judge_answers:
@@ -36,6 +51,8 @@ rule judge_answers:
     input:
         rows="<results>/{recipe}/answers.jsonl",
         records="<results>/{recipe}/records.jsonl",
+        shards=shard_files("synthesize", "judged"),
+        served=served_model("synthesize.judge"),
     output:
         rows="<results>/{recipe}/judged.jsonl",
         meta="<results>/{recipe}/judged.meta.json",
@@ -43,23 +60,36 @@ rule judge_answers:
         "<logs>/{recipe}/judge_answers.log",
     benchmark:
         "<benchmarks>/{recipe}/judge_answers.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("answers"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("judge_answers")
     resources:
-        **resources_of("judge_answers"),
+        **resources_of("judge_answers", asks="synthesize.judge"),
     params:
         settings=settings_of("synthesize.judge"),
         prompt=prompt_of("judge_answers"),
         digest=prompt_digest_of("judge_answers"),
         teacher=teacher_of("synthesize.judge"),
         code=code_of("synthesize/judge_answers.py"),
+        shard=shard_option,
     shell:
         "python scripts/synthesize/judge_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --records {input.records:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule judge_answers as judge_answers_shard with:
+    output:
+        rows=temp("<results>/{recipe}/shards/judged/{shard}-of-{shards}.jsonl"),
+        meta=temp("<results>/{recipe}/shards/judged/{shard}-of-{shards}.meta.json"),
+    log:
+        "<logs>/{recipe}/judge_answers.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/judge_answers.{shard}-of-{shards}.jsonl"
 
 
 rule select_answers:
@@ -75,6 +105,8 @@ rule select_answers:
         "<logs>/{recipe}/select_answers.log",
     benchmark:
         "<benchmarks>/{recipe}/select_answers.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("answers"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("select_answers")
@@ -91,4 +123,69 @@ rule select_answers:
     shell:
         "python scripts/synthesize/select_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --records {input.records:q} --settings {params.settings:q} --code {params.code}"
+        " --out {output.rows:q} --dropped {output.dropped:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule write_reasoning:
+    """Let a teacher reason about each train prompt, in several versions; it never sees the key."""
+    input:
+        rows=before("synthesize"),
+        splits="<results>/{recipe}/splits.jsonl",
+    output:
+        rows="<results>/{recipe}/replies.jsonl",
+        meta="<results>/{recipe}/replies.meta.json",
+    log:
+        "<logs>/{recipe}/write_reasoning.log",
+    benchmark:
+        "<benchmarks>/{recipe}/write_reasoning.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("reasoning"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("write_reasoning")
+    resources:
+        **resources_of("write_reasoning"),
+    params:
+        settings=settings_of(
+            "synthesize.versions",
+            "synthesize.teacher",
+            "synthesize.permute_options",
+        ),
+        prompt=prompt_of("write_reasoning"),
+        digest=prompt_digest_of("write_reasoning"),
+        teacher=teacher_of("synthesize.teacher"),
+        code=code_of("synthesize/write_reasoning.py"),
+    shell:
+        "python scripts/synthesize/write_reasoning.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --splits {input.splits:q}"
+        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule match_answers:
+    """Keep the replies whose answer equals the key, read strictly, and list what was dropped and why."""
+    input:
+        rows="<results>/{recipe}/replies.jsonl",
+    output:
+        rows="<results>/{recipe}/synthetic.jsonl",
+        dropped="<results>/{recipe}/synthetic.dropped.jsonl",
+        meta="<results>/{recipe}/synthetic.meta.json",
+    log:
+        "<logs>/{recipe}/match_answers.log",
+    benchmark:
+        "<benchmarks>/{recipe}/match_answers.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("reasoning"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("match_answers")
+    resources:
+        **resources_of("match_answers"),
+    params:
+        settings=settings_of("synthesize.kind", "synthesize.keep"),
+        code=code_of("synthesize/match_answers.py"),
+    shell:
+        "python scripts/synthesize/match_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --code {params.code}"
         " --out {output.rows:q} --dropped {output.dropped:q} --meta {output.meta:q} 2> {log:q}"

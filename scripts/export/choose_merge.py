@@ -40,18 +40,21 @@ LOGGER = logging.getLogger("finetrail.choose_merge")
 
 
 def dev_targets(args: argparse.Namespace, settings: TrainSettings) -> list[Target]:
-    """Read the first dev rows and ask the trained model about them.
+    """Read the first dev rows without an image and ask the trained model about them.
 
     Raises:
-        FinetrailError: there are no dev rows.
+        FinetrailError: there is no such row.
     """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(args.adapter.parent)
-    examples = [encode_row(row, tokenizer, settings.limits) for row in islice(read_rows(args.eval), ROWS)]
+    rows = islice((row for row in read_rows(args.eval) if row.get("image") is None), ROWS)
+    examples = [encode_row(row, tokenizer, settings.limits) for row in rows]
     if not examples:
         raise FinetrailError(
-            "there are no dev rows to choose a merge by", where=str(args.eval), hint="Give `splits.dev` a share"
+            "there are no dev rows without an image to choose a merge by",
+            where=str(args.eval),
+            hint="Give `splits.dev` a share, or use the method lora",
         )
     return trained_targets(args.base.parent, args.adapter.parent, settings, examples, TOKENS)
 

@@ -109,6 +109,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
             settings,
             state_dir=state_dir,
             out_dir=scratch,
+            images=step.settings["source"]["images"],
             saving=saving_of(step, args),
             progress=report,
         )

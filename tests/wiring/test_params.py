@@ -15,6 +15,7 @@ from tests.workspace import Workspace, copy_project
 DEPENDING = {
     "recall_passages": "data",
     "rerank_passages": "data",
+    "search_passages": "data",
     "make_tiny_base": "train",
     "train_adapter": "train",
     "plot_training": "plots",
@@ -27,6 +28,10 @@ DEPENDING = {
 }
 FORMATS = ("gguf", "safetensors")
 FOUR_BITS = "train: {models: {small: {method: qlora, learning_rate: 1e-3, max_steps: 1}}}"
+BACKENDS = (
+    "recall: {backend: bm25}",
+    "recall: {backend: http, http: {search_endpoint: searxng, service: searxng}}",
+)
 
 
 @pytest.fixture
@@ -37,10 +42,10 @@ def project(tmp_path: Path) -> Workspace:
 def environments(project: Workspace) -> dict[str, str]:
     """Return the digest of the environment that each job of a dry run is given."""
     found: dict[str, str] = {}
-    for form in FORMATS:
+    for form, recall in zip(FORMATS, BACKENDS, strict=True):
         export = f"export: {{format: {form}, allow_unverified: true}}"
-        config = (f"overrides={{crag_mm: {{{export}, {FOUR_BITS}}}}}",)
-        printed = project.dry_run("all", config=config, options=("--printshellcmds",))
+        export = f"overrides={{crag_mm: {{{export}, {recall}, {FOUR_BITS}}}}}"
+        printed = project.dry_run("all", config=(export,), options=("--printshellcmds",))
         found |= re.findall(r"python scripts/\w+/(\w+)\.py .*--environment (\S+)", printed)
     return found
 
@@ -73,4 +78,4 @@ def test_a_run_writes_its_configuration_where_jobs_and_people_find_it(project: W
     merged = load_config(
         project.root, configfiles=[project.root / "tests/chain/mini.yaml"], config={"scale": "tutorial"}
     )
-    assert yaml.safe_load(kept.read_text()) == merged.merged()
+    assert yaml.safe_load(kept.read_text()) == merged.merged() | {"llm_shares": 1}

@@ -1,12 +1,16 @@
 """Checks across sections; each runs on whatever sections are valid, so that no error hides another."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from finetrail.artifacts import read_json
 from finetrail.config.fields import Section
 from finetrail.config.messages import did_you_mean, dotted
 from finetrail.config.model import RecipeConfig
 from finetrail.config.model_llm import OFFLINE_PREFIX, ModelReference
+from finetrail.config.model_serve import pin_problem
+from finetrail.config.model_train import BaseModelChoice
 from finetrail.config.schema import as_section, child, is_mapping
 from finetrail.config.yaml_lines import KeyPath
 
@@ -19,19 +23,51 @@ class Finding(NamedTuple):
     hint: str | None = None
 
 
-def _is_there(name: str) -> Callable[[RecipeConfig], Iterator[Finding]]:
-    """Make the check that a recipe has a section that today's rules read."""
+def _leans_on(
+    name: str, needed: str, only: Callable[[Any], bool] = bool
+) -> Callable[[RecipeConfig], Iterator[Finding]]:
+    """Make the check that a section is not there without another that it works on."""
 
     def check(recipe: RecipeConfig) -> Iterator[Finding]:
-        if getattr(recipe, name) is None:
-            text = f"the section {name} is missing, and the workflow cannot leave it out yet"
-            yield Finding((name,), text, "Write it, or remove the `null` that takes it back")
+        section = getattr(recipe, name)
+        if section is not None and only(section) and getattr(recipe, needed) is None:
+            text = f"{name} needs the section {needed}, which is missing"
+            yield Finding((needed,), text, f"Write {needed}, or leave {name} out too (`{name}: null`)")
 
     return check
 
 
+def _folds_have_tests(recipe: RecipeConfig) -> Iterator[Finding]:
+    """One fold is tested on records of its own, several are tested on each other's."""
+    splits, names = recipe.splits, recipe.folds.names
+    if len(names) == 1 and not (splits.test and splits.dev):
+        none = "test" if not splits.test else "dev"
+        yield Finding(("splits", none), f"splits.{none} is 0, and there is one fold", "Leave it some records")
+    if len(names) > 1 and splits.test:
+        text = f"splits.test is {splits.test:g}, but each of {len(names)} folds is tested on all records of the others"
+        yield Finding(("splits", "test"), text, "Set it to 0, and let train and dev sum to 1")
+    if splits.fold_shares and len(splits.fold_shares) != len(names):
+        text = f"splits.fold_shares has {len(splits.fold_shares)} shares for {len(names)} folds"
+        yield Finding(("splits", "fold_shares"), text)
+    if len(set(names)) < len(names):
+        yield Finding(("folds", "names"), "folds.names: a name occurs twice")
+
+
+def _prompts_are_whole(recipe: RecipeConfig) -> Iterator[Finding]:
+    if recipe.recall is not None and recipe.folds.layout == "prompt":
+        yield Finding(
+            ("folds", "layout"),
+            "folds.layout: a prompt that is shown as it is has no place for the passages of recall",
+            "Use `layout: evidence`, or leave recall out",
+        )
+
+
 def _recall_has_passages(recipe: RecipeConfig) -> Iterator[Finding]:
-    if recipe.recall is not None and not recipe.source.corpus:
+    if recipe.recall is None:
+        return
+    if recipe.recall.backend == "http" and recipe.recall.http is None:
+        yield Finding(("recall",), "the backend http needs a search service", "Describe it in `recall.http`")
+    if recipe.recall.backend == "bm25" and not recipe.source.corpus:
         yield Finding(("recall",), "recall needs passages to search", "Name their files in `source.corpus`")
 
 
@@ -56,6 +92,8 @@ def _judges_differ(recipe: RecipeConfig) -> Iterator[Finding]:
     if recipe.synthesize is None or recipe.evaluate is None or recipe.evaluate.judge is None:
         return
     model = recipe.evaluate.judge.model
+    if recipe.synthesize.judge is None:
+        return
     if model == recipe.synthesize.judge.model and not recipe.evaluate.allow_same_judge:
         yield Finding(
             ("evaluate", "judge", "model"),
@@ -64,17 +102,67 @@ def _judges_differ(recipe: RecipeConfig) -> Iterator[Finding]:
         )
 
 
-# Sections that today's rules cannot leave out, though the model allows it.
-COMPULSORY = ("recall", "label", "synthesize", "base_model", "train", "evaluate")
+# The presets of `finetrail.web.services`; a test compares them.
+SEARCH_PRESETS = ("searxng", "brave", "tavily")
+
+
+def _whole_answers_carry_loss(recipe: RecipeConfig) -> Iterator[Finding]:
+    if recipe.train is None or recipe.limits.history_answer_tokens is None:
+        return
+    for name, model in recipe.train.models.items():
+        if model.loss == "assistant":
+            yield Finding(
+                ("train", "models", name, "loss"),
+                f"train.models.{name}.loss is assistant, but limits.history_answer_tokens cuts earlier answers:"
+                " the model would learn to stop in the middle",
+                "Set `loss: answer`, or `history_answer_tokens: null`",
+            )
+
+
+def _vision_fits(recipe: RecipeConfig) -> Iterator[Finding]:
+    """What is known not to work for a vision model, as far as the configuration tells that it is one."""
+    if recipe.base_model is None or not _reads_images(recipe.base_model):
+        return
+    if recipe.export is not None and recipe.export.format == "gguf":
+        yield Finding(
+            ("export", "format"),
+            "export.format is gguf, but llama.cpp's file format has no Mllama",
+            "Set `safetensors`, which Ollama converts itself",
+        )
+    for name, model in (recipe.train.models if recipe.train else {}).items():
+        if model.packing and recipe.limits.images == "show":
+            yield Finding(
+                ("train", "models", name, "packing"),
+                f"train.models.{name}.packing is true, but rows with images cannot share a sequence",
+                "Set it to false, or `limits.images` to drop",
+            )
+
+
+def _reads_images(choice: BaseModelChoice) -> bool:
+    """Whether the base is a vision model, as far as can be told before it is fetched."""
+    if choice.path is not None:
+        config = Path(choice.path, "config.json")
+        return config.is_file() and "vision_config" in read_json(config)
+    name = (choice.hub or "").lower()
+    return choice.tiny == "mllama" or ("llama-3.2" in name and "vision" in name)
+
 
 Check = Callable[[RecipeConfig], Iterator[Finding]]
 
 # Each check, and the sections that must be valid for it to run.
 CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
-    *((_is_there(name), frozenset({name})) for name in COMPULSORY),
+    (_leans_on("label", "recall"), frozenset({"label", "recall"})),
+    (_leans_on("synthesize", "label", lambda section: section.kind == "answers"), frozenset({"synthesize", "label"})),
+    (_leans_on("train", "base_model"), frozenset({"train", "base_model"})),
+    (_leans_on("evaluate", "train"), frozenset({"evaluate", "train"})),
+    (_leans_on("export", "train", lambda section: section.format != "none"), frozenset({"export", "train"})),
+    (_folds_have_tests, frozenset({"splits", "folds"})),
+    (_prompts_are_whole, frozenset({"recall", "folds"})),
     (_recall_has_passages, frozenset({"source", "recall"})),
     (_counts_fit, frozenset({"recall", "rerank", "folds"})),
     (_judges_differ, frozenset({"synthesize", "evaluate"})),
+    (_whole_answers_carry_loss, frozenset({"train", "limits"})),
+    (_vision_fits, frozenset({"base_model", "train", "limits", "export"})),
 )
 
 
@@ -119,6 +207,7 @@ def check_endpoints(tree: Any, endpoints: Mapping[str, Any]) -> Iterator[Finding
                 did_you_mean(name, endpoints),
             )
             continue
+        yield from _served_model(path, reference, endpoints[name])
         offline = isinstance(endpoints[name], dict) and endpoints[name].get("kind") == "offline"
         if offline != model.startswith(OFFLINE_PREFIX):
             text = f"{key}.model: {model} cannot be served by the endpoint {name}"
@@ -127,6 +216,22 @@ def check_endpoints(tree: Any, endpoints: Mapping[str, Any]) -> Iterator[Finding
                 text,
                 f"The offline teacher, and nothing else, has names with {OFFLINE_PREFIX}",
             )
+
+
+def _served_model(path: KeyPath, reference: Mapping[str, Any], entry: Any) -> Iterator[Finding]:
+    """Check that a server of our own is told exactly which weights to serve."""
+    if not isinstance(entry, dict) or entry.get("kind") not in ("vllm", "transformers"):
+        return
+    serve = entry.get("serve")
+    adapters = serve.get("lora_modules") if isinstance(serve, dict) else None
+    model, revision = str(reference.get("model")), reference.get("revision")
+    if isinstance(adapters, dict) and model in adapters:
+        problem = None if revision is None else f"the adapter {model} takes no `revision`: its base has one"
+    else:
+        problem = pin_problem(model, revision if isinstance(revision, str) else None)
+    if problem:
+        hint = "A folder starts with `./` or `/`, or is deeper than owner/name; adapters stand in `serve.lora_modules`"
+        yield Finding((*path, "model"), f"{dotted(path)}.model: {problem}", hint)
 
 
 def check_prices(tree: Any, llm: Mapping[str, Any]) -> Iterator[Finding]:
@@ -146,6 +251,32 @@ def check_prices(tree: Any, llm: Mapping[str, Any]) -> Iterator[Finding]:
                 f"Add it to llm.endpoints.{name}.prices (input and output 0 for a server of your own), or bound "
                 "llm.budget_calls instead",
             )
+
+
+def check_search(tree: Any, project: Mapping[str, Any]) -> Iterator[Finding]:
+    """Check the search service of a recipe that uses one: its endpoint, its preset, and its price under a budget."""
+    recall = tree.get("recall")
+    http = recall.get("http") if isinstance(recall, dict) and recall.get("backend") == "http" else None
+    search, llm = project.get("search"), project.get("llm")
+    endpoints = search.get("endpoints") if isinstance(search, dict) else None
+    endpoints = endpoints if isinstance(endpoints, dict) else {}
+    if not isinstance(http, dict):
+        return
+    service, name = http.get("service"), http.get("search_endpoint")
+    if isinstance(service, str) and http.get("custom") is None and service not in SEARCH_PRESETS:
+        text = f"recall.http.service: there is no preset `{service}`, and recall.http.custom describes none"
+        yield Finding(("recall", "http", "service"), text, did_you_mean(service, SEARCH_PRESETS))
+    if isinstance(name, str) and name not in endpoints:
+        text = f"recall.http.search_endpoint: no endpoint `{name}` in search.endpoints"
+        yield Finding(("recall", "http", "search_endpoint"), text, did_you_mean(name, endpoints))
+    entry = endpoints.get(name) if isinstance(name, str) else None
+    bounded = isinstance(llm, dict) and llm.get("budget_usd") is not None
+    if bounded and isinstance(entry, dict) and entry.get("usd_per_1000") is None:
+        yield Finding(
+            ("recall", "http", "search_endpoint"),
+            f"recall.http.search_endpoint: llm.budget_usd cannot be held, since a search at {name} has no price",
+            f"Set search.endpoints.{name}.usd_per_1000 (0 for a service of your own), or bound llm.budget_calls",
+        )
 
 
 def _references(annotation: Any, value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:

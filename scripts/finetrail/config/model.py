@@ -19,6 +19,7 @@ from finetrail.config.model_data import (
     Synthesize,
 )
 from finetrail.config.model_llm import Endpoint, Llm
+from finetrail.config.model_search import Search
 from finetrail.config.model_train import BaseModelChoice, Evaluate, Export, Predict, Train
 from finetrail.config.schema import plain, result_keys
 from finetrail.config.yaml_lines import read_yaml
@@ -48,9 +49,13 @@ class Resources(Section):
     threads: Count | None = operation(None, "CPU cores; 1 where nothing is said")
     gpus: Annotated[int, Field(ge=0)] | None = operation(None, "GPUs; 0 where nothing is said")
     partition: Text | None = operation(None, "SLURM partition; none for the cluster's default")
+    llm: Count | None = operation(
+        None,
+        "shares of the ceilings of shared endpoints that a job holds, of those in the profile; 1 where nothing is said",
+    )
 
 
-LEAST_RESOURCES: dict[str, Any] = {"mem_mb": 2000, "runtime": 60, "threads": 1, "gpus": 0}
+LEAST_RESOURCES: dict[str, Any] = {"mem_mb": 2000, "runtime": 60, "threads": 1, "gpus": 0, "llm": 1}
 
 
 class RecipeConfig(Section):
@@ -62,22 +67,24 @@ class RecipeConfig(Section):
     source: Source = result(..., "the original records")
     splits: Splits = result(Splits(), "train, dev and test")
     queries: Queries = result(Queries(), "search queries")
-    recall: Recall | None = result(None, "retrieval of passages; compulsory: no rule can leave the phase out yet")
+    recall: Recall | None = result(None, "retrieval of passages; without this section the phase is left out")
     rerank: Rerank = result(Rerank(), "ranking of the retrieved passages")
-    label: Label | None = result(None, "relevance labels; compulsory: no rule can leave the phase out yet")
-    synthesize: Synthesize | None = result(None, "synthetic examples; compulsory: no rule can leave the phase out yet")
+    label: Label | None = result(None, "relevance labels; without this section the phase is left out")
+    synthesize: Synthesize | None = result(
+        None, "synthetic examples; without this section the train records are the examples, as they are"
+    )
     folds: Folds = result(Folds(), "data sets for training")
     limits: Limits = result(Limits(), "what of a row a model sees")
-    base_model: BaseModelChoice | None = result(None, "model that tuning starts from; compulsory")
-    train: Train | None = result(None, "tuning; compulsory: no rule can leave the phase out yet")
+    base_model: BaseModelChoice | None = result(None, "model that tuning starts from")
+    train: Train | None = result(None, "tuning; without this section the recipe ends with its folds")
     predict: Predict = result(Predict(), "answers of the models")
-    evaluate: Evaluate | None = result(None, "scores; compulsory: no rule can leave the phase out yet")
+    evaluate: Evaluate | None = result(None, "scores; without this section the phase is left out")
     export: Export | None = result(None, "folders for Ollama; without this section the phase is left out")
 
     @property
     def phases(self) -> tuple[str, ...]:
         """The phases that the recipe uses, in the order of the chain."""
-        optional = {"export"}  # the others are compulsory yet: see `finetrail.config.checks`
+        optional = {"recall", "label", "synthesize", "train", "evaluate", "export"}
         return tuple(name for name in PHASES if name not in optional or getattr(self, name) is not None)
 
 
@@ -88,18 +95,25 @@ class ProjectConfig(Section):
     scale: Scale = operation("full", "`tutorial` lays config/tutorial/<recipe>.yaml over each recipe")
     results_dir: Text = operation("results", "folder of the results; the tutorial's go to its subfolder `tutorial`")
     llm: Llm = operation(Llm(), "language model endpoints")
+    search: Search = operation(Search(), "search services, and limits of fetched pages")
     resources: dict[Name, Resources] = operation({}, "resources by rule; the name `default` holds for all rules")
     overrides: dict[Name, RecipeConfig] = operation({}, "changes to recipes, by recipe; the same keys as in a recipe")
 
 
 class RunConfig(Section):
-    """A run: every layer merged and checked, as it is written to run_config.yaml."""
+    """A run: every layer merged and checked, as it is written to run_config.yaml.
+
+    `llm_shares` is the cap of Snakemake's resource `llm` when the run was started: how many shares the ceilings of
+    shared endpoints are cut into.
+    """
 
     scale: Scale
     results_dir: str
     llm: Llm
+    search: Search
     resources: dict[str, Resources]
     recipes: dict[str, RecipeConfig]
+    llm_shares: Count | None = None
 
     @property
     def results(self) -> Path:

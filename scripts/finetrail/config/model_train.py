@@ -5,12 +5,15 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from finetrail.config.fields import Count, Name, Section, Share, Text, operation, result
-from finetrail.config.model_llm import ModelReference
+from finetrail.config.fields import Commit, Count, Name, Section, Share, Text, operation, result
+from finetrail.config.model_llm import ModelReference, shards_key
 
-Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Rate = Annotated[float, Field(gt=0)]
 
+# The layouts of finetrail.text.chat_layout, which a test compares with these.
+Template = Literal["qwen", "qwen2", "qwen2_5", "qwen3", "chatml", "llama3", "llama3_1", "mistral", "gemma", "alpaca"]
+
+_TOKENIZER_KEYS = ("template", "pad_token", "new_tokens")
 _TINY_KEYS = (
     "vocabulary_size", "hidden_size", "intermediate_size", "layers", "heads", "key_value_heads", "context",
     "pretrain_steps", "pretrain_learning_rate",
@@ -20,12 +23,17 @@ _TINY_KEYS = (
 class BaseModelChoice(Section):
     """The model that tuning starts from: exactly one of `tiny`, `hub` and `path`."""
 
-    tiny: Literal["llama", "mistral", "qwen2", "qwen3"] | None = result(
+    tiny: Literal["llama", "mistral", "qwen2", "qwen3", "mllama"] | None = result(
         None, "architecture of a tiny model, made and pre-trained on the recipe's own text"
     )
     hub: Text | None = result(None, "id of a model on the hub; needs `revision`")
     revision: Commit | None = result(None, "commit of the hub model, 40 hexadecimal digits")
     path: Text | None = result(None, "folder of a local model")
+    template: Template | None = result(
+        None, "chat layout to write in, its end of a turn as EOS; none for the model's own template"
+    )
+    pad_token: Text | None = result(None, "token of the vocabulary to pad with; none for the model's own")
+    new_tokens: list[Text] = result([], "control tokens to add, whose embeddings `modules_to_save` must then train")
     vocabulary_size: Annotated[int, Field(ge=300)] = result(1024, "tiny: tokens, control tokens included")
     hidden_size: Count = result(128, "tiny: width")
     intermediate_size: Count = result(384, "tiny: width of the feed-forward layers")
@@ -37,9 +45,9 @@ class BaseModelChoice(Section):
     pretrain_learning_rate: Rate = result(3e-3, "tiny: peak learning rate of pre-training")
 
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "tiny": ("hub", "revision", "path"),
-        "hub": ("tiny", "revision", "path", *_TINY_KEYS),
-        "path": ("tiny", "hub", "revision", *_TINY_KEYS),
+        "tiny": ("hub", "revision", "path", *_TOKENIZER_KEYS),
+        "hub": ("tiny", "revision", "path", *_TOKENIZER_KEYS, *_TINY_KEYS),
+        "path": ("tiny", "hub", "revision", *_TOKENIZER_KEYS, *_TINY_KEYS),
     }
 
     def unused_keys(self) -> tuple[str, ...]:
@@ -110,6 +118,10 @@ class TrainedModel(Section):
     )
     modules_to_save: list[Text] = result([], "modules that are trained whole beside the adapter")
     quantization: Quantization = result(Quantization(), "qlora: how the base is held")
+    vision_layers: bool = result(False, "vision models: adapters in the image encoder too")
+    loss: Literal["answer", "assistant"] = result(
+        "answer", "what carries loss: the last answer, or every turn of the assistant that is left in the row"
+    )
     learning_rate: Rate = result(..., "peak learning rate")
     epochs: Rate | None = result(None, "passes over the rows; this or `max_steps`")
     max_steps: Count | None = result(None, "optimizer steps; this or `epochs`")
@@ -215,15 +227,32 @@ class Predict(Section):
     """Answers of a model, turn by turn with its own earlier answers."""
 
     max_answer_tokens: Count = result(75, "longest answer, in tokens")
+    trivial_answer: Text = result(
+        "I don't know", "what the trivial baseline says; of a multiple choice it takes the option that says so"
+    )
 
 
 class Evaluate(Section):
     """Scores and their intervals."""
 
-    judge: ModelReference | None = result(None, "model that judges answers; none scores by exact match alone")
+    metric: Literal["turns", "choices"] = result(
+        "turns", "`turns`: answers in conversations, judged; `choices`: multiple choice, by generation and likelihood"
+    )
+    judge: ModelReference | None = result(None, "turns: model that judges answers; none scores by exact match alone")
     resamples: Annotated[int, Field(ge=100)] = result(1000, "bootstrap resamples over groups")
     seed: int = result(42, "seed of the bootstrap")
     allow_same_judge: bool = result(False, "let the judge that filtered train rows score too; the report says so")
+    shards: int = shards_key()
+
+    def unused_keys(self) -> tuple[str, ...]:
+        """A choice is compared with its key: nobody judges it."""
+        return () if self.metric == "turns" else ("judge", "allow_same_judge")
+
+    @model_validator(mode="after")
+    def _check_metric(self) -> "Evaluate":
+        if strangers := [name for name in self.unused_keys() if name in self.model_fields_set]:
+            raise ValueError(f"`{strangers[0]}` means nothing for `metric: {self.metric}`")
+        return self
 
 
 class Parameters(Section):

@@ -27,10 +27,11 @@ from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.faults import UNASKED, place_of
 from finetrail.llm.lane import Turn
 from finetrail.llm.money import Ledger, Price
+from finetrail.llm.outlook import Outlook
 from finetrail.llm.promise import Promise
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
 from finetrail.llm.segment import StoredCall
-from finetrail.llm.serving import offline_teacher, serve
+from finetrail.llm.serving import serve
 from finetrail.llm.store import CallStore
 from finetrail.llm.versions import Gathering
 
@@ -61,6 +62,8 @@ class Engine:
         mode: `live`, or `replay`, which makes no call.
         budget: what the jobs of this run may pay; once it is spent, what is not stored is left unasked.
 
+    `outlook` knows what the requests so far needed.
+
     Servers of our own are started with the first call that needs them, by the thread that iterates `run`,
     and live until the engine is closed.
     """
@@ -74,11 +77,12 @@ class Engine:
         budget: Budget | None = None,
     ) -> None:
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
-        self._facts = {endpoint.name: endpoint.facts() for endpoint in endpoints}
+        self._facts: dict[tuple[str, str, str | None], dict[str, Any]] = {}
         self._store = store
         self._mode = mode
         self.budget = budget
         self._ledger = Ledger(budget)
+        self.outlook = Outlook()
         self._in_flight: dict[str, Promise[Outcome]] = {}
         self._gathering = Gathering(lambda *call: self._behind().submit(*call))
         self._backstage: _Backstage | None = None
@@ -108,6 +112,11 @@ class Engine:
         """Calls, tokens and US dollars so far, in all, by phase, and by the model that answered."""
         return self._ledger.totals()
 
+    def in_flight(self) -> int:
+        """Return how many calls servers have at this moment; safe to ask from another thread."""
+        backstage = self._backstage
+        return 0 if backstage is None else sum(caller.in_flight() for caller in list(backstage.callers.values()))
+
     def bind(self, request: ChatRequest) -> ChatRequest:
         """Add what the endpoint contributes to the key; `run` does this itself.
 
@@ -120,7 +129,10 @@ class Engine:
                 where=f"phase {request.phase!r}",
                 hint=f"Known: {', '.join(sorted(self._endpoints))}",
             )
-        facts = self._facts[request.endpoint]
+        asked = (request.endpoint, request.model, request.revision)
+        facts = self._facts.get(asked)
+        if facts is None:
+            facts = self._facts[asked] = self._endpoints[request.endpoint].facts(request.model, request.revision)
         return replace(request, facts={**request.facts, **facts}) if facts else request
 
     def price_of(self, request: ChatRequest) -> Price | None:
@@ -184,9 +196,11 @@ class Engine:
             return _Slot(request, "", _kept(failure))
         under_way = self._in_flight.get(key)
         if under_way is not None and not under_way.done():
+            self.outlook.add(missing=False)
             return _Slot(request, key, under_way, shared=True)
         stored = self._store.get(key)
         if stored is not None:
+            self.outlook.add(missing=False)
             self._ledger.count(request.phase, "from_store")
             return _Slot(request, key, _kept(answer_of(stored, request, from_store=True)))
         if self._mode == "replay":
@@ -197,6 +211,7 @@ class Engine:
             )
         if self._ledger.is_spent():
             return _Slot(request, key, _kept(CallFailure(request.row_id, key, UNASKED.error, 0, unasked=True)))
+        self.outlook.add(missing=True)
         promise: Promise[Outcome] = Promise()
         self._in_flight[key] = promise
         self._gathering.add(self._caller(request), request, promise)
@@ -237,11 +252,13 @@ class Engine:
         return self._backstage
 
     def _caller(self, request: ChatRequest) -> Caller:
-        backstage, name = self._behind(), request.endpoint
+        backstage, endpoint = self._behind(), self._endpoints[request.endpoint]
+        # A server of our own loads one model.
+        name = f"{endpoint.name} {request.model} {request.revision}" if endpoint.serve else endpoint.name
         if name not in backstage.callers:
-            endpoint = self._endpoints[name]
-            if endpoint.kind == "offline":
-                server = self._servers.enter_context(serve(offline_teacher()))
+            spec = endpoint.server_of(request.model, request.revision)
+            if spec is not None:
+                server = self._servers.enter_context(serve(spec))
                 endpoint, key = replace(endpoint, base_url=server.base_url), server.api_key
             else:
                 key = endpoint.api_key(place_of(endpoint, request))

@@ -98,12 +98,17 @@ class Tracker:
     def evaluated(self, metrics: Mapping[str, float], step: int, model: Any, tokenizer: Any) -> None:
         """Note an evaluation for the artifact of its step, and answer dev rows."""
         found = {name: value for name, value in metrics.items() if name.startswith("eval_")}
-        split = self._job.settings.launch.deepspeed_stage == 3  # one process alone has no whole model
-        if self._evaluation is not None and self._tracking.answers and not split:
+        if self._answers():
             answered = score_answers(model, tokenizer, self._evaluation, self._tracking.answers)
             self._run.log({shown_as(name): value for name, value in answered.items()}, step)
             found |= answered
         self._evaluated = (step, found)
+
+    def _answers(self) -> bool:
+        """Tell whether dev rows can be answered: under ZeRO 3 no process has the whole model, and pictures are not shown."""
+        split = self._job.settings.launch.deepspeed_stage == 3
+        rows = self._evaluation
+        return rows is not None and self._tracking.answers > 0 and not split and "pictures" not in rows.column_names
 
     def saved(self, step: int) -> None:
         """Make an artifact of an adapter's checkpoint; whole models are never uploaded."""

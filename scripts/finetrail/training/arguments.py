@@ -33,8 +33,7 @@ def build_arguments(
         gradient_checkpointing_kwargs={"use_reentrant": False} if choices.gradient_checkpointing else None,
         use_liger_kernel=choices.liger,
         max_length=None,  # rows fit already; the trainer must not cut them
-        packing=False,  # rows are packed already
-        padding_free=settings.packing,
+        packing=False,  # rows are packed already, and our collator keeps them apart
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
         learning_rate=settings.learning_rate,

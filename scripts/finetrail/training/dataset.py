@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from finetrail.errors import FinetrailError
 from finetrail.training.masks import Example
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ def build_dataset(examples: Sequence[Example], *, pack_to: int | None = None) ->
         examples: encoded rows, in the order of the file.
         pack_to: tokens of a sequence that several rows share; None for one row a sequence. Packed sequences have
             ``seq_lengths`` too, by which the collator tells the rows apart.
+
+    Returns:
+        The data set; where rows have images it has ``pictures`` too, the paths of each row's.
+
+    Raises:
+        FinetrailError: rows with images cannot be packed: their pixels belong to whole sequences.
     """
     from datasets import Dataset
 
@@ -23,8 +30,13 @@ def build_dataset(examples: Sequence[Example], *, pack_to: int | None = None) ->
         "input_ids": [example.input_ids for example in examples],
         "labels": [example.labels for example in examples],
     }
+    shown = [example.row_id for example in examples if example.images]
     if pack_to is None:
-        return Dataset.from_dict(columns | {"rows": [[place] for place in range(len(examples))]})
+        pictures = [[str(image.path) for image in example.images] for example in examples]
+        columns |= {"rows": [[place] for place in range(len(examples))]}
+        return Dataset.from_dict(columns | ({"pictures": pictures} if shown else {}))
+    if shown:
+        raise FinetrailError("rows with images cannot be packed", where=shown[0], hint="Set packing to false")
     return _packed(columns, pack_to)
 
 

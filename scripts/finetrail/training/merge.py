@@ -4,6 +4,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from finetrail.training.base import load_base
+from finetrail.training.pictures import copy_processor
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -21,13 +24,16 @@ def merge_adapter(base_dir: Path, adapter_dir: Path, out_dir: Path) -> Path:
     Returns:
         out_dir.
     """
-    from transformers import AutoModelForCausalLM
-
-    return save_merged(AutoModelForCausalLM.from_pretrained(base_dir, dtype="float32"), adapter_dir, out_dir)
+    return save_merged(load_base(base_dir, "float32"), base_dir, adapter_dir, out_dir)
 
 
-def save_merged(base: "PreTrainedModel", adapter_dir: Path, out_dir: Path) -> Path:
-    """Merge an adapter into a loaded model, which is used up by it, and save the result."""
+def save_merged(base: "PreTrainedModel", base_dir: Path, adapter_dir: Path, out_dir: Path) -> Path:
+    """Merge an adapter into a loaded model, which is used up by it, and save the result.
+
+    Args:
+        base: `base_dir`, loaded in fp32.
+        base_dir, adapter_dir, out_dir: see `merge_adapter`.
+    """
     from peft import PeftModel
     from transformers import AutoTokenizer
 
@@ -36,4 +42,5 @@ def save_merged(base: "PreTrainedModel", adapter_dir: Path, out_dir: Path) -> Pa
     out_dir.mkdir(parents=True)
     merged.save_pretrained(out_dir)
     AutoTokenizer.from_pretrained(adapter_dir).save_pretrained(out_dir)
+    copy_processor(base_dir, out_dir)
     return out_dir

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from finetrail.training.base import load_base
 from finetrail.training.hardware import choose, detect
 from finetrail.training.masks import IGNORED, Example
 from finetrail.training.merge import merge_adapter, save_merged
@@ -52,7 +53,7 @@ def merge_candidate(
     import torch
 
     base: Any = build_model(base_dir, settings, choose(settings, detect())).dequantize()
-    return save_merged(base.to(device="cpu", dtype=torch.float32), adapter_dir, out)
+    return save_merged(base.to(device="cpu", dtype=torch.float32), base_dir, adapter_dir, out)
 
 
 def trained_targets(
@@ -103,9 +104,7 @@ def _distribution(model: Any, ids: Sequence[int], start: int) -> "NDArray[np.flo
 
 def ask_folder(folder: Path, targets: Sequence[Target]) -> Iterator["NDArray[np.float32]"]:
     """Yield what a merged model says to each target: the distributions of `Target`."""
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32").eval()
+    model = load_base(folder, "float32").eval()
     for target in targets:
         yield _distribution(model, target.ids, target.start)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
+from finetrail.training.base import adapter_targets, load_base, model_class
 from finetrail.training.hardware import Choices, Format
 from finetrail.training.settings import TrainSettings
 
@@ -30,14 +31,12 @@ def build_model(base_dir: Path, settings: TrainSettings, choices: Choices, local
         settings, choices: what was set, and what was chosen for the machine.
         local_rank: the GPU of this process, for a base of four bits, which is loaded where it stays.
     """
-    from transformers import AutoModelForCausalLM
-
-    kwargs: dict[str, Any] = {"dtype": weights_dtype(settings, choices), "attn_implementation": choices.attention}
+    kwargs: dict[str, Any] = {"attn_implementation": choices.attention}
     if settings.method == "qlora":
         _check_width(base_dir, choices)
         kwargs["quantization_config"] = build_quantization(settings, choices)
         kwargs["device_map"] = {"": "cpu" if choices.use_cpu else local_rank}
-    return AutoModelForCausalLM.from_pretrained(base_dir, **kwargs)
+    return load_base(base_dir, weights_dtype(settings, choices), **kwargs)
 
 
 def _check_width(base_dir: Path, choices: Choices) -> None:
@@ -80,11 +79,13 @@ def build_quantization(settings: TrainSettings, choices: Choices) -> "BitsAndByt
     )
 
 
-def build_lora(settings: TrainSettings) -> "LoraConfig":
-    """The adapter as PEFT names it."""
+def build_lora(settings: TrainSettings, model: "PreTrainedModel | None" = None) -> "LoraConfig":
+    """The adapter as PEFT names it; for a vision model, given here, kept out of its image encoder."""
     from peft import LoraConfig
 
     targets = settings.target_modules
+    if model is not None:
+        targets = adapter_targets(model, targets, vision_layers=settings.vision_layers)
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.rank,
@@ -108,11 +109,10 @@ def count_parameters(config: Any, settings: TrainSettings) -> tuple[int, int]:
     """
     import torch
     from peft import get_peft_model
-    from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        model = model_class(config).from_config(config)
         if settings.adapter:
-            model = get_peft_model(model, build_lora(settings))
+            model = get_peft_model(model, build_lora(settings, model))
     trainable = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     return trainable, sum(weight.numel() for weight in model.parameters())

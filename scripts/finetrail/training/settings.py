@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Architecture = Literal["llama", "mistral", "qwen2", "qwen3"]
-ARCHITECTURES: tuple[Architecture, ...] = ("llama", "mistral", "qwen2", "qwen3")
+Architecture = Literal["llama", "mistral", "qwen2", "qwen3", "mllama"]
+ARCHITECTURES: tuple[Architecture, ...] = ("llama", "mistral", "qwen2", "qwen3", "mllama")
+
+Loss = Literal["answer", "assistant"]
+"""Which of the assistant's turns carry loss: the last one, or all that are left in the row."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,13 @@ class Limits:
         max_length: tokens of prompt and target together; passages go, the last first, until a row fits.
         history_turns: how many of the latest exchanges stay in the prompt; None for all.
         history_answer_tokens: each earlier answer is cut to so many tokens; None for whole.
+        images: ``drop`` shows the text of rows with images alone; ``show`` needs a vision model for them.
     """
 
     max_length: int = 1024
     history_turns: int | None = None
     history_answer_tokens: int | None = None
+    images: Literal["show", "drop"] = "show"
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,8 @@ class TrainSettings:
         method: ``lora``, ``qlora`` or ``full``.
         rank, alpha, dropout, target_modules: LoRA's; ``all-linear`` means every linear layer but the head.
         modules_to_save: modules trained whole beside the adapter.
+        vision_layers: whether the adapter reaches into a vision model's image encoder.
+        loss: which of the assistant's turns carry loss.
         quantization: of the base under ``qlora``.
         learning_rate, warmup_share, schedule, optimizer, weight_decay, max_grad_norm: the optimizer's (AdamW).
         epochs: passes over the rows; used when max_steps is None.
@@ -123,6 +130,8 @@ class TrainSettings:
     dropout: float = 0.05
     target_modules: str | tuple[str, ...] = "all-linear"
     modules_to_save: tuple[str, ...] = field(default=())
+    vision_layers: bool = False
+    loss: Loss = "answer"
     quantization: Quantization = field(default_factory=Quantization)
     learning_rate: float = 5e-5
     warmup_share: float = 0.05

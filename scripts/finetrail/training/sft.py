@@ -23,6 +23,7 @@ from finetrail.training.attempts import (
     segments,
     trained,
 )
+from finetrail.training.chat_tokens import check_chat, check_new_tokens
 from finetrail.training.checkpoints import (
     IDENTITY,
     best_checkpoint,
@@ -39,9 +40,10 @@ from finetrail.training.fit import fit
 from finetrail.training.hardware import Choices, choose, detect, log_choices
 from finetrail.training.job import Job, Stopped
 from finetrail.training.launch import fit_distributed
-from finetrail.training.masks import Example, encode_row, refuse_images
+from finetrail.training.masks import Example, encode_rows
 from finetrail.training.memory import fit_batch, shape_of
 from finetrail.training.model import count_parameters
+from finetrail.training.pictures import copy_processor, load_vision
 from finetrail.training.publish import publish_checkpoint
 from finetrail.training.settings import Saving, TrainSettings
 from finetrail.training.training_log import drop_steps_after, write_training_log
@@ -64,6 +66,7 @@ class TrainReport:
         ended: why no more steps were taken.
         rows, target_tokens: training rows and the tokens that carry loss in one epoch.
         trimmed_rows, dropped_passages: rows that lost passages so that they fit, and how many passages.
+        dropped_images: rows whose image was not shown, by ``limits.images``.
         trainable_parameters, parameters: counts.
         final_loss, eval_loss: the last logged training loss, and the dev loss of what is published (nats a token).
         choices: what was chosen for the machine, with reasons.
@@ -78,6 +81,7 @@ class TrainReport:
     target_tokens: int
     trimmed_rows: int
     dropped_passages: int
+    dropped_images: int
     trainable_parameters: int
     parameters: int
     final_loss: float | None
@@ -94,10 +98,11 @@ def train_adapter(
     *,
     state_dir: Path,
     out_dir: Path,
+    images: str | None = None,
     saving: Saving | None = None,
     progress: Report | None = None,
 ) -> TrainReport:
-    """Tune a base model on chat rows; only the assistant's last turn carries loss.
+    """Tune a base model on chat rows; the assistant's last turn carries loss, or all of its turns do.
 
     Args:
         base_dir: model and tokenizer in the layout of the transformers library, with a chat template.
@@ -107,26 +112,27 @@ def train_adapter(
         state_dir: checkpoints and records of steps and attempts; a run that finds a checkpoint continues from the
             newest complete one, bit for bit, and one that finds all steps done only publishes.
         out_dir: gets ``final_adapter/`` (or ``final_checkpoint/``) and ``training_log.jsonl``.
+        images: folder that image paths of the rows are relative to.
         saving: when checkpoints are written, and how long the attempt may take.
         progress: called with (steps done, steps in all).
 
     Raises:
-        FinetrailError: no rows, a row with an image, a row that does not fit, a state directory of another run,
-            a loss that is not finite, a setting that needs a GPU, no memory or disk left, or an attempt that had
-            to stop (`finetrail.training.job.Stopped`).
+        FinetrailError: no rows, a row with an image for a model that reads text only, a row that does not fit, a
+            tokenizer that would teach the wrong thing (`finetrail.training.chat_tokens.check_chat`), a state directory
+            of another run, a loss that is not finite, a setting that needs a GPU, no memory or disk left, or an attempt
+            that had to stop (`finetrail.training.job.Stopped`).
     """
     deadline = Deadline()
     with hold(state_dir), heed_signals(deadline):
-        return _train(
-            base_dir, train_rows, eval_rows, settings, state_dir, out_dir, saving or Saving(), deadline, progress
-        )
+        rows = (train_rows, eval_rows)
+        return _train(base_dir, rows, settings, images, state_dir, out_dir, saving or Saving(), deadline, progress)
 
 
 def _train(
     base_dir: Path,
-    train_rows: Sequence[Mapping[str, Any]],
-    eval_rows: Sequence[Mapping[str, Any]],
+    rows: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]],
     settings: TrainSettings,
+    images: str | None,
     state_dir: Path,
     out_dir: Path,
     saving: Saving,
@@ -139,7 +145,7 @@ def _train(
     number = begin_attempt(state_dir, step, saving.code)
     outcome, cause = "failed", None
     try:
-        train, evaluation = _encode(base_dir, train_rows, eval_rows, settings)
+        train, evaluation = _encode(base_dir, *rows, settings, images)
         open_state(state_dir, _identity(base_dir, train, evaluation, settings), saving.code)
         restore_checkpoint(state_dir, saving.tracking)
         resume = _resume_from(state_dir, saving)
@@ -153,7 +159,9 @@ def _train(
             job = Job(base_dir, state_dir, resume, settings, saving, choices, started, _longest(train))
             _fit(job, train, evaluation, deadline, progress)
             outcome = "finished"
-        return _publish(base_dir, settings, train, state_dir, out_dir)
+        report = _publish(base_dir, settings, train, state_dir, out_dir)
+        drops = settings.limits.images == "drop"
+        return replace(report, dropped_images=sum(row.get("image") is not None for row in rows[0]) if drops else 0)
     except BaseException as error:
         outcome = "stopped" if isinstance(error, Stopped) else "failed"
         cause = str(error) or type(error).__name__
@@ -182,6 +190,7 @@ def _encode(
     train_rows: Sequence[Mapping[str, Any]],
     eval_rows: Sequence[Mapping[str, Any]],
     settings: TrainSettings,
+    images: str | None,
 ) -> tuple[list[Example], list[Example]]:
     """Turn rows into token ids."""
     from transformers import AutoTokenizer
@@ -194,16 +203,22 @@ def _encode(
             where="train.models",
             hint="Give `splits.dev` a share, or take `eval_steps` out",
         )
-    refuse_images([*train_rows, *eval_rows])
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
-    train = [encode_row(row, tokenizer, settings.limits) for row in train_rows]
-    return train, [encode_row(row, tokenizer, settings.limits) for row in eval_rows]
+    check_chat(tokenizer, base_dir, loss=settings.loss, max_length=settings.limits.max_length)
+    if settings.adapter:
+        check_new_tokens(tokenizer, base_dir, settings.modules_to_save)
+    vision = load_vision(base_dir, images)
+    train, _ = encode_rows(train_rows, tokenizer, settings.limits, loss=settings.loss, vision=vision)
+    return train, encode_rows(eval_rows, tokenizer, settings.limits, loss=settings.loss, vision=vision)[0]
 
 
 def _identity(base_dir: Path, train: Sequence[Example], evaluation: Sequence[Example], settings: TrainSettings) -> str:
     """Digest what decides the weights: settings, encoded rows, and the bytes of the base."""
     base = sorted((path.name, sha256_file(path)) for path in base_dir.iterdir() if path.is_file())
-    rows = [[example.input_ids, example.labels] for example in (*train, *evaluation)]
+    rows = [
+        [example.input_ids, example.labels, [image.sha256 for image in example.images]]
+        for example in (*train, *evaluation)
+    ]
     return sha256_text(canonical_json([asdict(settings), base, rows]))
 
 
@@ -281,6 +296,7 @@ def _publish(
     assert last is not None
     best = best_checkpoint(last) if settings.eval_steps is not None else last
     folder = publish_checkpoint(best, out_dir, adapter=settings.adapter)
+    copy_processor(base_dir, folder)
     history = trainer_state(last)["log_history"]
     write_training_log(out_dir / "training_log.jsonl", history, state_dir, [example.row_id for example in train])
     losses = [entry["loss"] for entry in history if "loss" in entry]
@@ -295,6 +311,7 @@ def _publish(
         target_tokens=sum(example.target_tokens for example in train),
         trimmed_rows=sum(example.dropped_passages > 0 for example in train),
         dropped_passages=sum(example.dropped_passages for example in train),
+        dropped_images=0,
         trainable_parameters=trainable,
         parameters=parameters,
         final_loss=losses[-1] if losses else None,

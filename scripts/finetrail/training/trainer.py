@@ -4,8 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetrail.training.chat_tokens import pad_id
+from finetrail.training.collator import make_collator
 from finetrail.training.hardware import Choices
 from finetrail.training.model import build_lora, build_model
+from finetrail.training.pictures import load_vision
 from finetrail.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -58,14 +61,19 @@ def build_trainer(
                 recorder.saw(**batch.pop("seen"))
             return batches, items
 
+    vision = load_vision(base_dir, None)  # the data set holds the paths of images
+    if vision is not None and settings.launch.distributed:
+        arguments.ddp_find_unused_parameters = True  # a batch of text alone skips the layers that look at images
     set_seed(settings.seed)
+    model = build_model(base_dir, settings, choices, arguments.local_process_index)
     trainer = RowTracker(
-        model=build_model(base_dir, settings, choices, arguments.local_process_index),
+        model=model,
         args=arguments,
+        data_collator=make_collator(pad_id(tokenizer), packing=settings.packing, vision=vision),
         train_dataset=train,
         eval_dataset=evaluation,
         processing_class=tokenizer,
-        peft_config=build_lora(settings) if settings.adapter else None,
+        peft_config=build_lora(settings, model) if settings.adapter else None,
         callbacks=[recorder, *callbacks],
     )
     if settings.method == "qlora":
