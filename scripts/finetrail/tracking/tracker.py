@@ -105,7 +105,7 @@ class Tracker:
         self._evaluated = (step, found)
 
     def _answers(self) -> bool:
-        """Tell whether dev rows can be answered: under ZeRO 3 no process has the whole model, and pictures are not shown."""
+        """Tell whether dev rows can be answered: not where the model is split among processes, nor about pictures."""
         split = self._job.settings.launch.deepspeed_stage == 3
         rows = self._evaluation
         return rows is not None and self._tracking.answers > 0 and not split and "pictures" not in rows.column_names
