@@ -61,7 +61,7 @@ OPERATION_OVERRIDES = """overrides={crag_mm: {
     synthesize: {teacher: {endpoint: other}, judge: {endpoint: other}}, evaluate: {judge: {endpoint: other}},
     train: {save_strategy: epoch, save_steps: 7, keep_checkpoints: 3, on_code_change: restart, max_hours: 9.0,
             save_before_minutes: 1.0, gpus: [0],
-            wandb: {mode: online, project: other, entity: us, resume: null, answers: 0}}}}"""
+            wandb: {mode: online, project: other, entity: us, resume: best, answers: 0}}}}"""
 # The only keys of kind operation that say what is made and where, and so make other files.
 PLACE = {"extends"}
 # Makes its steps again, from the call store: see test_shards.py.
