@@ -35,10 +35,11 @@ include: "rules/audit.smk"
 
 
 rule all:
-    """Metrics, export and audit files of the chosen recipes."""
+    """Metrics, pictures, export and audit files of the chosen recipes."""
     default_target: True
     input:
         metrics_files(),
+        plot_files(),
         export_files(),
         audit_files(),
 

@@ -150,6 +150,16 @@ def model_settings(wildcards):
     )
 
 
+def merge_settings(wildcards):
+    """Return what a merge is chosen by: how the model was trained, and how it is exported."""
+    model = f"train.models.{plain_model(wildcards.model)}"
+    recipe = CONFIG.recipe(wildcards.recipe)
+    export = ["export.format", "export.quantization"] if recipe.export else []
+    return canonical_json(
+        CONFIG.settings_at(wildcards.recipe, model, "limits", *export)
+    )
+
+
 def shuffle_option(wildcards):
     """Return the option that makes a training a shuffled control."""
     return (
@@ -548,6 +558,13 @@ def merged_manifest(wildcards):
     )
 
 
+def training_log(wildcards):
+    """Return the log of a model's training."""
+    made_fold(wildcards)
+    place = f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}"
+    return f"{place}/training_log.jsonl"
+
+
 def adapter_manifest(wildcards):
     """Return the manifest of a model's adapter; the untuned base and a model trained whole have none."""
     made_fold(wildcards)
@@ -678,6 +695,15 @@ def model_files():
     ]
 
 
+def plot_files():
+    """List the pictures of the trainings of all chosen recipes."""
+    return [
+        path
+        for recipe in CONFIG.recipes
+        for path in per_model(recipe, "plots/{model}/{fold}.loss.svg")
+    ]
+
+
 def export_files():
     """List the exported folders of all chosen recipes that export."""
     exporting = [
@@ -731,7 +757,7 @@ def model_metas(recipe):
     """Name the meta files of what a recipe makes of each model and fold."""
     tiny = recipe.base_model.tiny
     names = ["bases/{fold}.meta.json" if tiny else "base_model.meta.json"]
-    names += ["models/{model}/{fold}.meta.json"]
+    names += ["models/{model}/{fold}.meta.json", "plots/{model}/{fold}.loss.meta.json"]
     if recipe.evaluate:
         names += ["models/{model}_shuffled/{fold}.meta.json"]
         names += ["metrics/{model}/{fold}.meta.json"]

@@ -10,6 +10,8 @@ rule merge_adapter:
         "<logs>/{recipe}/merge_adapter.{model}.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/merge_adapter.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        model=models_trained_by("lora"),
     conda:
         "../envs/train.yaml"
     threads: threads_of("merge_adapter")
@@ -22,6 +24,38 @@ rule merge_adapter:
         "python scripts/export/merge_adapter.py --recipe {wildcards.recipe} --base {input.base:q}"
         " --adapter {input.adapter:q} --environment {params.environment} --code {params.code}"
         " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule choose_merge:
+    """Merge an adapter of QLoRA into the base whose export is the better one on dev rows."""
+    input:
+        base=base_manifest,
+        adapter=adapter_manifest,
+        eval=fold_file("eval"),
+    output:
+        manifest="<results>/{recipe}/models/{model}/{fold}/final_merged_checkpoint/manifest.json",
+        report="<results>/{recipe}/models/{model}/{fold}/merge.json",
+        meta="<results>/{recipe}/models/{model}/{fold}.merged.meta.json",
+    log:
+        "<logs>/{recipe}/choose_merge.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/choose_merge.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        model=models_trained_by("qlora"),
+    conda:
+        "../envs/export.yaml"
+    threads: threads_of("choose_merge")
+    resources:
+        **resources_of("choose_merge"),
+    params:
+        settings=merge_settings,
+        environment=env_of("export"),
+        code=code_of("export/choose_merge.py"),
+    shell:
+        "python scripts/export/choose_merge.py --recipe {wildcards.recipe} --base {input.base:q}"
+        " --adapter {input.adapter:q} --eval {input.eval:q} --threads {threads}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --manifest {output.manifest:q} --report {output.report:q} --meta {output.meta:q} 2> {log:q}"
 
 
 rule convert_gguf:

@@ -90,3 +90,29 @@ use rule train_adapter as train_whole_model with:
         meta="<results>/{recipe}/models/{model}/{fold}.meta.json",
     wildcard_constraints:
         model=models_trained_by("full"),
+
+
+rule plot_training:
+    """Draw the losses of a training from its log."""
+    input:
+        training_log=training_log,
+    output:
+        picture="<results>/{recipe}/plots/{model}/{fold}.loss.svg",
+        meta="<results>/{recipe}/plots/{model}/{fold}.loss.meta.json",
+    log:
+        "<logs>/{recipe}/plot_training.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/plot_training.{model}.{fold}.jsonl"
+    conda:
+        "../envs/plots.yaml"
+    threads: threads_of("plot_training")
+    resources:
+        **resources_of("plot_training"),
+    params:
+        environment=env_of("plots"),
+        code=code_of("train/plot_training.py"),
+    shell:
+        "python scripts/train/plot_training.py --recipe {wildcards.recipe} --training-log {input.training_log:q}"
+        " --title '{wildcards.recipe}: {wildcards.model}, {wildcards.fold}'"
+        " --environment {params.environment} --code {params.code}"
+        " --picture {output.picture:q} --meta {output.meta:q} 2> {log:q}"

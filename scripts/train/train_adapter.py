@@ -17,7 +17,7 @@ from finetrail.lineage.journal import shared_run_folder
 from finetrail.records import canonical_json, read_rows, sha256_file, sha256_text
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.training.hardware import use_gpus
-from finetrail.training.settings import Saving, train_settings
+from finetrail.training.settings import Saving, Tracking, train_settings
 from finetrail.training.sft import refuse_hopeless, train_adapter
 from finetrail.training.shuffle import shuffle_targets
 
@@ -43,7 +43,18 @@ def saving_of(step: Step, args: argparse.Namespace) -> Saving:
         code=f"{args.code}.{args.environment}",
         max_hours=keys["max_hours"],
         save_before_minutes=keys["save_before_minutes"],
+        tracking=tracking_of(step, args, keys["wandb"]),
     )
+
+
+def tracking_of(step: Step, args: argparse.Namespace, keys: Mapping[str, Any] | None) -> Tracking | None:
+    """Name the run by recipe, model and fold, whose folders the outputs stand in."""
+    if keys is None:
+        return None
+    base = read_json(args.base)
+    named = base.get("hub") or base.get("path") or f"tiny {base.get('tiny', 'model')}"
+    model, fold = args.manifest.parts[-4:-2]
+    return Tracking(name=f"{step.recipe}.{model}.{fold}", base_model=named, **keys)
 
 
 def log_origins(step: Step, model: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from finetrail.config.model import RecipeConfig, Resources
 from finetrail.config.model_data import Recall
 from finetrail.config.model_llm import Endpoint, Llm, ModelReference
 from finetrail.config.model_search import Search, SearchEndpoint
-from finetrail.config.model_train import Train
+from finetrail.config.model_train import Train, Wandb
 from finetrail.config.schema import kind_of, walk_keys
 from finetrail.records import sha256_text
 from finetrail.splits import assign, group_rows
@@ -29,7 +29,7 @@ LABELLING = ["label_relevance", "generate_answers", *JUDGING]
 RECALL = ["recall_passages", "rerank_passages", *LABELLING]
 RECORDS = ["ingest_records", "make_splits", "make_queries", *RECALL]
 MODELS = ["make_tiny_base", "predict_trivial", "score_answers", "merge_adapter", "convert_gguf", "check_parity"]
-MODELS += ["list_artifacts"]
+MODELS += ["plot_training", "list_artifacts"]
 SOURCE = "data/crag_mm/turns.jsonl"
 CORPUS = "data/crag_mm/corpus.jsonl"
 NO_CHANGE_OF_BYTES = "\nADDED_BY_A_TEST = 1\n"
@@ -60,7 +60,8 @@ OPERATION_OVERRIDES = """overrides={crag_mm: {
         key_header: X-Key, key_param: key}}}, label: {model: {endpoint: other}},
     synthesize: {teacher: {endpoint: other}, judge: {endpoint: other}}, evaluate: {judge: {endpoint: other}},
     train: {save_strategy: epoch, save_steps: 7, keep_checkpoints: 3, on_code_change: restart, max_hours: 9.0,
-            save_before_minutes: 1.0, gpus: [0]}}}"""
+            save_before_minutes: 1.0, gpus: [0],
+            wandb: {mode: online, project: other, entity: us, resume: best, answers: 0}}}}"""
 # The only keys of kind operation that say what is made and where, and so make other files.
 PLACE = {"extends", "templates"}
 # Makes its steps again, from the call store: see test_shards.py.
@@ -147,7 +148,7 @@ def test_a_result_key_reruns_its_phase(with_data: Workspace, copy_of: Copy, key:
 
 def test_the_changes_cover_every_operation_key() -> None:
     sections: list[type[Section]] = [RecipeConfig, Llm, Endpoint, ModelReference, Resources, Train]
-    sections += [Search, SearchEndpoint]
+    sections += [Search, SearchEndpoint, Wandb]
     keys = {
         dotted.rpartition(".")[2]
         for section in sections

@@ -18,13 +18,16 @@ DEPENDING = {
     "search_passages": "data",
     "make_tiny_base": "train",
     "train_adapter": "train",
+    "plot_training": "plots",
     "predict_answers": "train",
     "merge_adapter": "train",
+    "choose_merge": "export",
     "convert_gguf": "export",
     "check_parity": "export",
     "export_safetensors": "export",
 }
 FORMATS = ("gguf", "safetensors")
+FOUR_BITS = "train: {models: {small: {method: qlora, learning_rate: 1e-3, max_steps: 1}}}"
 BACKENDS = (
     "recall: {backend: bm25}",
     "recall: {backend: http, http: {search_endpoint: searxng, service: searxng}}",
@@ -40,7 +43,8 @@ def environments(project: Workspace) -> dict[str, str]:
     """Return the digest of the environment that each job of a dry run is given."""
     found: dict[str, str] = {}
     for form, recall in zip(FORMATS, BACKENDS, strict=True):
-        export = f"overrides={{crag_mm: {{export: {{format: {form}, allow_unverified: true}}, {recall}}}}}"
+        export = f"export: {{format: {form}, allow_unverified: true}}"
+        export = f"overrides={{crag_mm: {{{export}, {recall}, {FOUR_BITS}}}}}"
         printed = project.dry_run("all", config=(export,), options=("--printshellcmds",))
         found |= re.findall(r"python scripts/\w+/(\w+)\.py .*--environment (\S+)", printed)
     return found

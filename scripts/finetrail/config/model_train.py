@@ -182,6 +182,20 @@ class TrainedModel(Section):
         return self
 
 
+class Wandb(Section):
+    """What a training shows to Weights & Biases; the key comes from WANDB_API_KEY alone."""
+
+    mode: Literal["offline", "online"] = operation("offline", "`offline` keeps all for `wandb sync`; neither is `null`")
+    project: Text = operation("finetrail", "project that runs are shown under")
+    entity: Text | None = operation(None, "user or team; none for the key's own")
+    resume: Literal["latest", "best"] | None = operation(
+        "latest", "alias of the artifact that a training goes on from where its checkpoints are gone; none for never"
+    )
+    answers: Annotated[int, Field(ge=0)] = operation(
+        16, "dev rows answered at each evaluation, for exact match and F1; 0 for none"
+    )
+
+
 class Train(Section):
     """The models of the recipe, each tuned on every fold."""
 
@@ -197,6 +211,7 @@ class Train(Section):
     gpus: list[Annotated[int, Field(ge=0)]] | None = operation(
         None, "local runs: numbers of the GPUs to use; none for all that are there. Under SLURM the allocation decides"
     )
+    wandb: Wandb | None = operation(None, "Weights & Biases; none for off, `{}` for offline")
 
     @model_validator(mode="after")
     def _check_names(self) -> "Train":

@@ -1,6 +1,6 @@
 """Compare what llama.cpp makes of a GGUF file with what the trained model said."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,12 @@ from finetrail.records import sha256_file
 from finetrail.text.detect_layout import first_difference
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
 # Below it, a probability is lost in float32, and llama.cpp writes its smallest number.
-_FLOOR = -80.0
+FLOOR = -80.0
 _CONTEXT_STEP = 256
 
 
@@ -42,8 +44,7 @@ def compare_file(
     Raises:
         FinetrailError: llama.cpp cannot load the file.
     """
-    longest = max(len(span.ids) for one in expected for span in _spans(one))
-    context = -(-(longest + 1) // _CONTEXT_STEP) * _CONTEXT_STEP
+    context = context_for(len(span.ids) for one in expected for span in _spans(one))
     with LlamaRuntime(path, context=context, threads=threads) as runtime:
         rows = [{"index": number, **_compare(runtime, one, tokenizer, tie)} for number, one in enumerate(expected)]
         end_token_equal = runtime.end_token() == (tokenizer.eos_token or "")
@@ -58,6 +59,20 @@ def compare_file(
     }
 
 
+def context_for(lengths: Iterable[int]) -> int:
+    """Return the context that llama.cpp needs for sequences of these lengths and one token more."""
+    return -(-(max(lengths) + 1) // _CONTEXT_STEP) * _CONTEXT_STEP
+
+
+def divergence(wanted: "NDArray[np.float32]", found: "NDArray[np.float32]") -> float:
+    """Return the Kullback-Leibler divergence of log-probabilities over a vocabulary from wanted ones, in nats."""
+    import numpy as np
+
+    sure = np.maximum(wanted.astype(np.float64), FLOOR)
+    other = np.maximum(found.astype(np.float64), FLOOR)
+    return max(float(np.sum(np.exp(sure) * (sure - other))), 0.0)
+
+
 def _spans(one: Expected) -> list[Span]:
     return [one.greedy] if one.answer is None else [one.greedy, one.answer]
 
@@ -67,9 +82,9 @@ def _compare(runtime: LlamaRuntime, one: Expected, tokenizer: "PreTrainedTokeniz
     differences, divergences = [], []
     for span in _spans(one):
         for place in range(len(span.targets)):
-            gap, divergence = _distance(runtime, span, place)
+            gap, distance = _distance(runtime, span, place)
             differences.append(gap)
-            divergences.append(divergence)
+            divergences.append(distance)
     return {
         "prompt_tokens": len(one.prompt_ids),
         "tokens": len(differences),
@@ -127,9 +142,8 @@ def _distance(runtime: LlamaRuntime, span: Span, place: int) -> tuple[float, flo
     """Difference of the target's log-probability, and divergence of the distributions, both in nats."""
     import numpy as np
 
-    wanted = np.maximum(span.log_probs[place].astype(np.float64), _FLOOR)
-    found = runtime.log_probs(span.ids[: span.start + place], len(wanted)).astype(np.float64)
-    found = np.maximum(found, _FLOOR)
+    wanted = span.log_probs[place]
+    found = runtime.log_probs(span.ids[: span.start + place], len(wanted))
     target = span.targets[place]
-    divergence = float(np.sum(np.exp(wanted) * (wanted - found)))
-    return abs(float(wanted[target] - found[target])), max(divergence, 0.0)
+    gap = np.maximum(wanted[target], FLOOR).astype(np.float64) - np.maximum(found[target], FLOOR)
+    return abs(float(gap)), divergence(wanted, found)

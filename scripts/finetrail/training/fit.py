@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from finetrail.errors import FinetrailError
+from finetrail.tracking.tracker import tracked
 from finetrail.training.arguments import build_arguments
 from finetrail.training.checkpoints import free_bytes
 from finetrail.training.deadline import Deadline, find_limits
@@ -72,18 +73,19 @@ def _fit(
     keeper = build_keeper(
         job.state_dir, job.saving.keep, deadline, evaluate=evaluation is not None, fp16=choices.precision == "fp16"
     )
-    trainer = build_trainer(
-        job.base_dir,
-        AutoTokenizer.from_pretrained(job.base_dir),
-        train,
-        evaluation,
-        settings,
-        choices,
-        arguments,
-        step_recorder(job.state_dir, arguments.process_index, progress),
-        [*_early_stopping(settings), keeper],
-    )
-    trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
+    with tracked(job, deadline, evaluation, arguments.process_index) as watchers:
+        trainer = build_trainer(
+            job.base_dir,
+            AutoTokenizer.from_pretrained(job.base_dir),
+            train,
+            evaluation,
+            settings,
+            choices,
+            arguments,
+            step_recorder(job.state_dir, arguments.process_index, progress),
+            [*_early_stopping(settings), keeper, *watchers],
+        )
+        trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
     if keeper.stopped is not None:
         raise Stopped(
             f"stopped at step {trainer.state.global_step} of {trainer.state.max_steps}: {keeper.stopped}",

@@ -7,7 +7,7 @@ from typing import Any
 
 from finetrail.errors import FinetrailError
 from finetrail.training.hardware import Choices
-from finetrail.training.settings import Launch, Limits, Quantization, Saving, TrainSettings
+from finetrail.training.settings import Launch, Limits, Quantization, Saving, Tracking, TrainSettings
 
 
 class Stopped(FinetrailError):
@@ -52,12 +52,15 @@ def job_from_plain(plain: Mapping[str, Any]) -> Job:
     for name in ("target_modules", "modules_to_save"):
         if isinstance(settings[name], list):
             settings[name] = tuple(settings[name])
+    saving = dict(plain["saving"])
+    if saving["tracking"] is not None:
+        saving["tracking"] = Tracking(**saving["tracking"])
     return Job(
         base_dir=Path(plain["base_dir"]),
         state_dir=Path(plain["state_dir"]),
         resume=Path(plain["resume"]) if plain["resume"] else None,
         settings=TrainSettings(**settings),
-        saving=Saving(**plain["saving"]),
+        saving=Saving(**saving),
         choices=Choices(**plain["choices"]),
         started=plain["started"],
         longest=plain["longest"],

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def build_keeper(state_dir: Path, keep: int, deadline: Deadline, *, evaluate: bool, fp16: bool) -> "TrainerCallback":
-    """Make the callback; it must come last, so that it sees what the others decided.
+    """Make the callback; it must come behind all that decide, so that it sees what they did.
 
     Args:
         state_dir: holds the checkpoints.

@@ -2,9 +2,13 @@
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from finetrail.training.base import load_base
 from finetrail.training.pictures import copy_processor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 MERGED = "final_merged_checkpoint"
 
@@ -20,10 +24,19 @@ def merge_adapter(base_dir: Path, adapter_dir: Path, out_dir: Path) -> Path:
     Returns:
         out_dir.
     """
+    return save_merged(load_base(base_dir, "float32"), base_dir, adapter_dir, out_dir)
+
+
+def save_merged(base: "PreTrainedModel", base_dir: Path, adapter_dir: Path, out_dir: Path) -> Path:
+    """Merge an adapter into a loaded model, which is used up by it, and save the result.
+
+    Args:
+        base: `base_dir`, loaded in fp32.
+        base_dir, adapter_dir, out_dir: see `merge_adapter`.
+    """
     from peft import PeftModel
     from transformers import AutoTokenizer
 
-    base = load_base(base_dir, "float32")
     merged = PeftModel.from_pretrained(base, adapter_dir).merge_and_unload(safe_merge=True)
     shutil.rmtree(out_dir, ignore_errors=True)
     out_dir.mkdir(parents=True)

@@ -164,6 +164,28 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
+class Tracking:
+    """What is shown to Weights & Biases; none of it changes the weights.
+
+    Attributes:
+        mode: ``offline`` keeps it for ``wandb sync``.
+        project, entity: where it is shown; None for the key's own entity.
+        name: of the run.
+        base_model: as the metadata of artifacts name it.
+        resume: alias of the artifact that a training goes on from where its checkpoints are gone; None for never.
+        answers: how many dev rows are answered at each evaluation, for exact match and F1.
+    """
+
+    mode: Literal["offline", "online"] = "offline"
+    project: str = "finetrail"
+    entity: str | None = None
+    name: str = "training"
+    base_model: str = ""
+    resume: Literal["latest", "best"] | None = "latest"
+    answers: int = 16
+
+
+@dataclass(frozen=True)
 class Saving:
     """When checkpoints are written and kept, and when an attempt must end; none of it changes the weights.
 
@@ -175,6 +197,7 @@ class Saving:
         code: digest of the code that trains now; None where nobody says.
         max_hours: longest attempt.
         save_before_minutes: an attempt with a time limit saves and stops so long before its end.
+        tracking: what is shown to Weights & Biases; None for nothing.
     """
 
     strategy: Literal["steps", "epoch"] = "steps"
@@ -184,6 +207,7 @@ class Saving:
     code: str | None = None
     max_hours: float | None = None
     save_before_minutes: float = 30.0
+    tracking: Tracking | None = None
 
 
 def train_settings(tuning: Mapping[str, Any], limits: Mapping[str, Any]) -> TrainSettings:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from finetrail.artifacts import read_json, write_json
 from finetrail.errors import FinetrailError
 from finetrail.records import canonical_json, sha256_file, sha256_text
+from finetrail.tracking.restore import restore_checkpoint
 from finetrail.training.attempts import (
     begin_attempt,
     end_attempt,
@@ -146,6 +147,7 @@ def _train(
     try:
         train, evaluation = _encode(base_dir, *rows, settings, images)
         open_state(state_dir, _identity(base_dir, train, evaluation, settings), saving.code)
+        restore_checkpoint(state_dir, saving.tracking)
         resume = _resume_from(state_dir, saving)
         if resume is not None and ended(resume) is not None:
             logger.info("%s: %s, nothing to train", resume, ended(resume))

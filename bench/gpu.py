@@ -1,0 +1,312 @@
+"""What a GPU makes of our trainer: tokens a second, MFU and peak memory, beside plain TRL with its defaults.
+
+LoRA, QLoRA and full fine-tuning of a random model of about a billion weights, each with and without packing and Liger's
+kernels, and once by plain TRL. Every run is a process of its own; one that fails leaves its cause in the results.
+
+- ``tokens_per_second``: of real tokens, padding not counted; the median of the steps behind the warm-up.
+- ``mfu``: model FLOPs ÷ what the GPU could do (dense, 16 bits): a token costs 2 FLOPs a weight forward, as many for the
+  gradients of activations and, where weights are trained, as many for theirs, and 12 · layers · width · length for
+  attention (Chowdhery et al. 2022, arXiv:2204.02311, appendix B). Null for a GPU that the table does not know.
+- ``peak_memory_mb``: the most that torch held on the GPU; of the process on a CPU.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "gpu.json"
+METHODS = ("lora", "qlora", "full")
+WARM_UP = 3
+SEED = 7
+# Dense TFLOP/s with 16 bits, from the makers' data sheets; the first name that the GPU's holds counts.
+PEAK_TFLOPS = {
+    "B200": 2250, "H200": 989, "H100 PCIe": 756, "H100": 989, "GH200": 989, "A100": 312, "L40S": 362, "L40": 181,
+    "L4": 121, "A10": 125, "A30": 165, "A40": 150, "A6000": 155, "4090": 165, "3090": 71, "V100": 125, "T4": 65,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Size:
+    """The random model and its rows."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    vocabulary: int
+    length: int
+    rows: int
+    batch: int
+
+
+BILLION = Size(2048, 8192, 16, 32, 8, 128_256, 2048, 256, 4)
+TINY = Size(64, 128, 2, 2, 2, 1024, 256, 32, 2)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One run: ``plain`` is TRL with its defaults."""
+
+    method: str
+    packing: bool = False
+    liger: bool = False
+    plain: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name it as the results do."""
+        if self.plain:
+            return f"{self.method}.plain_trl"
+        return self.method + ".packing" * self.packing + ".liger" * self.liger
+
+
+def variants() -> list[Variant]:
+    """List all runs."""
+    ours = [
+        Variant(method, packing, liger) for method, packing, liger in product(METHODS, (False, True), (False, True))
+    ]
+    return [*ours, *(Variant(method, plain=True) for method in METHODS)]
+
+
+def make_rows(size: Size) -> list[dict[str, Any]]:
+    """Return made-up chat rows, the longest about as long as a sequence."""
+    rows = []
+    for number in range(size.rows):
+        lines = 1 + (number * 37) % max(2, size.length // 24)
+        facts = " ".join(f"Line {place} leaves stop {number} at {place % 24}." for place in range(lines))
+        messages = [
+            {"role": "user", "content": f"{facts} When does line 3 leave?"},
+            {"role": "assistant", "content": f"At {number % 24}. " * (1 + number % 5)},
+        ]
+        rows.append({"id": f"row{number}", "messages": messages})
+    return rows
+
+
+def make_base(folder: Path, size: Size) -> None:
+    """Write a random Llama with a small tokenizer, whose ids are the first of its vocabulary."""
+    import torch
+    from transformers import AutoConfig, LlamaForCausalLM
+
+    from finetrail.training.settings import TinyBaseSettings
+    from finetrail.training.tiny_base import build_tiny_base
+
+    texts = [message["content"] for row in make_rows(TINY) for message in row["messages"]]
+    small = TinyBaseSettings(
+        vocabulary_size=512, hidden_size=64, intermediate_size=64, heads=2, key_value_heads=2, steps=1
+    )
+    build_tiny_base("llama", texts, settings=small, system="", seed=SEED, out_dir=folder)
+    config = AutoConfig.from_pretrained(
+        folder,
+        hidden_size=size.hidden,
+        intermediate_size=size.intermediate,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.key_value_heads,
+        head_dim=size.hidden // size.heads,
+        vocab_size=size.vocabulary,
+        max_position_embeddings=size.length,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(SEED)
+    for path in folder.glob("*.safetensors"):
+        path.unlink()
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+
+
+def run_ours(base: Path, work: Path, size: Size, variant: Variant, steps: int) -> list[dict[str, Any]]:
+    """Train with our trainer; return the log's rows."""
+    from finetrail.training.settings import Limits, Saving, TrainSettings
+    from finetrail.training.sft import train_adapter
+
+    settings = TrainSettings(
+        method=variant.method,  # type: ignore[arg-type]
+        rank=16,
+        alpha=32,
+        dropout=0.0,
+        learning_rate=1e-4,
+        max_steps=steps,
+        batch_size=size.batch,
+        gradient_accumulation=1,
+        fit_to_memory=False,
+        weights="bf16" if variant.method == "full" else "fp32",
+        packing=variant.packing,
+        liger="on" if variant.liger else "off",
+        seed=SEED,
+        limits=Limits(max_length=size.length),
+    )
+    saving = Saving(save_steps=10 * steps)
+    train_adapter(base, make_rows(size), [], settings, state_dir=work / "s", out_dir=work / "o", saving=saving)
+    return [json.loads(line) for line in (work / "o" / "training_log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def run_plain(base: Path, work: Path, size: Size, variant: Variant, steps: int, use_cpu: bool) -> list[dict[str, Any]]:
+    """Train with TRL and what it sets by itself; return rows as ours logs them."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    from finetrail.training.training_log import peak_memory
+
+    found: list[dict[str, Any]] = []
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        """Notes each step's tokens, seconds and memory."""
+
+        tokens, since = 0.0, time.monotonic()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+            if "loss" not in logs:
+                return
+            moment, tokens = time.monotonic(), logs["num_tokens"]
+            speed = (tokens - self.tokens) / (moment - self.since)
+            found.append({"loss": logs["loss"], "tokens_per_second": speed, "peak_memory_mb": peak_memory() >> 20})
+            self.tokens, self.since = tokens, moment
+
+    loading: dict[str, Any] = {"dtype": torch.float32 if use_cpu else torch.bfloat16}
+    if variant.method == "qlora":
+        loading["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=loading["dtype"],
+        )
+    arguments = SFTConfig(
+        output_dir=str(work),
+        use_cpu=use_cpu,
+        bf16=not use_cpu,
+        max_length=size.length,
+        max_steps=steps,
+        per_device_train_batch_size=size.batch,
+        logging_steps=1,
+        save_strategy="no",
+        disable_tqdm=True,
+        report_to=[],
+        seed=SEED,
+    )
+    lora = LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear")
+    rows = [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in make_rows(size)]
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(base, **loading),
+        args=arguments,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(base),
+        peft_config=None if variant.method == "full" else lora,
+        callbacks=[Clock()],
+    )
+    trainer.train()
+    return found
+
+
+def flops_of_token(size: Size, method: str) -> float:
+    """Return what a token costs forward and backward; see the module's description."""
+    head = size.hidden // size.heads
+    attention = size.hidden * head * (2 * size.heads + 2 * size.key_value_heads)
+    weights = size.layers * (attention + 3 * size.hidden * size.intermediate) + size.hidden * size.vocabulary
+    return (6 if method == "full" else 4) * weights + 12 * size.layers * size.hidden * size.length
+
+
+def figures(log: Sequence[dict[str, Any]], size: Size, method: str, peak_tflops: float | None) -> dict[str, Any]:
+    """Sum up a run's log."""
+    speed = statistics.median(row["tokens_per_second"] for row in log[WARM_UP:])
+    mfu = None if peak_tflops is None else round(speed * flops_of_token(size, method) / (peak_tflops * 1e12), 4)
+    return {
+        "tokens_per_second": round(speed, 1),
+        "mfu": mfu,
+        "peak_memory_mb": max(row["peak_memory_mb"] for row in log),
+        "last_loss": log[-1]["loss"],
+    }
+
+
+def run_one(variant: Variant, base: Path, size: Size, steps: int, peak_tflops: float | None) -> dict[str, Any]:
+    """Train once in this process; a setting that this machine lacks is a finding."""
+    import torch
+
+    from finetrail.errors import FinetrailError
+
+    use_cpu = not torch.cuda.is_available()
+    with tempfile.TemporaryDirectory(prefix="finetrail-gpu-") as work:
+        try:
+            if variant.plain:
+                log = run_plain(base, Path(work), size, variant, steps, use_cpu)
+            else:
+                log = run_ours(base, Path(work), size, variant, steps)
+        except (FinetrailError, torch.cuda.OutOfMemoryError) as error:
+            return {"not_run": str(error)}
+    return figures(log, size, variant.method, peak_tflops)
+
+
+def start(variant: Variant, base: Path, options: argparse.Namespace, peak_tflops: float | None) -> dict[str, Any]:
+    """Train once in a process of its own."""
+    given = {"--base": base, "--steps": options.steps, "--device": options.device, "--peak-tflops": peak_tflops}
+    command = [sys.executable, __file__, "--one", json.dumps(vars(variant)), *(["--tiny"] if options.tiny else [])]
+    command += [str(part) for pair in given.items() if pair[1] is not None for part in pair]
+    hidden = {"CUDA_VISIBLE_DEVICES": ""} if options.device == "cpu" else {}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | hidden)
+    if done.returncode:
+        return {"failed": done.stderr.strip().splitlines()[-1:]}
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def device_of(options: argparse.Namespace) -> dict[str, Any]:
+    """Describe the device, and stop where there is none to be measured."""
+    import torch
+
+    if options.device == "cpu":
+        return {"name": "cpu", "peak_tflops": options.peak_tflops}
+    if not torch.cuda.is_available():
+        raise SystemExit("torch sees no GPU: run this where there is one, or try it with --device cpu --tiny")
+    properties = torch.cuda.get_device_properties(0)
+    known = (peak for name, peak in PEAK_TFLOPS.items() if name in properties.name)
+    peak = options.peak_tflops or next(known, None)
+    return {"name": properties.name, "memory_mb": properties.total_memory >> 20, "peak_tflops": peak}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and write the results; fail where a run failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="a tiny model: whether all runs, not how fast")
+    parser.add_argument("--steps", type=int, default=20, help=f"of a run, {WARM_UP} of which are not timed")
+    parser.add_argument("--only", nargs="+", default=None, help="names of runs, such as lora.packing")
+    parser.add_argument("--peak-tflops", type=float, default=None, help="of a GPU that the table does not know")
+    parser.add_argument("--one", default=None, help="train once, as JSON says, and print the figures")
+    parser.add_argument("--base", type=Path, default=None)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args(argv)
+    size = TINY if options.tiny else BILLION
+    if options.one:
+        variant = Variant(**json.loads(options.one))
+        print(json.dumps(run_one(variant, options.base, size, options.steps, options.peak_tflops)))
+        return 0
+    device, runs = device_of(options), {}
+    with tempfile.TemporaryDirectory(prefix="finetrail-gpu-") as name:
+        base = Path(name) / "base"
+        make_base(base, size)
+        for variant in variants():
+            if options.only is None or variant.name in options.only:
+                runs[variant.name] = start(variant, base, options, device["peak_tflops"])
+                print(f"{variant.name}: {runs[variant.name]}", file=sys.stderr)
+    results = {"device": device, "model": vars(size), "steps": options.steps, "runs": runs}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(results, indent=1))
+    return 1 if any("failed" in run for run in runs.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Merge an adapter of QLoRA into the base that gives the better export, measured after the export's quantization."""
+
+import argparse
+import logging
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finetrail.artifacts import check_manifest, render_json, temporary_name
+from finetrail.errors import FinetrailError
+from finetrail.export.ask_file import ask_file
+from finetrail.export.compare import FLOOR, divergence
+from finetrail.export.gguf_writer import convert_to_gguf
+from finetrail.records import read_rows, sha256_file
+from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.training.masks import encode_row
+from finetrail.training.merge_candidates import (
+    CANDIDATES,
+    Candidate,
+    Target,
+    ask_folder,
+    choose_merge,
+    merge_candidate,
+    trained_targets,
+)
+from finetrail.training.settings import TrainSettings, train_settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+ROWS = 16
+TOKENS = 32
+DIGITS = 6
+
+LOGGER = logging.getLogger("finetrail.choose_merge")
+
+
+def dev_targets(args: argparse.Namespace, settings: TrainSettings) -> list[Target]:
+    """Read the first dev rows without an image and ask the trained model about them.
+
+    Raises:
+        FinetrailError: there is no such row.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(args.adapter.parent)
+    rows = islice((row for row in read_rows(args.eval) if row.get("image") is None), ROWS)
+    examples = [encode_row(row, tokenizer, settings.limits) for row in rows]
+    if not examples:
+        raise FinetrailError(
+            "there are no dev rows without an image to choose a merge by",
+            where=str(args.eval),
+            hint="Give `splits.dev` a share, or use the method lora",
+        )
+    return trained_targets(args.base.parent, args.adapter.parent, settings, examples, TOKENS)
+
+
+def measure(targets: Sequence[Target], answers: Iterable["NDArray[np.float32]"]) -> tuple[list[float], float]:
+    """Return the loss of each dev row and the mean divergence from the trained model, both in nats a token."""
+    losses, divergences = [], []
+    for target, found in zip(targets, answers, strict=True):
+        chosen = target.ids[target.start :]
+        losses.append(
+            -sum(max(float(row[token]), FLOOR) for row, token in zip(found, chosen, strict=True)) / len(chosen)
+        )
+        divergences += [divergence(*pair) for pair in zip(target.log_probs, found, strict=True)]
+    return losses, sum(divergences) / len(divergences)
+
+
+def exported(
+    step: Step, folder: Path, targets: Sequence[Target], threads: int
+) -> tuple[tuple[list[float], float], dict[str, str]]:
+    """Measure a merged folder as it will be exported, and say how that was."""
+    export = step.settings.get("export") or {"format": "none"}
+    if export["format"] != "gguf":
+        return measure(targets, ask_folder(folder, targets)), {"runtime": "transformers", "quantization": "none"}
+    file = folder.with_name(f"{folder.name}.gguf")
+    try:
+        convert_to_gguf(folder, file, quantization=export["quantization"].upper())
+        found = measure(targets, ask_file(file, targets, threads=threads))
+    finally:
+        file.unlink(missing_ok=True)
+    return found, {"runtime": "llama.cpp", "quantization": export["quantization"]}
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Publish the better merged folder, and merge.json with the figures of both."""
+    for manifest in (args.base, args.adapter):
+        check_manifest(manifest.parent, manifest)
+    ((_, tuning),) = step.settings["train"]["models"].items()
+    settings = train_settings(tuning, step.settings["limits"])
+    targets = dev_targets(args, settings)
+    losses: dict[Candidate, list[float]] = {}
+    divergences: dict[Candidate, float] = {}
+    scratch = temporary_name(args.manifest.parent)
+    try:
+        for name in CANDIDATES:
+            folder = merge_candidate(name, args.base.parent, args.adapter.parent, settings, scratch / name)
+            (losses[name], divergences[name]), how = exported(step, folder, targets, args.threads)
+        kept, decided_by = choose_merge(losses, divergences)
+        facts = {"kind": "merged", "base": sha256_file(args.base), "adapter": sha256_file(args.adapter), "into": kept}
+        published = step.folder(args.manifest.parent, args.manifest, facts)
+        published.rmdir()
+        (scratch / kept).rename(published)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    report = how | {
+        "kept": kept,
+        "decided_by": decided_by,
+        "rows": len(targets),
+        "tokens": sum(len(target.log_probs) for target in targets),
+        "trained": {"dev_loss": _rounded(measure(targets, (target.log_probs for target in targets))[0])},
+        "candidates": {
+            name: {"dev_loss": _rounded(losses[name]), "mean_kl": round(divergences[name], DIGITS)}
+            for name in CANDIDATES
+        },
+    }
+    LOGGER.info("merged into the %s base (%s): %s", kept, decided_by, report["candidates"])
+    step.file(args.report).write_text(render_json(report), encoding="utf-8")
+    step.facts["merge"] = report
+
+
+def _rounded(losses: Sequence[float]) -> float:
+    return round(sum(losses) / len(losses), DIGITS)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    add_input(parser, "--base", "manifest.json of the base model")
+    add_input(parser, "--adapter", "manifest.json of the adapter")
+    add_input(parser, "--eval", "the fold's eval.jsonl, whose first rows are scored")
+    parser.add_argument("--threads", type=int, default=1, help="llama.cpp's CPU threads")
+    add_output(parser, "--manifest", "manifest.json in final_merged_checkpoint/")
+    add_output(parser, "--report", "merge.json")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

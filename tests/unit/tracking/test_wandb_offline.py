@@ -1,0 +1,153 @@
+"""Weights & Biases without a network, for real: what stands in its files, and a resume by alias."""
+
+import dataclasses
+import json
+import logging
+import shutil
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetrail.errors import FinetrailError
+from finetrail.records import sha256_file
+from finetrail.tracking.registry import Registry
+from finetrail.tracking.tracker import FOLDER
+from finetrail.tracking.wandb_run import check_tracking
+from finetrail.training.settings import Limits, Saving, Tracking, TrainSettings
+from finetrail.training.sft import train_adapter
+from finetrail.training.training_log import MEASURED
+
+BLOCK = 1 << 15
+TRACKING = Tracking(name="r.m.f", base_model="tiny llama", answers=2)
+SETTINGS = TrainSettings(
+    rank=4, alpha=8, dropout=0.1, learning_rate=1e-2, max_steps=4, batch_size=2, gradient_accumulation=1,
+    eval_steps=2, limits=Limits(max_length=256),
+)  # fmt: skip
+
+
+def train(base: Path, rows: list[dict[str, Any]], work: Path, tracking: Tracking | None, **more: Any) -> Path:
+    saving = Saving(save_steps=2, tracking=tracking)
+    train_adapter(base, rows, rows[:2], SETTINGS, state_dir=work / "state", out_dir=work / "out", saving=saving, **more)
+    return work / "out"
+
+
+def weights(out: Path) -> str:
+    return sha256_file(out / "final_adapter" / "adapter_model.safetensors")
+
+
+def log(out: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in MEASURED} for row in rows]
+
+
+def messages(content: bytes) -> Iterator[bytes]:
+    """Split an offline run's file: behind seven bytes of its own, the log format of LevelDB in blocks of 32 KiB."""
+    assert content[:4] == b":W&B"
+    place, message = 7, b""
+    while place + 7 <= len(content):
+        left = BLOCK - place % BLOCK
+        if left < 7:
+            place += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, place)
+        message += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield message
+            message = b""
+
+
+def records(file: Path) -> list[Any]:
+    """Read an offline run as W&B's own messages."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    return [Record.FromString(message) for message in messages(file.read_bytes())]
+
+
+@pytest.fixture(scope="module")
+def tracked(base_dir: Path, rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("wandb")
+    work = tmp_path_factory.mktemp("tracked")
+    train(base_dir, rows, work, TRACKING)
+    return work
+
+
+def test_metrics_and_artifacts_are_in_wandb_s_own_file(tracked: Path) -> None:
+    (file,) = (tracked / "state" / FOLDER / "wandb").glob("offline-run-*/run-*.wandb")
+    found = records(file)
+    (run,) = [record.run for record in found if record.WhichOneof("record_type") == "run"]
+    assert (run.project, run.display_name) == ("finetrail", "r.m.f")
+    config = {item.key: json.loads(item.value_json) for item in run.config.update}
+    assert config["settings"]["learning_rate"] == SETTINGS.learning_rate
+    assert config["base_model"] == "tiny llama" and "reasons" in config["choices"]
+    history = [record.history for record in found if record.WhichOneof("record_type") == "history"]
+    by_step: dict[int, dict[str, Any]] = {}
+    for entry in history:
+        values = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in entry.item}
+        by_step.setdefault(values["_step"], {}).update(values)
+    ours = log(tracked / "out")
+    assert [by_step[row["step"]]["train/loss"] for row in ours] == [row["loss"] for row in ours]
+    assert by_step[4]["eval/loss"] == ours[3]["eval_loss"] and 0 <= by_step[4]["eval/f1"] <= 1
+    assert by_step[4]["train/tokens_per_second"] > 0
+    logged = [
+        record.request.log_artifact.artifact
+        for record in found
+        if record.WhichOneof("record_type") == "request" and record.request.HasField("log_artifact")
+    ] + [record.artifact for record in found if record.WhichOneof("record_type") == "artifact"]
+    assert {alias for artifact in logged for alias in artifact.aliases} == {"latest", "best"}
+    registered = Registry(tracked / "state" / FOLDER).entries()
+    for artifact in logged:
+        for alias in artifact.aliases:
+            assert json.loads(artifact.metadata) == registered[alias].metadata
+    assert set(registered["best"].metadata) == {
+        "step", "eval_f1", "eval_em", "base_model", "lora_rank", "sequence_length",
+    }  # fmt: skip
+    assert registered["latest"].metadata["step"] == 4
+
+
+def test_nothing_but_the_state_directory_is_written_and_weights_are_the_same(
+    tracked: Path, base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    assert {path.name for path in tracked.iterdir()} == {"state", "out"}
+    plain = train(base_dir, rows, tmp_path, None)
+    assert not (tmp_path / "state" / FOLDER).exists()
+    assert weights(plain) == weights(tracked / "out")
+    assert log(plain) == log(tracked / "out")
+
+
+def test_a_training_without_checkpoints_goes_on_from_the_registry(
+    tracked: Path, base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Stopped half-way, its checkpoints lost: the registry's `latest` gives the straight run's weights."""
+
+    class Killed(Exception):
+        pass
+
+    def die(step: int, steps: int) -> None:
+        if step == 3:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(base_dir, rows, tmp_path, TRACKING, progress=die)
+    for checkpoint in (tmp_path / "state").glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    steps: list[int] = []
+    with caplog.at_level(logging.INFO):
+        out = train(base_dir, rows, tmp_path, TRACKING, progress=lambda step, _: steps.append(step))
+    assert "brought back from latest of the local registry" in caplog.text
+    assert steps == [3, 4]
+    assert weights(out) == weights(tracked / "out")
+    assert log(out) == log(tracked / "out")
+
+
+def test_online_wants_a_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    online = dataclasses.replace(TRACKING, mode="online")
+    with pytest.raises(FinetrailError, match="WANDB_API_KEY is not set"):
+        check_tracking(online)
+    monkeypatch.setenv("WANDB_API_KEY", "k")
+    check_tracking(online)
