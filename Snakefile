@@ -19,6 +19,8 @@ wildcard_constraints:
     recipe="[a-z0-9_]+",
     fold="[a-zA-Z0-9_]+",
     model="[a-z0-9_]+",
+    shard="[0-9]+",
+    shards="[0-9]+",
 
 
 include: "rules/ingest.smk"

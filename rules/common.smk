@@ -52,6 +52,15 @@ except FinetrailError as error:
 if plan_config := os.environ.get(PLAN_VARIABLE):
     Path(plan_config).write_text(yaml.safe_dump(CONFIG.merged(), sort_keys=False))
 
+# `--resources` on the command line replaces the profile's line, and the cap of `llm` with it.
+if workflow.is_main_process and workflow.global_resources.get("llm").value is None:
+    workflow.register_resource("llm", 1)
+LLM_SHARES = workflow.global_resources.get("llm").value or 1
+if workflow.is_main_process and workflow.global_resources.get("llm").value < 1:
+    raise WorkflowError(
+        "--resources llm: at least 1 is needed, or no job may ask a model"
+    )
+
 RESULTS = CONFIG.results.as_posix()
 TUTORIAL = CONFIG.scale == "tutorial"
 LOGS = "logs/tutorial" if TUTORIAL else "logs"
@@ -69,7 +78,8 @@ def start_run():
         / "runs"
         / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
     )
-    merged = yaml.safe_dump(CONFIG.merged(), sort_keys=False, allow_unicode=True)
+    settings = CONFIG.merged() | {"llm_shares": LLM_SHARES}
+    merged = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     for path in (CONFIG.results / "run_config.yaml", run / "run_config.yaml"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(merged, encoding="utf-8")
@@ -126,6 +136,31 @@ def shuffle_option(wildcards):
     return (
         "--shuffle-targets" if wildcards.model != plain_model(wildcards.model) else ""
     )
+
+
+def shard_option(wildcards):
+    """Return the option that makes a job of a step do one shard of its rows."""
+    if "shard" not in wildcards.keys():
+        return ""
+    return f"--shard {wildcards.shard}/{wildcards.shards}"
+
+
+def shard_files(phase, step):
+    """Return the function that lists what the shards of a step write, for the job that merges them."""
+
+    def files(wildcards):
+        section = getattr(CONFIG.recipe(wildcards.recipe), phase)
+        if "shard" in wildcards.keys() or section is None or section.shards == 1:
+            return []
+        folder = f"{RESULTS}/{wildcards.recipe}/shards/{step.format(**wildcards)}"
+        numbers = range(1, section.shards + 1)
+        return [
+            f"{folder}/{number}-of-{section.shards}.{end}"
+            for number in numbers
+            for end in ("jsonl", "meta.json")
+        ]
+
+    return files
 
 
 def state_folder(wildcards):
@@ -218,6 +253,7 @@ def check_originals():
         for recipe in CONFIG.recipes
         for key in ("files", "corpus", "images")
         for path in originals(recipe, key)
+        if key != "corpus" or recall_backend(recipe) == "bm25"
         if not path.exists() and not path.with_name(f"{path.name}.dvc").exists()
     ]
     if gone:
@@ -240,15 +276,50 @@ def base_folder(wildcards):
     return [Path(path)] if path else []
 
 
-def resources_of(rule):
-    """Return a rule's resources, threads aside, as the executor knows them."""
+def resources_of(rule, model=None):
+    """Return a rule's resources, threads aside, as the executor knows them; `model` is the key of a model it asks."""
     asked = CONFIG.resources_for(rule)
     named = {"mem_mb": asked["mem_mb"], "runtime": asked["runtime"]}
     if asked["gpus"]:
-        named["gpu"] = asked["gpus"]
+        named["gpu"] = unless_merging(asked["gpus"])
     if asked.get("partition"):
         named["slurm_partition"] = asked["partition"]
+    if model:
+        named["llm"] = llm_shares(model, asked["llm"])
     return named
+
+
+def unless_merging(amount):
+    """Return a resource that a job which only merges shards does not take: it asks no model."""
+    return lambda wildcards, input: 0 if is_merging(input) else amount
+
+
+def is_merging(input):
+    """Say whether a job only merges shards."""
+    return bool(getattr(input, "shards", None))
+
+
+def llm_shares(key, asked):
+    """Return how many shares of an endpoint's ceilings a job takes; none where it asks no server that others ask."""
+
+    def shares(wildcards, input):
+        if is_merging(input):
+            return 0
+        section, _, name = key.rpartition(".")
+        section = operator.attrgetter(section)(CONFIG.recipe(wildcards.recipe))
+        reference = getattr(section, name)
+        if reference is None or not getattr(section, "enabled", True):
+            return 0
+        endpoint = CONFIG.endpoint(reference.endpoint)
+        if endpoint.kind != "openai":
+            return 0
+        # No share may be less than one call: where a ceiling has fewer than there are shares, a job takes several.
+        smallest = min(
+            endpoint.max_concurrency, endpoint.requests_per_minute or sys.maxsize
+        )
+        return max(asked, -(-LLM_SHARES // smallest))
+
+    return shares
 
 
 def threads_of(rule):
@@ -378,6 +449,18 @@ def models_of(recipe):
     return list(train.models) if train else []
 
 
+def recall_backend(recipe):
+    """Return the backend of a recipe's recall; none where the recipe has no such phase."""
+    chosen = CONFIG.recipes[recipe]
+    return chosen.recall.backend if chosen.recall else None
+
+
+def recipes_recalling(backend):
+    """Match the recipes whose recall has a backend; nothing where there is none."""
+    names = [name for name in CONFIG.recipes if recall_backend(name) == backend]
+    return "|".join(names) or "(?!)"
+
+
 def per_model(recipe, pattern):
     """Fill a path under the results folder for every model and fold of a recipe."""
     folds = CONFIG.recipes[recipe].folds.names
@@ -459,6 +542,8 @@ SYNTHESIS = {
 def data_metas(recipe):
     """Name the meta files of what a recipe makes before its folds."""
     steps = [step for phase in recipe.phases for step in STEPS.get(phase, ())]
+    if recipe.recall and recipe.recall.backend != "bm25":
+        steps.remove("passages")
     steps += SYNTHESIS[recipe.synthesize.kind] if recipe.synthesize else ()
     return [f"{step}.meta.json" for step in steps]
 

@@ -61,6 +61,7 @@ rule judge_predictions:
     input:
         rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
         test=fold_file("test"),
+        shards=shard_files("evaluate", "predictions.{model}.{fold}"),
     output:
         rows="<results>/{recipe}/predictions/{model}/{fold}.judged.jsonl",
         meta="<results>/{recipe}/predictions/{model}/{fold}.judged.meta.json",
@@ -74,18 +75,34 @@ rule judge_predictions:
         "../envs/data.yaml"
     threads: threads_of("judge_predictions")
     resources:
-        **resources_of("judge_predictions"),
+        **resources_of("judge_predictions", "evaluate.judge"),
     params:
         settings=settings_of("evaluate"),
         prompt=prompt_of("judge_answers"),
         digest=prompt_digest_of("judge_answers"),
         teacher=teacher_of("evaluate.judge"),
         code=code_of("evaluate/judge_predictions.py"),
+        shard=shard_option,
     shell:
         "python scripts/evaluate/judge_predictions.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --test {input.test:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code} --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule judge_predictions as judge_predictions_shard with:
+    output:
+        rows=temp(
+            "<results>/{recipe}/shards/predictions.{model}.{fold}/{shard}-of-{shards}.jsonl"
+        ),
+        meta=temp(
+            "<results>/{recipe}/shards/predictions.{model}.{fold}/{shard}-of-{shards}.meta.json"
+        ),
+    log:
+        "<logs>/{recipe}/judge_predictions.{model}.{fold}.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/judge_predictions.{model}.{fold}.{shard}-of-{shards}.jsonl"
 
 
 rule grade_choices:

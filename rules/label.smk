@@ -4,6 +4,7 @@ rule label_relevance:
         rows="<results>/{recipe}/reranked.jsonl",
         splits="<results>/{recipe}/splits.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
+        shards=shard_files("label", "pointwise_labeled"),
     output:
         rows="<results>/{recipe}/pointwise_labeled.jsonl",
         meta="<results>/{recipe}/pointwise_labeled.meta.json",
@@ -17,16 +18,31 @@ rule label_relevance:
         "../envs/data.yaml"
     threads: threads_of("label_relevance")
     resources:
-        **resources_of("label_relevance"),
+        **resources_of("label_relevance", "label.model"),
     params:
         settings=settings_of("label"),
         prompt=prompt_of("label_relevance"),
         digest=prompt_digest_of("label_relevance"),
         teacher=teacher_of("label.model"),
         code=code_of("label/label_relevance.py"),
+        shard=shard_option,
     shell:
         "python scripts/label/label_relevance.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --splits {input.splits:q} --passages {input.passages:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule label_relevance as label_relevance_shard with:
+    output:
+        rows=temp(
+            "<results>/{recipe}/shards/pointwise_labeled/{shard}-of-{shards}.jsonl"
+        ),
+        meta=temp(
+            "<results>/{recipe}/shards/pointwise_labeled/{shard}-of-{shards}.meta.json"
+        ),
+    log:
+        "<logs>/{recipe}/label_relevance.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/label_relevance.{shard}-of-{shards}.jsonl"

@@ -10,7 +10,7 @@ rule load_passages:
     benchmark:
         "<benchmarks>/{recipe}/load_passages.jsonl"
     wildcard_constraints:
-        recipe=recipes_with("recall"),
+        recipe=recipes_recalling("bm25"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("load_passages")
@@ -29,6 +29,7 @@ rule make_queries:
     """Write the search queries of each question, from the user's turns only."""
     input:
         rows="<results>/{recipe}/records.jsonl",
+        shards=shard_files("queries", "queries"),
     output:
         rows="<results>/{recipe}/queries.jsonl",
         meta="<results>/{recipe}/queries.meta.json",
@@ -42,18 +43,29 @@ rule make_queries:
         "../envs/data.yaml"
     threads: threads_of("make_queries")
     resources:
-        **resources_of("make_queries"),
+        **resources_of("make_queries", "queries.model"),
     params:
         settings=settings_of("queries", "source.images"),
         prompt=prompt_of("make_queries"),
         digest=prompt_digest_of("make_queries"),
         teacher=teacher_of("queries.model"),
         code=code_of("recall/make_queries.py"),
+        shard=shard_option,
     shell:
         "python scripts/recall/make_queries.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule make_queries as make_queries_shard with:
+    output:
+        rows=temp("<results>/{recipe}/shards/queries/{shard}-of-{shards}.jsonl"),
+        meta=temp("<results>/{recipe}/shards/queries/{shard}-of-{shards}.meta.json"),
+    log:
+        "<logs>/{recipe}/make_queries.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/make_queries.{shard}-of-{shards}.jsonl"
 
 
 rule recall_passages:
@@ -69,7 +81,7 @@ rule recall_passages:
     benchmark:
         "<benchmarks>/{recipe}/recall_passages.jsonl"
     wildcard_constraints:
-        recipe=recipes_with("recall"),
+        recipe=recipes_recalling("bm25"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("recall_passages")
@@ -83,6 +95,35 @@ rule recall_passages:
         "python scripts/recall/recall_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --passages {input.passages:q} --settings {params.settings:q} --environment {params.environment}"
         " --code {params.code} --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule search_passages:
+    """Find the candidate passages of each question with a search service, and read them."""
+    input:
+        rows="<results>/{recipe}/queries.jsonl",
+    output:
+        rows="<results>/{recipe}/recall.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+        meta="<results>/{recipe}/recall.meta.json",
+    log:
+        "<logs>/{recipe}/search_passages.log",
+    benchmark:
+        "<benchmarks>/{recipe}/search_passages.jsonl"
+    wildcard_constraints:
+        recipe=recipes_recalling("http"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("search_passages")
+    resources:
+        **resources_of("search_passages"),
+    params:
+        settings=settings_of("recall"),
+        environment=env_of("data"),
+        code=code_of("recall/search_passages.py"),
+    shell:
+        "python scripts/recall/search_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --out {output.rows:q} --passages {output.passages:q} --meta {output.meta:q} 2> {log:q}"
 
 
 rule rerank_passages:

@@ -3,6 +3,7 @@ rule generate_answers:
     input:
         rows="<results>/{recipe}/pointwise_labeled.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
+        shards=shard_files("synthesize", "answers"),
     output:
         rows="<results>/{recipe}/answers.jsonl",
         meta="<results>/{recipe}/answers.meta.json",
@@ -16,7 +17,7 @@ rule generate_answers:
         "../envs/data.yaml"
     threads: threads_of("generate_answers")
     resources:
-        **resources_of("generate_answers"),
+        **resources_of("generate_answers", "synthesize.teacher"),
     params:
         settings=settings_of(
             "synthesize.versions", "synthesize.teacher", "source.images"
@@ -25,12 +26,23 @@ rule generate_answers:
         digest=prompt_digest_of("generate_answers"),
         teacher=teacher_of("synthesize.teacher"),
         code=code_of("synthesize/generate_answers.py"),
+        shard=shard_option,
     shell:
         "python scripts/synthesize/generate_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --passages {input.passages:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule generate_answers as generate_answers_shard with:
+    output:
+        rows=temp("<results>/{recipe}/shards/answers/{shard}-of-{shards}.jsonl"),
+        meta=temp("<results>/{recipe}/shards/answers/{shard}-of-{shards}.meta.json"),
+    log:
+        "<logs>/{recipe}/generate_answers.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/generate_answers.{shard}-of-{shards}.jsonl"
 
 
 rule judge_answers:
@@ -38,6 +50,7 @@ rule judge_answers:
     input:
         rows="<results>/{recipe}/answers.jsonl",
         records="<results>/{recipe}/records.jsonl",
+        shards=shard_files("synthesize", "judged"),
     output:
         rows="<results>/{recipe}/judged.jsonl",
         meta="<results>/{recipe}/judged.meta.json",
@@ -51,19 +64,30 @@ rule judge_answers:
         "../envs/data.yaml"
     threads: threads_of("judge_answers")
     resources:
-        **resources_of("judge_answers"),
+        **resources_of("judge_answers", "synthesize.judge"),
     params:
         settings=settings_of("synthesize.judge"),
         prompt=prompt_of("judge_answers"),
         digest=prompt_digest_of("judge_answers"),
         teacher=teacher_of("synthesize.judge"),
         code=code_of("synthesize/judge_answers.py"),
+        shard=shard_option,
     shell:
         "python scripts/synthesize/judge_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --records {input.records:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule judge_answers as judge_answers_shard with:
+    output:
+        rows=temp("<results>/{recipe}/shards/judged/{shard}-of-{shards}.jsonl"),
+        meta=temp("<results>/{recipe}/shards/judged/{shard}-of-{shards}.meta.json"),
+    log:
+        "<logs>/{recipe}/judge_answers.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/judge_answers.{shard}-of-{shards}.jsonl"
 
 
 rule select_answers:

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Sequence
 
 from finetrail.errors import FinetrailError
-from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine
+from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
 from finetrail.llm.prompts import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import ANSWER_VERDICT
 from finetrail.metrics.turn_score import grade, needs_judge
 from finetrail.records import Row, zip_rows
-from finetrail.step import Step, add_input, add_output, run_step
+from finetrail.step import Step, add_input, add_output
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -33,7 +33,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
 
     rows = (
         prediction | {"reference": test["answer"], "question": test["question"], "history": test["history"]}
-        for prediction, test in step.progress("predictions").over(zip_rows(args.rows, args.test))
+        for prediction, test in step.progress("predictions", args.rows).over(zip_rows(args.rows, args.test))
+        if step.shard.holds(prediction["id"])
     )
     out = step.writer(args.out)
     with open_engine(step) as engine:
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--rows", "predictions")
     add_input(parser, "--test", "the fold's test.jsonl")
     add_output(parser, "--out", "judged predictions")
-    return run_step(parser, argv, __file__, work)
+    return run_asking_step(parser, argv, __file__, work)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ Outputs appear together, when the work is done, and their meta file last; a fail
 """
 
 import argparse
+import contextlib
+import errno
 import json
 import logging
 import os
@@ -29,10 +31,13 @@ from finetrail.errors import FinetrailError
 from finetrail.lineage import gate
 from finetrail.lineage.journal import Journal, git_state
 from finetrail.progress import Progress
+from finetrail.pulse import Pulse, TerminalHandler
 from finetrail.records import Row, dump_row, read_rows
+from finetrail.shards import Shard
 
 LOGGER = logging.getLogger("finetrail.step")
 LIBRARY_ROOT = Path(__file__).resolve().parents[1]
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Interrupted(BaseException):
@@ -50,7 +55,7 @@ def step_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--environment", default=None, help="digest of the environment file")
     parser.add_argument("--source", default=None, help="digest of the original input files")
     parser.add_argument("--meta", type=Path, required=True, help="where the description of the outputs goes")
-    parser.set_defaults(input_names=(), output_names=(), plan=False)
+    parser.set_defaults(input_names=(), output_names=(), plan=False, shard=Shard(), shards=())
     return parser
 
 
@@ -113,6 +118,7 @@ class Step:
         self.recipe: str = args.recipe
         self.prompt: Path | None = args.prompt
         self.planning: bool = args.plan
+        self.shard: Shard = args.shard
         self.settings: dict[str, Any] = json.loads(args.settings)
         self.counts: dict[str, Any] = {}
         self._digests = gate.current_digests()
@@ -123,6 +129,7 @@ class Step:
         self._may_be_empty: set[Path] = set()
         self._stamps = {path: _stamp(path) for path in self._paths(args.input_names)}
         self.journal = Journal(self.rule, self.recipe, self._job_name(), self._first_facts())
+        self.pulse = Pulse(self.journal)
 
     def _job_name(self) -> str:
         """Name the job by its meta file, whose path holds all its wildcards."""
@@ -130,17 +137,23 @@ class Step:
         return ".".join([self.rule, *place])
 
     def _first_facts(self) -> dict[str, Any]:
-        files = {*self.args.input_names, *self.args.output_names, "meta", "input_names", "output_names", "plan"}
-        given = ((key, value) for key, value in sorted(vars(self.args).items()) if key not in files)
+        files = {*self.args.input_names, *self.args.output_names, "meta"}
+        no_result = {"input_names", "output_names", "plan", "shard", "shards", "shares"}
+        given = ((key, value) for key, value in sorted(vars(self.args).items()) if key not in files | no_result)
         parameters = {key: value.as_posix() if isinstance(value, Path) else value for key, value in given}
         parameters["settings"] = self.settings
         git = self._digests["git"] if self._digests else git_state(self.script.parent)
-        return {"parameters": parameters, "seeds": _seeds(self.settings), "git": git}
+        facts = {"parameters": parameters, "seeds": _seeds(self.settings), "git": git}
+        return facts if self.shard.is_whole else facts | {"shard": str(self.shard)}
 
     def _paths(self, names: Iterable[str]) -> list[Path]:
         values = (getattr(self.args, name) for name in names)
         lists = (value if isinstance(value, list) else [value] for value in values if value is not None)
         return [path for group in lists for path in group]
+
+    def input_paths(self) -> list[Path]:
+        """Return all input files, in the order in which they were declared."""
+        return list(self._stamps)
 
     def check_digests(self) -> None:
         """Compare this job's code, prompt and settings with what the run was started with.
@@ -168,25 +181,34 @@ class Step:
                 raise FinetrailError("was changed while this step read it", where=str(path), hint=hint)
         return described
 
-    def rows(self, path: Path, label: str = "rows", total: int | None = None) -> Iterator[Row]:
-        """Stream an input's rows and report progress."""
-        return self.progress(label, total).over(read_rows(path))
+    def rows(self, path: Path, label: str = "rows") -> Iterator[Row]:
+        """Stream the rows that the step works through, of a shard its own, and report progress."""
+        rows = self.progress(label, path).over(read_rows(path))
+        return rows if self.shard.is_whole else (row for row in rows if self.shard.holds(row["id"]))
 
-    def progress(self, label: str, total: int | None = None) -> Progress:
-        """Make a progress report that also feeds the heartbeat."""
-        return Progress(label, total, None if self.planning else self.journal.beat)
+    def progress(self, label: str, total: int | Path | None = None) -> Progress:
+        """Count a loop of the step, and report it.
+
+        Args:
+            label: what is counted.
+            total: how many there will be, or the file whose lines they are.
+        """
+        progress = Progress(label, total, None if self.planning else self.pulse.ended)
+        self.pulse.watch(progress)
+        return progress
 
     def writer(self, path: Path, *, may_be_empty: bool = False) -> RowWriter:
         """Open an output for rows; it is published when the step ends well.
 
         Args:
             path: the output's final name.
-            may_be_empty: whether no row at all is a result (a list of what was dropped), not an error.
+            may_be_empty: whether no row at all is a result (a list of what was dropped), not an error; a shard's
+                rows may be few, so that it always is one there.
         """
         if self.planning:
             self._writers[path] = RowWriter(Path(os.devnull))
             return self._writers[path]
-        if may_be_empty:
+        if may_be_empty or not self.shard.is_whole:
             self._may_be_empty.add(path)
         self._writers[path] = RowWriter(self.file(path))
         return self._writers[path]
@@ -264,7 +286,8 @@ class Step:
     def clean(self) -> None:
         """Remove what was not published."""
         for writer in self._writers.values():
-            writer.close()
+            with contextlib.suppress(OSError):  # a full disk: what is removed anyway need not be whole
+                writer.close()
         for temporary in self._files.values():
             temporary.unlink(missing_ok=True)
         for temporary, _, _ in self._folders.values():
@@ -284,16 +307,45 @@ def _raise_interrupted(number: int, _frame: FrameType | None) -> None:
     raise Interrupted(signal.Signals(number).name)
 
 
+class _KeptLog(logging.FileHandler):
+    """The log beside the attempt's record; the same lines go to stderr."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Let a full disk pass: the traceback would come after the cause, which is the last line."""
+
+
 def _set_up_logging(log_path: Path) -> None:
     log_path.parent.mkdir(parents=True, exist_ok=True)
-    kept = logging.FileHandler(log_path, encoding="utf-8")
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr), kept]
+    kept = _KeptLog(log_path, encoding="utf-8")
+    handlers: list[logging.Handler] = [TerminalHandler(), kept]
     form = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(level=logging.INFO, format=form, datefmt="%H:%M:%S", handlers=handlers, force=True)
 
 
 def _last_line(rule: str, message: str) -> None:
     LOGGER.error("%s failed: %s", rule, message)
+
+
+def _fail(step: Step, status: str, error: str, shown: str | None = None) -> int:
+    """Put the cause into the attempt's record and on the last line, also where the disk is full."""
+    step.clean()  # the space is needed
+    try:
+        step.journal.end(status, error)
+    except OSError as problem:
+        LOGGER.warning("the record of this attempt cannot be written: %s", problem)
+    step.pulse.stop()  # its last heartbeat may fail, too, and say so
+    _last_line(step.rule, shown or error)
+    return 1
+
+
+def _as_full_disk(step: Step, error: Exception) -> FinetrailError | None:
+    """Name the folders that a step writes to, if what failed is that there is no room."""
+    if not isinstance(error, OSError) or error.errno not in FULL:
+        return None
+    named = [Path(error.filename).parent] if error.filename else [step.args.meta.parent, step.journal.folder]
+    where = " or ".join(sorted({str(folder) for folder in named}))
+    hint = "Free space there, then run again: what was paid is kept"
+    return FinetrailError(f"cannot be written: {error.strerror}", where=where, hint=hint)
 
 
 def _plan(step: Step, args: argparse.Namespace, work: Callable[[Step, argparse.Namespace], None]) -> int:
@@ -334,27 +386,26 @@ def run_step(
         return 1
     if step.planning:
         return _plan(step, args, work)
-    _set_up_logging(step.journal.log_path)
-    signal.signal(signal.SIGTERM, _raise_interrupted)
-    step.journal.write()
     try:
+        _set_up_logging(step.journal.log_path)
+        signal.signal(signal.SIGTERM, _raise_interrupted)
+        step.journal.write()
+        step.pulse.start()
         step.check_digests()
         work(step, args)
         step.publish()
     except FinetrailError as error:
-        step.journal.end("failed", str(error))
-        _last_line(step.rule, str(error))
-        return 1
+        return _fail(step, "failed", str(error))
     except (Interrupted, KeyboardInterrupt) as error:
-        step.journal.end("interrupted", f"{type(error).__name__} {error}")
-        _last_line(step.rule, f"interrupted {error}".strip())
-        return 1
+        return _fail(step, "interrupted", f"{type(error).__name__} {error}", f"interrupted {error}".strip())
     except Exception as error:
+        if (full := _as_full_disk(step, error)) is not None:
+            return _fail(step, "failed", str(full))
         LOGGER.error("%s", traceback.format_exc())
-        step.journal.end("failed", f"{type(error).__name__}: {error}")
-        _last_line(step.rule, f"unexpected {type(error).__name__}: {error}. The traceback above says where")
-        return 1
+        what = f"{type(error).__name__}: {error}"
+        return _fail(step, "failed", what, f"unexpected {what}. The traceback above says where")
     finally:
         step.clean()
+        step.pulse.stop()
     LOGGER.info("%s: %s", step.rule, json.dumps(step.counts or "done"))
     return 0

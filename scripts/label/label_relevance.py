@@ -8,13 +8,13 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
-from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine
+from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
 from finetrail.llm.prompts import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import RELEVANCE
 from finetrail.lookup import PassageFile
 from finetrail.records import Row, read_table
-from finetrail.step import Step, add_input, add_output, run_step
+from finetrail.step import Step, add_input, add_output
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--splits", "splits.jsonl")
     add_input(parser, "--passages", "passages.jsonl")
     add_output(parser, "--out", "pointwise_labeled.jsonl")
-    return run_step(parser, argv, __file__, work)
+    return run_asking_step(parser, argv, __file__, work)
 
 
 if __name__ == "__main__":

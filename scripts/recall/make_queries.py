@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from finetrail.errors import FinetrailError
-from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine
+from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
 from finetrail.llm.prompts import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import SEARCH_QUERIES
 from finetrail.records import Row
-from finetrail.step import Step, add_input, add_output, run_step
+from finetrail.step import Step, add_input, add_output
 from finetrail.vision.images import images_of
 
 
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = asking_parser(__doc__)
     add_input(parser, "--rows", "records.jsonl")
     add_output(parser, "--out", "queries.jsonl")
-    return run_step(parser, argv, __file__, work)
+    return run_asking_step(parser, argv, __file__, work)
 
 
 if __name__ == "__main__":

@@ -4,26 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.records import read_rows, round_score
-from finetrail.retrieval import Hit
+from finetrail.records import read_rows
 from finetrail.retrieval.bm25 import BM25Index
+from finetrail.retrieval.fusion import fuse
 from finetrail.retrieval.rerank import candidate_rows
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
-
-# The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009).
-FUSION_K = 60
-
-
-def fuse(lists: Sequence[Sequence[Hit]], most: int) -> list[Hit]:
-    """Fuse ranked lists by reciprocal rank; one list keeps its own scores. Ties go by passage id."""
-    if len(lists) == 1:
-        return list(lists[0][:most])
-    scores: dict[str, float] = {}
-    for hits in lists:
-        for rank, hit in enumerate(hits, start=1):
-            scores[hit.passage_id] = scores.get(hit.passage_id, 0.0) + 1 / (FUSION_K + rank)
-    fused = [Hit(name, round_score(score)) for name, score in scores.items()]
-    return sorted(fused, key=lambda hit: (-hit.score, hit.passage_id))[:most]
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ from finetrail.errors import FinetrailError
 from finetrail.lineage.code_digest import direct_imports
 
 SCRIPTS = Path(__file__).resolve().parents[1]
-ASKING = SCRIPTS / "finetrail" / "llm" / "ask.py"
+ASKING = {SCRIPTS / "finetrail" / name / "ask.py" for name in ("llm", "web")}
 UNKNOWN_YET = "<TBD>"
 JOB = re.compile(r"^(rule|checkpoint) (\w+):\n((?:    .*\n)+)Shell command: (.*)$", re.MULTILINE)
 NAME_WIDTH = 42
@@ -53,6 +53,7 @@ class Job:
     is_checkpoint: bool
     recipe: str
     name: str
+    is_shard: bool
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     command: str
@@ -65,12 +66,13 @@ class Job:
         wildcards = dict(pair.split("=") for pair in said.get("wildcards", "").split(", ") if pair)
         recipe = wildcards.pop("recipe", "")
         name = " ".join([rule, *wildcards.values()])
-        return cls(rule, kind == "checkpoint", recipe, name, files["input"], files["output"], command)
+        is_shard = "shards" in wildcards
+        return cls(rule, kind == "checkpoint", recipe, name, is_shard, files["input"], files["output"], command)
 
     def asks(self) -> bool:
-        """Say whether the job's script asks a model."""
+        """Say whether the job's script asks a model or searches the web."""
         script = Path(next((word for word in shlex.split(self.command) if word.endswith(".py")), ""))
-        return script.is_file() and ASKING in direct_imports(script.resolve(), SCRIPTS)
+        return script.is_file() and not ASKING.isdisjoint(direct_imports(script.resolve(), SCRIPTS))
 
 
 def dry_run(arguments: Sequence[str], folder: Path) -> tuple[int, str]:
@@ -104,11 +106,28 @@ def ask_step(job: Job, run_config: Path) -> dict[str, Any]:
     return plan
 
 
+def ask_steps(jobs: Sequence[Job], run_config: Path) -> dict[str, Any]:
+    """Let the jobs of one step count their calls, and sum them; a call that two shards want may be made twice.
+
+    Raises:
+        FinetrailError: one of them cannot.
+    """
+    first, *others = (ask_step(job, run_config) for job in jobs)
+    for plan in others:
+        first |= {name: first[name] + plan[name] for name in COUNTED}
+        known = first["usd"] is not None and plan["usd"] is not None
+        first["usd"] = first["usd"] + plan["usd"] if known else None
+        if plan["to_make"]:
+            first["basis"] = plan["basis"]
+    return first
+
+
 def calls_a_record(recipe: RecipeConfig, rule: str) -> int | None:
     """Return the most calls that a rule makes for one record; None where that is not known."""
     versions = recipe.synthesize.versions if recipe.synthesize else 0
     most = {
         "make_queries": int(recipe.queries.enabled),
+        "search_passages": recipe.queries.count if recipe.queries.enabled else 1,
         "label_relevance": recipe.rerank.keep_chunks,
         "generate_answers": versions,
         "write_reasoning": versions,
@@ -125,6 +144,7 @@ class Planner:
     run: RunConfig
     run_config: Path
     to_run: Sequence[Job]
+    all_shards: Sequence[Job]
 
     def __post_init__(self) -> None:
         self.makers = {path: job for job in self.to_run for path in job.outputs}
@@ -136,18 +156,20 @@ class Planner:
         here = self.waiting.get((job.recipe, job.name))
         if here is None:
             return self._line_of_finished(job)
-        before = self._before(here)
+        shards = [one for one in self.all_shards if {*one.outputs} & {*here.inputs}]
+        shards = [self.waiting.get((one.recipe, one.name), one) for one in shards]
+        jobs = shards or [here]
+        name = f"{job.name} in {len(shards)} shards" if shards else job.name
+        before = self._before(jobs[0])
         if before:
             self.unknown += 1
-            until = (
-                f"{job.name:<{NAME_WIDTH}} unknown until {' and '.join(before)} {'have' if before[1:] else 'has'} run"
-            )
-            bounds = "; ".join(self._bounds(here))
+            until = f"{name:<{NAME_WIDTH}} unknown until {' and '.join(before)} {'have' if before[1:] else 'has'} run"
+            bounds = "; ".join(self._bounds(jobs, job.rule))
             return f"{until}: {bounds}" if bounds else until
-        plan = ask_step(here, self.run_config)
+        plan = ask_steps(jobs, self.run_config)
         self._add(plan)
         usd = "no price" if plan["usd"] is None else f"{plan['usd']:.4f}"
-        return FIELDS.format(job.name, *(plan[name] for name in COUNTED), usd, plan["basis"])
+        return FIELDS.format(name, *(plan[name] for name in COUNTED), usd, plan["basis"])
 
     def total(self) -> str:
         """Render the sum of what is known."""
@@ -179,10 +201,11 @@ class Planner:
             makers += [other.name for other in self.to_run if other.is_checkpoint and other.recipe == job.recipe]
         return list(dict.fromkeys(makers))
 
-    def _bounds(self, job: Job) -> Iterator[str]:
-        """Yield what can be said of a job whose inputs are still to be made."""
+    def _bounds(self, jobs: Sequence[Job], rule: str) -> Iterator[str]:
+        """Yield what can be said of a step, in one job or in shards, whose inputs are still to be made."""
+        job = jobs[0]
         recipe = self.run.recipe(job.recipe)
-        each = calls_a_record(recipe, job.rule)
+        each = calls_a_record(recipe, rule)
         path = self.run.results / job.recipe / "records.jsonl"
         if each is not None and path.exists() and path.as_posix() not in self.makers:
             with path.open("rb") as stream:
@@ -190,7 +213,7 @@ class Planner:
         elif each is not None and recipe.limit is not None:
             yield f"about {each * recipe.limit} calls at most (a pilot keeps its last session whole)"
         if all(Path(path).exists() for path in job.inputs):
-            yield f"{ask_step(job, self.run_config)['to_make']} with its inputs as they are now"
+            yield f"{ask_steps(jobs, self.run_config)['to_make']} with its inputs as they are now"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -203,10 +226,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return status
         _, everything = dry_run(["--forceall", *arguments], Path(folder))
         run_config = Path(folder) / "run_config.yaml"
-        planner = Planner(read_run_config(run_config), run_config, jobs_of(printed))
         asking = sorted(filter(Job.asks, jobs_of(everything)), key=lambda job: job.recipe)
+        shards = [job for job in asking if job.is_shard]
+        planner = Planner(read_run_config(run_config), run_config, jobs_of(printed), shards)
         try:
-            for recipe, jobs in groupby(asking, lambda job: job.recipe):
+            steps = (job for job in asking if not job.is_shard)
+            for recipe, jobs in groupby(steps, lambda job: job.recipe):
                 print(f"Calls to models, {recipe}\n{FIELDS.format(*HEADINGS)}")
                 print(*map(planner.line, jobs), sep="\n", end="\n\n")
         except FinetrailError as error:

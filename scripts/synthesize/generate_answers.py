@@ -7,13 +7,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine
+from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
 from finetrail.llm.prompts import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import GROUNDED_ANSWER
 from finetrail.lookup import PassageFile
 from finetrail.records import Row, content_id, derive_seed
-from finetrail.step import Step, add_input, add_output, run_step
+from finetrail.step import Step, add_input, add_output
 from finetrail.vision.images import images_of
 
 
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--rows", "pointwise_labeled.jsonl")
     add_input(parser, "--passages", "passages.jsonl")
     add_output(parser, "--out", "answers.jsonl")
-    return run_step(parser, argv, __file__, work)
+    return run_asking_step(parser, argv, __file__, work, key="record_id")
 
 
 if __name__ == "__main__":

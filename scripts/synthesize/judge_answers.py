@@ -4,13 +4,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine
+from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
 from finetrail.llm.prompts import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import ANSWER_VERDICT
 from finetrail.lookup import RowFile
 from finetrail.records import Row
-from finetrail.step import Step, add_input, add_output, run_step
+from finetrail.step import Step, add_input, add_output
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--rows", "answers.jsonl")
     add_input(parser, "--records", "records.jsonl")
     add_output(parser, "--out", "judged.jsonl")
-    return run_step(parser, argv, __file__, work)
+    return run_asking_step(parser, argv, __file__, work)
 
 
 if __name__ == "__main__":

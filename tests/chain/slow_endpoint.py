@@ -12,7 +12,10 @@ MODEL = "slow-1"
 
 
 class SlowEndpoint(ThreadingHTTPServer):
-    """Answers the schema `relevance`; `arrived` is set by the first request, `release` lets all answers go."""
+    """Answers the schema `relevance`; `arrived` is set by the first request, `release` lets all answers go.
+
+    Prompts that hold `refused` are answered in another form; `asked` counts the others.
+    """
 
     daemon_threads = True
 
@@ -20,6 +23,30 @@ class SlowEndpoint(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.arrived = threading.Event()
         self.release = threading.Event()
+        self.refused: str | None = None
+        self.asked = 0
+        self.waiting: list[dict[str, Any]] = []
+        self.most_at_once = 0
+        self._changed = threading.Condition()
+
+    def enter(self, body: dict[str, Any]) -> None:
+        """Take in a request and keep it waiting."""
+        with self._changed:
+            self.waiting.append(body)
+            self.most_at_once = max(self.most_at_once, len(self.waiting))
+            self._changed.notify_all()
+        self.arrived.set()
+        self.release.wait(LONGEST_WAIT_S)
+
+    def leave(self, body: dict[str, Any]) -> None:
+        """Let a request go."""
+        with self._changed:
+            self.waiting.remove(body)
+
+    def wait_for(self, requests: int, seconds: float = LONGEST_WAIT_S) -> bool:
+        """Wait until so many requests wait at once; say whether they do."""
+        with self._changed:
+            return self._changed.wait_for(lambda: len(self.waiting) >= requests, seconds)
 
     @property
     def base_url(self) -> str:
@@ -39,10 +66,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: SlowEndpoint
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.arrived.set()
-        self.server.release.wait(LONGEST_WAIT_S)
-        message = {"role": "assistant", "content": json.dumps({"reason": "by the test", "relevant": True})}
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        refused = self.server.refused is not None and self.server.refused in json.dumps(request["messages"])
+        self.server.asked += not refused
+        self.server.enter(request)
+        content = "no JSON" if refused else json.dumps({"reason": "by the test", "relevant": True})
+        message = {"role": "assistant", "content": content}
         reply = {
             "id": "chatcmpl-1",
             "object": "chat.completion",
@@ -52,6 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
             "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
         }
         body = json.dumps(reply).encode()
+        self.server.leave(request)
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

@@ -13,6 +13,7 @@ from finetrail.config.fields import Section
 from finetrail.config.model import RecipeConfig, Resources
 from finetrail.config.model_data import Recall
 from finetrail.config.model_llm import Endpoint, Llm, ModelReference
+from finetrail.config.model_search import Search, SearchEndpoint
 from finetrail.config.model_train import Train
 from finetrail.config.schema import kind_of, walk_keys
 from finetrail.records import sha256_text
@@ -46,14 +47,21 @@ OPERATION_LLM = """llm={mode: replay, max_quarantined_share: 0.5, budget_usd: 1.
     openai: {kind: openai, base_url: 'http://127.0.0.1:9/v1', api_key_env: OTHER_KEY, supports_n: true,
              max_image_bytes: 9, max_image_pixels: 9, requests_per_minute: 9, tokens_per_minute: 9,
              prices: {some-model: {input: 1.0, output: 2.0, cached: 0.5}}}}}"""
+OPERATION_SEARCH = """search={endpoints: {other: {base_url: 'http://127.0.0.1:9', api_key_env: OTHER_KEY,
+    timeout_s: 9.0, max_concurrency: 3, max_retries: 1, requests_per_minute: 9, usd_per_1000: 9.0}},
+    pages: {timeout_s: 9.0, max_bytes: 9, max_redirects: 9, max_concurrency: 9, allow_private: true}}"""
 OPERATION_RESOURCES = """resources={default: {mem_mb: 900, runtime: 7, threads: 2},
-    train_adapter: {threads: 2, gpus: 1, partition: long}}"""
+    train_adapter: {threads: 2, gpus: 1, partition: long}, judge_answers: {llm: 2}}"""
 OPERATION_OVERRIDES = """overrides={crag_mm: {
-    queries: {model: {endpoint: other}}, label: {model: {endpoint: other}},
+    queries: {model: {endpoint: other}},
+    recall: {http: {search_endpoint: other, service: mine, custom: {params: {}, results: r, fields: {url: u},
+        key_header: X-Key, key_param: key}}}, label: {model: {endpoint: other}},
     synthesize: {teacher: {endpoint: other}, judge: {endpoint: other}}, evaluate: {judge: {endpoint: other}},
     train: {save_steps: 7}}}"""
 # The only keys of kind operation that say what is made and where, and so make other files.
 PLACE = {"extends"}
+# Makes its steps again, from the call store: see test_shards.py.
+SHARES = {"shards"}
 
 
 def once(rules: list[str]) -> dict[str, int]:
@@ -120,7 +128,7 @@ def test_a_prompt_reruns_its_rule_and_the_note_above_it_nothing(with_data: Works
 
 
 def test_the_changes_cover_every_result_key_of_recall() -> None:
-    assert set(RECALL_CHANGES) == set(Recall.model_fields)
+    assert set(RECALL_CHANGES) | {"backend", "http"} == set(Recall.model_fields), "those two: test_web_recall.py"
 
 
 def test_the_rest_of_the_chain_builds_on_the_folds(with_all: Workspace) -> None:
@@ -136,20 +144,21 @@ def test_a_result_key_reruns_its_phase(with_data: Workspace, copy_of: Copy, key:
 
 def test_the_changes_cover_every_operation_key() -> None:
     sections: list[type[Section]] = [RecipeConfig, Llm, Endpoint, ModelReference, Resources, Train]
+    sections += [Search, SearchEndpoint]
     keys = {
         dotted.rpartition(".")[2]
         for section in sections
         for dotted, field in walk_keys(section)
         if kind_of(field) == "operation"
     }
-    changed = OPERATION_LLM + OPERATION_RESOURCES + OPERATION_OVERRIDES
-    assert {key for key in keys - PLACE if f"{key}:" not in changed} == set()
+    changed = OPERATION_LLM + OPERATION_SEARCH + OPERATION_RESOURCES + OPERATION_OVERRIDES
+    assert {key for key in keys - PLACE - SHARES if f"{key}:" not in changed} == set()
 
 
 def test_operation_keys_rerun_nothing(with_all: Workspace, copy_of: Copy) -> None:
     """All at once: what any one of them would rerun, all of them would."""
     workspace = copy_of(with_all)
-    changes = (OPERATION_LLM, OPERATION_RESOURCES, OPERATION_OVERRIDES)
+    changes = (OPERATION_LLM, OPERATION_SEARCH, OPERATION_RESOURCES, OPERATION_OVERRIDES)
     assert workspace.executed("all", config=tuple(map(one_line, changes))) == {}
 
 

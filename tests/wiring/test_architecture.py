@@ -22,6 +22,7 @@ RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
 # Keys that code takes over with their whole section, or in a loop over their names.
 NEVER_NAMED = {"source.licence", "source.citation", "splits.train", "splits.dev", "splits.test"}
 NEVER_NAMED |= {f"export.parameters.{key}" for key in ("num_ctx", "num_predict", "temperature", "top_p")}
+SHARD_RULE = re.compile(r"^use rule (\w+) as (\w+) with:\n(.*?)(?=^\S|\Z)", re.M | re.S)
 RULE = re.compile(r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^\S|\Z)", re.M | re.S)
 
 
@@ -110,7 +111,10 @@ def test_the_ground_floor_leans_on_itself_only() -> None:
 def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     named = {name for _, name, _ in rules()}
     scripts = {
-        path.stem for phase in PHASES for path in (SCRIPTS / phase).glob("*.py") if "run_step" in path.read_text()
+        path.stem
+        for phase in PHASES
+        for path in (SCRIPTS / phase).glob("*.py")
+        if re.search(r"\brun_(asking_)?step\(", path.read_text())
     }
     assert scripts == named
     for path, name, body in rules():
@@ -156,6 +160,21 @@ def test_every_rule_that_asks_a_model_reruns_with_the_offline_teacher() -> None:
         assert re.findall(r'^        teacher=teacher_of\("([a-z.]+)"\),$', body, re.M) == asked, name
         asked_by_some |= {*asked}
     assert asked_by_some == model_references()
+
+
+def test_every_rule_that_asks_a_model_can_be_shared_out() -> None:
+    """A rule of its own makes a shard, and nothing else; its files are gone once they are merged."""
+    shared = {name: (other, body) for path in RULE_FILES for name, other, body in SHARD_RULE.findall(path.read_text())}
+    asking = {name: body for _, name, body in rules() if "teacher_of(" in body}
+    assert shared.keys() == asking.keys()
+    for name, (other, body) in shared.items():
+        assert other == f"{name}_shard"
+        assert re.findall(r"^    (\w+):", body, re.M) == ["output", "log", "benchmark"], other
+        assert len(re.findall(r"=temp\(", body)) == body.count("<results>") == 2, other
+        assert body.count("{shard}-of-{shards}") == 4, other
+        (step,) = re.findall(r'shards=shard_files\("\w+", "([^"]+)"\),', asking[name])
+        assert body.count(f"{{recipe}}/shards/{step}/") == 2, other
+        assert "shard=shard_option," in asking[name] and "{params.shard} --shards {input.shards:q}" in asking[name]
 
 
 def test_the_snakefile_stays_small() -> None:

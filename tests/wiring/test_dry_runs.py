@@ -95,6 +95,47 @@ def test_the_smaller_targets(project: Workspace) -> None:
     assert models == dict.fromkeys([*DATA, "make_tiny_base", "train_adapter"], 1)
 
 
+SHARDS = """overrides={crag_mm: {queries: {shards: 4}, label: {shards: 2}, synthesize: {shards: 3},
+    evaluate: {shards: 2}}}"""
+SHARD_JOBS = {
+    "make_queries_shard": 4,
+    "label_relevance_shard": 2,
+    "generate_answers_shard": 3,
+    "judge_answers_shard": 3,
+    "judge_predictions_shard": 8,  # two for each of four models
+}
+
+
+@pytest.mark.parametrize("scale", ["full", "tutorial"])
+def test_shards_add_their_jobs_and_no_others(project: Workspace, scale: str) -> None:
+    shards = " ".join(SHARDS.split())
+    whole = project.planned("all", config=choice("crag_mm", scale))
+    assert project.planned("all", config=(*choice("crag_mm", scale), shards)) == whole | SHARD_JOBS
+    one = shards.replace("2", "1").replace("3", "1").replace("4", "1")
+    assert project.planned("all", config=(*choice("crag_mm", scale), one)) == whole
+
+
+def test_shards_of_one_recipe_leave_the_others_alone(project: Workspace) -> None:
+    variant = "crag_mm_variant"
+    shards = f"overrides={{{variant}: {{label: {{shards: 2}}}}}}"
+    made = places(project.dry_run("data", config=(*choice(f"crag_mm,{variant}", "full"), shards)))
+    folder = f"results/{variant}/shards/pointwise_labeled"
+    expected = {f"{folder}/{number}-of-2.{end}" for number in (1, 2) for end in ("jsonl", "meta.json")}
+    assert {path for path in made if "/shards/" in path} == expected
+    assert {f"results/{name}/pointwise_labeled.jsonl" for name in ("crag_mm", variant)} <= made
+
+
+def test_a_job_that_merges_shards_takes_no_gpu(project: Workspace) -> None:
+    gpu = "resources={label_relevance: {gpus: 1}}"
+    printed = project.dry_run("data", config=(*choice("crag_mm", "full"), " ".join(SHARDS.split()), gpu))
+    jobs = dict(re.findall(r"^rule (label_relevance\w*):\n((?:    .*\n)+)", printed, re.M))
+    assert "gpu=1" in jobs["label_relevance_shard"]
+    assert "gpu=0" in jobs["label_relevance"]
+    whole = project.dry_run("data", config=(*choice("crag_mm", "full"), gpu))
+    (job,) = re.findall(r"^rule label_relevance:\n((?:    .*\n)+)", whole, re.M)
+    assert "gpu=1" in job
+
+
 def test_a_pilot_can_be_planned_and_its_limit_is_checked(project: Workspace) -> None:
     pilot = (*choice("crag_mm", "full"), "overrides={crag_mm: {limit: 5}}")
     printed = project.dry_run("data", config=pilot, options=("--printshellcmds",))

@@ -15,6 +15,7 @@ from tests.workspace import Workspace, copy_project
 DEPENDING = {
     "recall_passages": "data",
     "rerank_passages": "data",
+    "search_passages": "data",
     "make_tiny_base": "train",
     "train_adapter": "train",
     "predict_answers": "train",
@@ -24,6 +25,10 @@ DEPENDING = {
     "export_safetensors": "export",
 }
 FORMATS = ("gguf", "safetensors")
+BACKENDS = (
+    "recall: {backend: bm25}",
+    "recall: {backend: http, http: {search_endpoint: searxng, service: searxng}}",
+)
 
 
 @pytest.fixture
@@ -34,8 +39,8 @@ def project(tmp_path: Path) -> Workspace:
 def environments(project: Workspace) -> dict[str, str]:
     """Return the digest of the environment that each job of a dry run is given."""
     found: dict[str, str] = {}
-    for form in FORMATS:
-        export = f"overrides={{crag_mm: {{export: {{format: {form}, allow_unverified: true}}}}}}"
+    for form, recall in zip(FORMATS, BACKENDS, strict=True):
+        export = f"overrides={{crag_mm: {{export: {{format: {form}, allow_unverified: true}}, {recall}}}}}"
         printed = project.dry_run("all", config=(export,), options=("--printshellcmds",))
         found |= re.findall(r"python scripts/\w+/(\w+)\.py .*--environment (\S+)", printed)
     return found
@@ -69,4 +74,4 @@ def test_a_run_writes_its_configuration_where_jobs_and_people_find_it(project: W
     merged = load_config(
         project.root, configfiles=[project.root / "tests/chain/mini.yaml"], config={"scale": "tutorial"}
     )
-    assert yaml.safe_load(kept.read_text()) == merged.merged()
+    assert yaml.safe_load(kept.read_text()) == merged.merged() | {"llm_shares": 1}

@@ -59,7 +59,11 @@ def _prompts_are_whole(recipe: RecipeConfig) -> Iterator[Finding]:
 
 
 def _recall_has_passages(recipe: RecipeConfig) -> Iterator[Finding]:
-    if recipe.recall is not None and not recipe.source.corpus:
+    if recipe.recall is None:
+        return
+    if recipe.recall.backend == "http" and recipe.recall.http is None:
+        yield Finding(("recall",), "the backend http needs a search service", "Describe it in `recall.http`")
+    if recipe.recall.backend == "bm25" and not recipe.source.corpus:
         yield Finding(("recall",), "recall needs passages to search", "Name their files in `source.corpus`")
 
 
@@ -93,6 +97,9 @@ def _judges_differ(recipe: RecipeConfig) -> Iterator[Finding]:
             "Score with another model, or set `evaluate.allow_same_judge: true` (the report says so)",
         )
 
+
+# The presets of `finetrail.web.services`; a test compares them.
+SEARCH_PRESETS = ("searxng", "brave", "tavily")
 
 Check = Callable[[RecipeConfig], Iterator[Finding]]
 
@@ -179,6 +186,32 @@ def check_prices(tree: Any, llm: Mapping[str, Any]) -> Iterator[Finding]:
                 f"Add it to llm.endpoints.{name}.prices (input and output 0 for a server of your own), or bound "
                 "llm.budget_calls instead",
             )
+
+
+def check_search(tree: Any, project: Mapping[str, Any]) -> Iterator[Finding]:
+    """Check the search service of a recipe that uses one: its endpoint, its preset, and its price under a budget."""
+    recall = tree.get("recall")
+    http = recall.get("http") if isinstance(recall, dict) and recall.get("backend") == "http" else None
+    search, llm = project.get("search"), project.get("llm")
+    endpoints = search.get("endpoints") if isinstance(search, dict) else None
+    endpoints = endpoints if isinstance(endpoints, dict) else {}
+    if not isinstance(http, dict):
+        return
+    service, name = http.get("service"), http.get("search_endpoint")
+    if isinstance(service, str) and http.get("custom") is None and service not in SEARCH_PRESETS:
+        text = f"recall.http.service: there is no preset `{service}`, and recall.http.custom describes none"
+        yield Finding(("recall", "http", "service"), text, did_you_mean(service, SEARCH_PRESETS))
+    if isinstance(name, str) and name not in endpoints:
+        text = f"recall.http.search_endpoint: no endpoint `{name}` in search.endpoints"
+        yield Finding(("recall", "http", "search_endpoint"), text, did_you_mean(name, endpoints))
+    entry = endpoints.get(name) if isinstance(name, str) else None
+    bounded = isinstance(llm, dict) and llm.get("budget_usd") is not None
+    if bounded and isinstance(entry, dict) and entry.get("usd_per_1000") is None:
+        yield Finding(
+            ("recall", "http", "search_endpoint"),
+            f"recall.http.search_endpoint: llm.budget_usd cannot be held, since a search at {name} has no price",
+            f"Set search.endpoints.{name}.usd_per_1000 (0 for a service of your own), or bound llm.budget_calls",
+        )
 
 
 def _references(annotation: Any, value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:

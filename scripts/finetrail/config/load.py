@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import PrivateAttr, ValidationError
 
-from finetrail.config.checks import check_endpoints, check_prices, check_reader, cross_check
+from finetrail.config.checks import check_endpoints, check_prices, check_reader, check_search, cross_check
 from finetrail.config.fields import Section
 from finetrail.config.files import CONFIG_FILE, PROMPTS_FOLDER, RECIPES_FOLDER, TUTORIAL_FOLDER, ConfigFiles
 from finetrail.config.merge import COMMAND_LINE, Layer, Layers, Origin, command_line
@@ -186,6 +186,7 @@ class _Loading:
             findings = [*cross_check(layers.tree, broken), *check_reader(layers.tree, self.reader_names)]
             findings += check_endpoints(layers.tree, endpoints if isinstance(endpoints, dict) else {})
             findings += check_prices(layers.tree, llm if isinstance(llm, dict) else {})
+            findings += check_search(layers.tree, project.tree)
             for path, text, hint in findings:
                 self.add(layers, path, f"{name}: {text}", hint)
 
@@ -198,6 +199,7 @@ def _loaded(project: Layers, recipes: Mapping[str, Layers | None], files: Config
         scale=chosen.scale,
         results_dir=chosen.results_dir,
         llm=chosen.llm,
+        search=chosen.search,
         resources=chosen.resources,
         recipes={name: RecipeConfig.model_validate(layers[name].tree) for name in chosen.recipes},
     )

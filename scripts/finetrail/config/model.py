@@ -19,6 +19,7 @@ from finetrail.config.model_data import (
     Synthesize,
 )
 from finetrail.config.model_llm import Endpoint, Llm
+from finetrail.config.model_search import Search
 from finetrail.config.model_train import BaseModelChoice, Evaluate, Export, Predict, Train
 from finetrail.config.schema import plain, result_keys
 from finetrail.config.yaml_lines import read_yaml
@@ -48,9 +49,13 @@ class Resources(Section):
     threads: Count | None = operation(None, "CPU cores; 1 where nothing is said")
     gpus: Annotated[int, Field(ge=0)] | None = operation(None, "GPUs; 0 where nothing is said")
     partition: Text | None = operation(None, "SLURM partition; none for the cluster's default")
+    llm: Count | None = operation(
+        None,
+        "shares of the ceilings of shared endpoints that a job holds, of those in the profile; 1 where nothing is said",
+    )
 
 
-LEAST_RESOURCES: dict[str, Any] = {"mem_mb": 2000, "runtime": 60, "threads": 1, "gpus": 0}
+LEAST_RESOURCES: dict[str, Any] = {"mem_mb": 2000, "runtime": 60, "threads": 1, "gpus": 0, "llm": 1}
 
 
 class RecipeConfig(Section):
@@ -90,18 +95,25 @@ class ProjectConfig(Section):
     scale: Scale = operation("full", "`tutorial` lays config/tutorial/<recipe>.yaml over each recipe")
     results_dir: Text = operation("results", "folder of the results; the tutorial's go to its subfolder `tutorial`")
     llm: Llm = operation(Llm(), "language model endpoints")
+    search: Search = operation(Search(), "search services, and limits of fetched pages")
     resources: dict[Name, Resources] = operation({}, "resources by rule; the name `default` holds for all rules")
     overrides: dict[Name, RecipeConfig] = operation({}, "changes to recipes, by recipe; the same keys as in a recipe")
 
 
 class RunConfig(Section):
-    """A run: every layer merged and checked, as it is written to run_config.yaml."""
+    """A run: every layer merged and checked, as it is written to run_config.yaml.
+
+    `llm_shares` is the cap of Snakemake's resource `llm` when the run was started: how many shares the ceilings of
+    shared endpoints are cut into.
+    """
 
     scale: Scale
     results_dir: str
     llm: Llm
+    search: Search
     resources: dict[str, Resources]
     recipes: dict[str, RecipeConfig]
+    llm_shares: Count | None = None
 
     @property
     def results(self) -> Path:

@@ -1,11 +1,12 @@
 """Sections of a recipe's data side: source, splits, queries, recall, rerank, label, synthesize, folds."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from finetrail.config.fields import Count, FoldName, Name, Section, Share, Text, result
-from finetrail.config.model_llm import ModelReference
+from finetrail.config.fields import Count, FoldName, Name, Section, Share, Text, operation, result
+from finetrail.config.model_llm import ModelReference, shards_key
+from finetrail.config.model_search import without_keys
 
 _SUM_TOLERANCE = 1e-9
 
@@ -59,6 +60,7 @@ class Queries(Section):
     enabled: bool = result(False, "whether a model writes search queries; if not, the question is the query")
     model: ModelReference | None = result(None, "model that writes the queries")
     count: Count = result(1, "queries for each record")
+    shards: int = shards_key()
 
     @model_validator(mode="after")
     def _check_model(self) -> "Queries":
@@ -67,12 +69,59 @@ class Queries(Section):
         return self
 
 
+SearchParams = Annotated[dict[str, Any], AfterValidator(without_keys)]
+
+
+class CustomService(Section):
+    """A JSON search service that is no preset: how it is asked, and where its answer has what."""
+
+    method: Literal["GET", "POST"] = result("GET", "GET: parameters in the URL; POST: as a JSON body")
+    path: str = result("", "what follows the endpoint's `base_url`; may hold `<query>`")
+    params: SearchParams = result(..., "parameters; `<query>` and `<count>` in them are filled in")
+    results: str = result(..., "dotted path of the list of results in the answer; empty where the answer is the list")
+    fields: dict[Literal["url", "title", "snippet", "date", "id"], Text] = result(
+        ..., "dotted paths in a result; `url` is compulsory"
+    )
+    key_header: Text | None = operation(None, "header that takes the API key; `Authorization`: as a bearer token")
+    key_param: Text | None = operation(None, "parameter of the URL that takes the API key instead")
+
+    @model_validator(mode="after")
+    def _check_fields(self) -> "CustomService":
+        if "url" not in self.fields:
+            raise ValueError("`fields` must say where a result has its `url`")
+        return self
+
+
+class HttpRecall(Section):
+    """Recall by a search service; see docs/search.md."""
+
+    search_endpoint: Name = operation(..., "name of an endpoint under `search.endpoints`")
+    service: Name = result(..., "preset (`searxng`, `brave`, `tavily`), or your name of the service under `custom`")
+    custom: CustomService | None = result(None, "a service that is no preset")
+    params: SearchParams = result({}, "further parameters of every search, laid over the service's own")
+    page_size: Count = result(20, "results asked for with each search, where the service takes a number")
+    pages: bool = result(True, "whether pages are fetched and read; if not, or where that fails, snippets are used")
+    page_characters: Count = result(20_000, "longest text of a page that is used")
+    merge_above: Annotated[float, Field(gt=0, le=1)] = result(
+        0.9, "results of one row whose texts are as similar (Jaccard, shingles of 5 words) are merged"
+    )
+    edition: Text | None = result(
+        None, "label of your own that enters every key: another one searches and reads all anew, such as `2026-06`"
+    )
+
+
 class Recall(Section):
     """First-stage retrieval of passages."""
 
+    backend: Literal["bm25", "http"] = result("bm25", "`bm25` searches `source.corpus`, `http` a search service")
     top_k: Count = result(30, "passages kept for each record")
     k1: float = result(0.9, "BM25: how soon repeated words stop counting", ge=0)
     b: Share = result(0.4, "BM25: how much long passages are discounted")
+    http: HttpRecall | None = result(None, "the search service; compulsory for the backend `http`")
+
+    def unused_keys(self) -> tuple[str, ...]:
+        """Name the keys of the other backend."""
+        return ("http",) if self.backend == "bm25" else ("k1", "b")
 
 
 class Rerank(Section):
@@ -87,6 +136,7 @@ class Label(Section):
     """Relevance verdicts on the kept passages."""
 
     model: ModelReference = result(..., "model that judges each passage")
+    shards: int = shards_key()
 
 
 _OF_ANSWERS = ("judge", "keep_original", "refusal_share", "refusal_text")
@@ -118,6 +168,7 @@ class Synthesize(Section):
         True,
         "reasoning: each version shows the lettered options in an order of its own, to the teacher and in training",
     )
+    shards: int = shards_key()
 
     def unused_keys(self) -> tuple[str, ...]:
         """What belongs to the other kind means nothing."""

@@ -22,6 +22,16 @@ Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$"), AfterVali
 Money = Annotated[float, Field(ge=0)]
 
 
+def shards_key() -> Any:
+    """Declare the key that shares the rows of a phase that asks a model out among several jobs."""
+    return operation(
+        1,
+        "jobs that share the rows of each step of this phase that asks a model; another number makes those steps again "
+        "from the call store: no call, same bytes",
+        ge=1,
+    )
+
+
 class ModelReference(Section):
     """A language model behind an endpoint, and how it is sampled."""
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from finetrail.config.fields import Count, Name, Section, Share, Text, operation, result
-from finetrail.config.model_llm import ModelReference
+from finetrail.config.model_llm import ModelReference, shards_key
 
 Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Rate = Annotated[float, Field(gt=0)]
@@ -128,6 +128,7 @@ class Evaluate(Section):
     resamples: Annotated[int, Field(ge=100)] = result(1000, "bootstrap resamples over groups")
     seed: int = result(42, "seed of the bootstrap")
     allow_same_judge: bool = result(False, "let the judge that filtered train rows score too; the report says so")
+    shards: int = shards_key()
 
     def unused_keys(self) -> tuple[str, ...]:
         """A choice is compared with its key: nobody judges it."""

@@ -5,6 +5,7 @@ import platform
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +17,10 @@ from finetrail.artifacts import write_json
 SCHEMA = "finetrail.record/1"
 RUN_VARIABLE = "FINETRAIL_RUN"
 BY_HAND = Path("logs/runs/by_hand")
+# What a heartbeat takes over from the record: not the parameters, inputs and outputs, which do not change meanwhile.
+HEARTBEAT = (
+    "schema", "rule", "recipe", "status", "run", "host", "pid", "slurm_job", "started", "ended", "counts", "error"
+)  # fmt: skip
 # Distribution names of the modules whose version can change a result.
 DISTRIBUTIONS = {
     "bm25s": "bm25s",
@@ -77,6 +82,9 @@ def git_state(folder: Path) -> dict[str, Any]:
 class Journal:
     """The record of one attempt; `write` puts its present state on disk, where Snakemake deletes nothing.
 
+    While the attempt runs, `beat` keeps a small file beside it fresh: after a kill without warning it says `running`
+    for ever, and `updated` tells that nobody is there.
+
     Args:
         rule: the rule that the job belongs to.
         recipe: the recipe that the job works for.
@@ -115,10 +123,21 @@ class Journal:
         """Where the attempt's quarantined rows are kept."""
         return self.folder / f"{self.stem}.quarantine.jsonl"
 
-    def beat(self, label: str, done: int, total: int | None) -> None:
-        """Record how far the attempt is."""
-        self.facts["progress"] = {"label": label, "done": done, "total": total, "at": utc_now()}
-        self.write()
+    @property
+    def heartbeat_path(self) -> Path:
+        """Where the job says how it is; one file for all its attempts, the latest one's."""
+        return run_folder() / "heartbeats" / f"{self.job}.json"
+
+    def beat(self, facts: Mapping[str, Any]) -> None:
+        """Write the heartbeat: who runs, since when, and how far it is.
+
+        Args:
+            facts: `progress`, and `llm` where a model is asked; what the record says by itself wins.
+        """
+        own = dict(self.facts)  # the work goes on meanwhile
+        known = {name: own[name] for name in HEARTBEAT if name in own}
+        place = {"job": self.job, "attempt": self.stem, "updated": utc_now()}
+        write_json(self.heartbeat_path, {**known, **place, **facts, **({"llm": own["llm"]} if "llm" in own else {})})
 
     def end(self, status: str, error: str | None = None) -> None:
         """Record how the attempt ended: ``complete``, ``failed`` or ``interrupted``."""

@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from finetrail.artifacts import read_json
@@ -13,16 +15,19 @@ from finetrail.config.current import current_run, operation_key, results_folder
 from finetrail.errors import FinetrailError
 from finetrail.lineage.journal import shared_run_folder
 from finetrail.llm import offline
+from finetrail.llm.asking import Asking
 from finetrail.llm.budget import Budget
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
+from finetrail.llm.merge_shards import merge_shards
 from finetrail.llm.money import Price, Worth
 from finetrail.llm.plan import plan_rows
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
 from finetrail.llm.schemas import ResponseSchema
 from finetrail.llm.store import CallStore
 from finetrail.records import Row
-from finetrail.step import Step, step_parser
+from finetrail.shards import Shard
+from finetrail.step import Step, run_step, step_parser
 
 LOGGER = logging.getLogger(__name__)
 # Rows whose answers are awaited, each with the prices of its calls.
@@ -30,10 +35,47 @@ _Waiting = deque[tuple[Row, list[Price | None]]]
 
 
 def asking_parser(description: str | None) -> argparse.ArgumentParser:
-    """Make a parser for a step that asks a model: it can also say beforehand which calls it would make."""
+    """Make a parser for a step that asks a model: it can say beforehand what it would ask, and share its rows out."""
     parser = step_parser(description)
     parser.add_argument("--plan", action="store_true", help="ask and write nothing; print what would be asked, as JSON")
+    parser.add_argument("--shard", type=Shard.parse, help="work on a share of the rows only, such as 2/3")
+    parser.add_argument("--shards", type=Path, nargs="*", help="ask nothing: merge these files, of all shards")
+    parser.add_argument(
+        "--shares",
+        type=int,
+        default=0,
+        help="shares of the endpoints' ceilings that this job holds (resource llm); 0: it has them for itself",
+    )
     return parser
+
+
+def run_asking_step(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    script: str,
+    work: Callable[[Step, argparse.Namespace], None],
+    key: str = "id",
+) -> int:
+    """Run a step that asks a model: its rows, the rows of one shard, or what all its shards have written.
+
+    Args:
+        parser: made by `asking_parser`.
+        argv: the command line; None takes the process's own.
+        script: the script's ``__file__``.
+        work: asks about the rows.
+        key: what names, in a row that it writes, the input row that it was made of.
+
+    Returns:
+        The exit status, as `run_step` does.
+    """
+
+    def work_or_merge(step: Step, args: argparse.Namespace) -> None:
+        if args.shards:
+            merge_shards(step, args, key)
+        else:
+            work(step, args)
+
+    return run_step(parser, argv, script, work_or_merge)
 
 
 @dataclass(frozen=True)
@@ -99,7 +141,14 @@ def endpoint_of(name: str, entry: dict[str, Any]) -> Endpoint:
     return Endpoint(name=name, **entry | {"prices": prices})
 
 
-def _budget(settings: dict[str, Any]) -> Budget | None:
+def _share(step: Step) -> Fraction:
+    """Return what part of the ceilings of shared endpoints the job may use, beside the others of its run."""
+    held: int = step.args.shares
+    of: int | None = current_run().get("llm_shares")
+    return min(Fraction(held, of), Fraction(1)) if held and of else Fraction(1)
+
+
+def run_budget(settings: dict[str, Any]) -> Budget | None:
     """Return the budget that the jobs of this run share; a script that is run by hand has it for itself."""
     usd, calls = settings["budget_usd"], settings["budget_calls"]
     if usd is None and calls is None:
@@ -127,10 +176,11 @@ def _compared_with_run(step: Step, totals: dict[str, Any]) -> dict[str, Any]:
 def open_engine(step: Step) -> Iterator[Engine]:
     """Open the call store and an engine for a step; what was paid and spared goes into the meta file."""
     settings = current_run()["llm"]
-    endpoints = [endpoint_of(name, entry) for name, entry in settings["endpoints"].items()]
+    share = _share(step)
+    endpoints = [endpoint_of(name, entry).shared(share) for name, entry in settings["endpoints"].items()]
     with (
         CallStore(results_folder() / "calls") as store,
-        Engine(endpoints, store, mode=settings["mode"], budget=_budget(settings)) as engine,
+        Engine(endpoints, store, mode=settings["mode"], budget=run_budget(settings)) as engine,
     ):
         try:
             yield engine
@@ -160,15 +210,20 @@ def ask_rows(
     worth = Worth()
     total = quarantined = left = 0
     first_error = ""
+    progress = Asking(engine, lambda: step.pulse.latest, step.pulse.ended)
+    step.pulse.watch(progress, leads=True)
 
     def requests() -> Iterator[ChatRequest]:
         for row in rows:
             asked = requests_of(row)
+            progress.asked += 1
             waiting.append((row, [engine.price_of(request) for request in asked]))
             yield from asked
+        progress.all_asked = True
 
     for row, prices, results in _group(engine.run(requests()), waiting):
         total += 1
+        progress.advance()
         failures = [result for result in results if isinstance(result, CallFailure)]
         if any(failure.unasked for failure in failures):
             left += 1
@@ -180,9 +235,10 @@ def ask_rows(
         answers = [result for result in results if isinstance(result, ChatAnswer)]
         worth.add([answer.usage for answer in answers], prices)
         yield row, answers
+    progress.close()
     step.facts["llm"] = {"answers": worth.as_dict()}
-    _check_budget(engine, total, left)
-    _check_quarantine(step, total, quarantined, first_error)
+    check_budget(engine.budget, total, left)
+    check_quarantine(step, total, quarantined, first_error)
 
 
 def _group(
@@ -202,19 +258,29 @@ def _group(
         yield *waiting.popleft(), []
 
 
-def _check_budget(engine: Engine, total: int, left: int) -> None:
-    if engine.budget is None or not left:
+def check_budget(budget: Budget | None, total: int, left: int) -> None:
+    """Stop where the budget left rows unasked.
+
+    Raises:
+        FinetrailError: it did.
+    """
+    if budget is None or not left:
         return
-    spent = engine.budget.spent()
+    spent = budget.spent()
     raise FinetrailError(
         f"the budget of this run is spent: its jobs paid {spent.calls} calls, {spent.usd:.4f} USD; "
         f"{left} of {total} rows of this step are left",
-        where=engine.budget.bounds(),
+        where=budget.bounds(),
         hint="All answers are kept: run again, with a higher bound, to pay for the rest only",
     )
 
 
-def _check_quarantine(step: Step, total: int, quarantined: int, first_error: str) -> None:
+def check_quarantine(step: Step, total: int, quarantined: int, first_error: str) -> None:
+    """Record the balance of a step that sets rows aside.
+
+    Raises:
+        FinetrailError: more rows failed than ``llm.max_quarantined_share`` allows.
+    """
     step.count(rows_in=total, kept=total - quarantined, quarantined=quarantined)
     bound = current_run()["llm"]["max_quarantined_share"]
     if quarantined > bound * total:

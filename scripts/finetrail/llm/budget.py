@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from finetrail.artifacts import temporary_name
+from finetrail.errors import FinetrailError
 
 REFRESH_S = 0.05
 SYNC_S = 1.0
@@ -50,19 +51,33 @@ class Budget:
         self._over = False
 
     def pay(self, usd: float) -> None:
-        """Note one paid reply."""
+        """Note one paid reply.
+
+        Raises:
+            FinetrailError: the note cannot be written.
+        """
         with self._lock:
             self._own = Spent(self._own.calls + 1, self._own.usd + usd)
             if self._folder is None:
                 return
-            if self._descriptor is None:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._path = temporary_name(self._folder / "job").with_suffix(SUFFIX)
-                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
-            os.write(self._descriptor, f"{usd!r}\n".encode("ascii"))
-            if (now := time.monotonic()) - self._synced >= SYNC_S:
-                os.fsync(self._descriptor)  # other nodes see appended bytes only then
-                self._synced = now
+            try:
+                self._note(self._folder, usd)
+            except OSError as error:
+                raise FinetrailError(
+                    f"what this run has paid cannot be noted: {error.strerror}",
+                    where=str(self._folder),
+                    hint="Free space there, then run again: answers kept so far stay",
+                ) from error
+
+    def _note(self, folder: Path, usd: float) -> None:
+        if self._descriptor is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._path = temporary_name(folder / "job").with_suffix(SUFFIX)
+            self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+        os.write(self._descriptor, f"{usd!r}\n".encode("ascii"))
+        if (now := time.monotonic()) - self._synced >= SYNC_S:
+            os.fsync(self._descriptor)  # other nodes see appended bytes only then
+            self._synced = now
 
     def close(self) -> None:
         """End this job's file."""

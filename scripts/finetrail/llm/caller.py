@@ -143,6 +143,10 @@ class Caller:
         """Return how many calls may be under way at once, as the lanes know so far."""
         return sum(int(lane.limit) for lane in list(self._lanes.values()))
 
+    def in_flight(self) -> int:
+        """Return how many calls the server has at this moment."""
+        return sum(lane.calling for lane in list(self._lanes.values()))
+
     def queue(self, request: ChatRequest, place: int, turn: Turn) -> None:
         """Let a request wait for its first turn; lower places go first."""
         self._lane(request.model).queue(place, turn)
@@ -298,6 +302,7 @@ class Caller:
             self._ledger.count(phase, "rate_limited")
             lane.refused(turn, wait)
         else:
+            self._ledger.count(phase, "errors")
             lane.failed(turn)
         lane.settled()
 

@@ -1,8 +1,10 @@
 """Named endpoints: where a model is asked, and with which patience."""
 
+import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, Literal
 
 from finetrail.errors import FinetrailError
@@ -63,6 +65,27 @@ class Endpoint:
     def image_limits(self) -> ImageLimits:
         """The largest image that is sent."""
         return ImageLimits(self.max_image_bytes, self.max_image_pixels)
+
+    def shared(self, share: Fraction) -> "Endpoint":
+        """Return the endpoint as one of the jobs that share it may use it; servers of our own are not shared.
+
+        Ceilings are cut to whole numbers, and to no less than 1, so that the jobs together keep to the endpoint's.
+
+        Args:
+            share: what part of its ceilings the job has.
+        """
+        if self.kind != "openai" or share >= 1:
+            return self
+
+        def part(whole: int) -> int:
+            return max(1, math.floor(whole * share))
+
+        return replace(
+            self,
+            max_concurrency=part(self.max_concurrency),
+            requests_per_minute=self.requests_per_minute and part(self.requests_per_minute),
+            tokens_per_minute=self.tokens_per_minute and part(self.tokens_per_minute),
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return what the endpoint adds to the key of every request that goes to it."""

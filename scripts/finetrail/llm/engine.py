@@ -27,6 +27,7 @@ from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.faults import UNASKED, place_of
 from finetrail.llm.lane import Turn
 from finetrail.llm.money import Ledger, Price
+from finetrail.llm.outlook import Outlook
 from finetrail.llm.promise import Promise
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
 from finetrail.llm.segment import StoredCall
@@ -61,6 +62,8 @@ class Engine:
         mode: `live`, or `replay`, which makes no call.
         budget: what the jobs of this run may pay; once it is spent, what is not stored is left unasked.
 
+    `outlook` knows what the requests so far needed.
+
     Servers of our own are started with the first call that needs them, by the thread that iterates `run`,
     and live until the engine is closed.
     """
@@ -79,6 +82,7 @@ class Engine:
         self._mode = mode
         self.budget = budget
         self._ledger = Ledger(budget)
+        self.outlook = Outlook()
         self._in_flight: dict[str, Promise[Outcome]] = {}
         self._gathering = Gathering(lambda *call: self._behind().submit(*call))
         self._backstage: _Backstage | None = None
@@ -107,6 +111,11 @@ class Engine:
     def totals(self) -> dict[str, Any]:
         """Calls, tokens and US dollars so far, in all, by phase, and by the model that answered."""
         return self._ledger.totals()
+
+    def in_flight(self) -> int:
+        """Return how many calls servers have at this moment; safe to ask from another thread."""
+        backstage = self._backstage
+        return 0 if backstage is None else sum(caller.in_flight() for caller in list(backstage.callers.values()))
 
     def bind(self, request: ChatRequest) -> ChatRequest:
         """Add what the endpoint contributes to the key; `run` does this itself.
@@ -184,9 +193,11 @@ class Engine:
             return _Slot(request, "", _kept(failure))
         under_way = self._in_flight.get(key)
         if under_way is not None and not under_way.done():
+            self.outlook.add(missing=False)
             return _Slot(request, key, under_way, shared=True)
         stored = self._store.get(key)
         if stored is not None:
+            self.outlook.add(missing=False)
             self._ledger.count(request.phase, "from_store")
             return _Slot(request, key, _kept(answer_of(stored, request, from_store=True)))
         if self._mode == "replay":
@@ -197,6 +208,7 @@ class Engine:
             )
         if self._ledger.is_spent():
             return _Slot(request, key, _kept(CallFailure(request.row_id, key, UNASKED.error, 0, unasked=True)))
+        self.outlook.add(missing=True)
         promise: Promise[Outcome] = Promise()
         self._in_flight[key] = promise
         self._gathering.add(self._caller(request), request, promise)

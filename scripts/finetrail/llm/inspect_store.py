@@ -52,7 +52,7 @@ def stats(folder: Path) -> int:
         usage = call.answer.get("usage") or {}
         counts = {"calls": 1} | {name: usage.get(name, 0) for name in COUNTED[1:]}
         for phase in (str(call.paid.get("phase")), "(all phases)"):
-            table[str(call.request.get("model")), phase].update(counts)
+            table[_asked(call), phase].update(counts)
         table["(all models)", "(all phases)"].update(counts)
         keys.add(call.key[:16])
     model_width, phase_width = (max(map(len, column)) for column in zip(*table, ("model", "phase"), strict=True))
@@ -61,6 +61,14 @@ def stats(folder: Path) -> int:
         print(f"{model:{model_width}}  {phase:{phase_width}}", *(f"{counts[name]:>18,}" for name in COUNTED))
     print(f"{len(keys)} different requests")
     return 0
+
+
+def _asked(call: StoredCall) -> str:
+    """Name what was asked: a model, a search service, or the web's pages."""
+    kind = call.request.get("kind")
+    if kind is None:
+        return str(call.request.get("model"))
+    return f"({kind} {call.request['service']})" if kind == "search" else f"({kind})"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

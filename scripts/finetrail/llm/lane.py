@@ -132,6 +132,11 @@ class Lane:
         self._waiting: list[tuple[int, int, Turn]] = []
         self._ticket = itertools.count()
 
+    @property
+    def calling(self) -> int:
+        """How many calls are under way."""
+        return self._calling
+
     def queue(self, place: int, turn: Turn) -> None:
         """Let a call wait for its turn; lower places go first."""
         heapq.heappush(self._waiting, (place, next(self._ticket), turn))

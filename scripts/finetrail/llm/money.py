@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -34,9 +35,10 @@ FREE = Price(0.0, 0.0)
 class Tally:
     """Counts of one phase.
 
-    `calls_made` counts replies that were paid for, `attempts` HTTP requests, `from_store` requests that were
-    answered without a call, `unasked` those that the budget no longer allowed, `unpriced_calls` those of a model
-    that the price table does not name: `usd` is then unknown, and `as_dict` says None.
+    `calls_made` counts replies that were paid for, `attempts` HTTP requests, of which `rate_limited` were refused as
+    too many (429 and its like) and `errors` failed otherwise; `from_store` requests that were answered without a call,
+    `unasked` those that the budget no longer allowed, `unpriced_calls` those of a model that the price table does not
+    name: `usd` is then unknown, and `as_dict` says None.
     """
 
     calls_made: int = 0
@@ -45,6 +47,7 @@ class Tally:
     unasked: int = 0
     attempts: int = 0
     rate_limited: int = 0
+    errors: int = 0
     repairs: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -56,6 +59,11 @@ class Tally:
         """Return the counts, and US dollars and tokens a paid call; US dollars are rounded to a millionth."""
         usd = None if self.unpriced_calls else round(self.usd, 6)
         return vars(self) | {"usd": usd, "per_call": self._per_call()}
+
+    def add(self, other: Mapping[str, Any]) -> None:
+        """Add counts as `as_dict` gives them; the US dollars of unpriced calls stay unknown."""
+        for item in fields(self):
+            setattr(self, item.name, getattr(self, item.name) + (other[item.name] or 0))
 
     def _per_call(self) -> dict[str, float | None] | None:
         if not self.calls_made:
@@ -85,6 +93,12 @@ class Worth:
             self.prompt_tokens += usage.prompt_tokens
             self.completion_tokens += usage.completion_tokens
             self.usd = None if price is None or self.usd is None else self.usd + price.of(usage)
+
+    def add_sums(self, other: Mapping[str, Any]) -> None:
+        """Add sums as `as_dict` gives them."""
+        usd = None if self.usd is None or other["usd"] is None else self.usd + other["usd"]
+        for item in fields(self):
+            setattr(self, item.name, usd if item.name == "usd" else getattr(self, item.name) + other[item.name])
 
     def as_dict(self) -> dict[str, Any]:
         """Return the sums, and the means a row."""
@@ -128,7 +142,14 @@ class Ledger:
         price: Price | None,
     ) -> None:
         """Record one reply of a model (as asked for, as it names itself), paid for or not usable."""
-        usd = price.of(usage) if price else 0.0
+        self._book(phase, (asked, answered, fingerprint or ""), usage, price.of(usage) if price else None)
+
+    def pay_search(self, phase: str, service: str, usd: float | None) -> None:
+        """Record one reply of a search service; None where its price is not known."""
+        self._book(phase, (service, service, ""), Usage(), usd)
+
+    def _book(self, phase: str, server: tuple[str, str, str], usage: Usage, price: float | None) -> None:
+        asked, usd = server[0], price or 0.0
         if self.budget is not None:
             self.budget.pay(usd)
         with self._lock:
@@ -139,7 +160,6 @@ class Ledger:
             tally.completion_tokens += usage.completion_tokens
             tally.usd += usd
             tally.unpriced_calls += price is None
-            server = (asked, answered, fingerprint or "")
             first = server not in self._servers
             self._servers[server] = self._servers.get(server, 0) + 1
             known = [one for one in self._servers if one[0] == asked]
@@ -159,8 +179,7 @@ class Ledger:
         with self._lock:
             total = Tally()
             for tally in self._phases.values():
-                for item in fields(Tally):
-                    setattr(total, item.name, getattr(total, item.name) + getattr(tally, item.name))
+                total.add(vars(tally))
             servers = [
                 {"asked": asked, "answered": answered, "fingerprint": fingerprint or None, "calls": calls}
                 for (asked, answered, fingerprint), calls in sorted(self._servers.items())
@@ -169,3 +188,35 @@ class Ledger:
             changed = sorted({asked for asked in asked_for if asked_for.count(asked) > 1})
             phases = {name: tally.as_dict() for name, tally in sorted(self._phases.items())}
             return total.as_dict() | {"phases": phases, "models": servers, "models_that_changed": changed}
+
+
+def sum_totals(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Sum what several jobs say under `llm`, in the form in which one job says it.
+
+    Args:
+        jobs: `Ledger.totals` of each job, with `answers` where it came to its end.
+    """
+    total, worth = Tally(), Worth()
+    phases: dict[str, Tally] = {}
+    servers: Counter[tuple[str, str, str]] = Counter()
+    for job in jobs:
+        total.add(job)
+        worth.add_sums(job["answers"])
+        for name, tally in job["phases"].items():
+            phases.setdefault(name, Tally()).add(tally)
+        for one in job["models"]:
+            servers[one["asked"], one["answered"], one["fingerprint"] or ""] += one["calls"]
+    models = [
+        {"asked": asked, "answered": answered, "fingerprint": fingerprint or None, "calls": calls}
+        for (asked, answered, fingerprint), calls in sorted(servers.items())
+    ]
+    times = Counter(asked for asked, _, _ in servers)
+    changed = {asked for asked, number in times.items() if number > 1}
+    changed |= {asked for job in jobs for asked in job["models_that_changed"]}
+    return {
+        **total.as_dict(),
+        "phases": {name: tally.as_dict() for name, tally in sorted(phases.items())},
+        "models": models,
+        "models_that_changed": sorted(changed),
+        "answers": worth.as_dict(),
+    }

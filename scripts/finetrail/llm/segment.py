@@ -142,7 +142,15 @@ class SegmentWriter:
         return written
 
     def close(self, *, indexed: bool = True) -> None:
-        """Close the segment and write its index."""
+        """Close the segment and write its index; without one, the segment itself is read."""
         os.close(self._descriptor)
         if indexed:
-            write_index(self.path, self.entries, self.size)
+            try_index(self.path, self.entries, self.size)
+
+
+def try_index(segment: Path, entries: Sequence[Entry], covered: int) -> None:
+    """Write the index of a segment, or say why there is none: it only saves time, and the answers are on the disk."""
+    try:
+        write_index(segment, entries, covered)
+    except OSError as error:
+        LOGGER.warning("%s: its index cannot be written (%s); all answers are kept", segment, error.strerror)

@@ -16,7 +16,7 @@ from types import TracebackType
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.index import SUFFIX as INDEX_SUFFIX
-from finetrail.llm.index import Columns, Entry, MergedIndex, columns_of, read_index, write_index
+from finetrail.llm.index import Columns, Entry, MergedIndex, columns_of, read_index
 from finetrail.llm.segment import (
     SEGMENT_BYTES,
     SUFFIX,
@@ -26,6 +26,7 @@ from finetrail.llm.segment import (
     is_whole,
     scan,
     scan_entries,
+    try_index,
 )
 from finetrail.records import canonical_json, sha256_text
 
@@ -125,7 +126,7 @@ class CallStore:
                 raise FinetrailError(
                     f"the call store cannot be written: {error.strerror}",
                     where=str(self.folder),
-                    hint="Free space or set another folder, then run again: answers kept so far stay",
+                    hint="Free space there, or make it writable, then run again: answers kept so far stay",
                 ) from error
             number = len(self._paths) - 1
             for call, entry in zip(calls, entries, strict=True):
@@ -177,7 +178,7 @@ class CallStore:
             indexed = read_index(path)
             if columns.covered - (indexed.covered if indexed else 0) > UNINDEXED_BYTES:
                 entries = zip(*(column.tolist() for column in columns[:3]), strict=True)
-                write_index(path, [Entry(*entry) for entry in entries], columns.covered)
+                try_index(path, [Entry(*entry) for entry in entries], columns.covered)
 
     def _retire_writer(self, *, whole: bool = True) -> None:
         """End the open segment; after a failed write a half-written record may stand at its end."""

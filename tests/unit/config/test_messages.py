@@ -315,6 +315,36 @@ def test_a_budget_in_dollars_needs_prices(project: Project) -> None:
     assert "queries.model.model: llm.budget_usd cannot be held" in message(project), "asked only where enabled"
 
 
+WEB = "recall:\n  backend: http\n  http: {search_endpoint: finder, service: brave}\n"
+FINDER = "search: {endpoints: {finder: {base_url: https://example.org}}}\n"
+
+
+def test_recall_from_a_search_service(project: Project) -> None:
+    project.replace("recipes/fish.yaml", "recall:\n", WEB)
+    text = message(project)
+    assert "recall.http.search_endpoint: no endpoint `finder` in search.endpoints" in text
+    config = (project.root / "config/config.yaml").read_text()
+    project.write("config.yaml", config + FINDER)
+    assert "http" in load_config(project.root).settings_at("fish", "recall")["recall"]
+    project.replace("recipes/fish.yaml", "service: brave", "service: brv")
+    assert "there is no preset `brv`, and recall.http.custom describes none. Did you mean `brave`?" in message(project)
+    project.replace("recipes/fish.yaml", "service: brv", "service: brave, params: {api_key: secret123}")
+    text = message(project)
+    assert "`api_key` looks like a key" in text and "secret123" not in text
+    project.replace("recipes/fish.yaml", ", params: {api_key: secret123}", "")
+    project.replace("recipes/fish.yaml", "  http: {search_endpoint: finder, service: brave}\n", "")
+    assert "the backend http needs a search service" in message(project)
+
+
+def test_searches_need_a_price_under_a_budget_in_dollars(project: Project) -> None:
+    project.replace("recipes/fish.yaml", "recall:\n", WEB)
+    search = {"endpoints": {"finder": {"base_url": "https://example.org"}}}
+    changes = {"search": search, "llm": {"budget_usd": 5.0}}
+    assert "llm.budget_usd cannot be held, since a search at finder has no price" in message(project, changes)
+    changes["search"] = {"endpoints": {"finder": {"base_url": "https://example.org", "usd_per_1000": 0.0}}}
+    assert "finder has no price" not in message(project, changes)
+
+
 def test_a_reader_that_is_not_there(project: Project) -> None:
     project.replace("recipes/fish.yaml", "format: fish", "format: fihs")
     place = project.line("recipes/fish.yaml", "format: fihs")

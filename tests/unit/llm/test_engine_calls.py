@@ -7,6 +7,7 @@ import itertools
 import random
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -43,7 +44,7 @@ def test_order_and_bytes_do_not_depend_on_latency_or_concurrency(server: FakeSer
         return await echo(number, body, request)
 
     server.handler = slow
-    requests = [ask(str(number)) for number in range(120)]
+    requests = [ask(str(number)) for number in range(1000)]
     one = Harness(server, tmp_path / "one").run(requests, max_concurrency=1)
     assert server.most_at_once == 1
     many = Harness(server, tmp_path / "many").run(requests, max_concurrency=16)
@@ -100,26 +101,33 @@ def test_a_server_that_allows_few_at_once_loses_nothing(harness: Harness, ask: A
 def test_a_call_that_waits_as_long_as_the_server_asks_holds_no_place(harness: Harness, ask: Ask) -> None:
     came: list[tuple[str, float]] = []
     far = "Fri, 31 Dec 2100 00:00:00 GMT"
+    inside: set[str] = set()
+    three = threading.Event()
 
-    async def one_is_refused(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
-        came.append((asked(body), time.monotonic()))
-        if asked(body) == "0" and harness.server.texts().count("0") == 1:
+    async def three_are_refused(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        text = asked(body)
+        came.append((text, time.monotonic()))
+        if text == "0" and harness.server.texts().count("0") == 1:
             return refusal(429, "you later", {"Retry-After": "1"})
-        if asked(body) == "1":
+        if text in ("1", "2"):
             return refusal(429, "and you much later", {"Retry-After": far})
-        await asyncio.sleep(0.01)
+        if int(text) >= 900:  # by now the limit has grown again: these stay until three are here at once
+            inside.add(text)
+            if len(inside) == 3:
+                three.set()
+            while not three.is_set():
+                await asyncio.sleep(0.01)
         return await echo(number, body, request)
 
-    harness.server.handler = one_is_refused
+    harness.server.handler = three_are_refused
     with CallStore(harness.folder) as store, Engine([harness.endpoint(max_concurrency=4)], store) as engine:
-        run = engine.run([ask(str(number)) for number in range(60)])
+        run = engine.run([ask(str(number)) for number in range(1000)])
         assert isinstance(next(run), ChatAnswer)
+        assert three.wait(60), "two that wait leave more than the other two of four places"
         run.close()
-    refused_at = next(at for text, at in came if text == "0")
-    again_at = [at for text, at in came if text == "0"][1]
-    assert again_at - refused_at >= 1.0
-    assert sum(refused_at < at < again_at for text, at in came) > 30, "the others went on in all places"
-    assert sum(text == "1" for text, _ in came) == 1, "a date is waited for"
+    first, again = [at for text, at in came if text == "0"]
+    assert again - first >= 1.0
+    assert [text for text, _ in came].count("1") == 1, "a date is waited for"
 
 
 def test_requests_a_minute_are_kept_by_the_engine(harness: Harness, ask: Ask) -> None:
@@ -130,8 +138,9 @@ def test_requests_a_minute_are_kept_by_the_engine(harness: Harness, ask: Ask) ->
         return await echo(number, body, request)
 
     harness.server.handler = timed
+    start = time.monotonic()  # not the first arrival, which a busy machine may see late
     answers(harness.run([ask(str(number)) for number in range(12)], requests_per_minute=1200))
-    assert came[-1] - came[0] >= 10 * 0.05 - 0.1, "a twentieth of a second each, a tenth may be caught up"
+    assert came[-1] - start >= 10 * 0.05 - 0.1, "a twentieth of a second each, a tenth may be caught up"
 
 
 def test_tokens_a_minute_are_kept_by_the_engine(harness: Harness, ask: Ask) -> None:
@@ -142,8 +151,9 @@ def test_tokens_a_minute_are_kept_by_the_engine(harness: Harness, ask: Ask) -> N
         return await echo(number, body, request)
 
     harness.server.handler = timed
+    start = time.monotonic()  # not the first arrival, which a busy machine may see late
     answers(harness.run([ask(str(number)) for number in range(12)], tokens_per_minute=15 * 1200))
-    assert came[-1] - came[0] >= 10 * 0.05 - 0.1, "15 tokens a call, as the server counts them"
+    assert came[-1] - start >= 10 * 0.05 - 0.1, "15 tokens a call, as the server counts them"
 
 
 def test_an_engine_goes_on_after_a_run_that_was_left(harness: Harness, ask: Ask) -> None:

@@ -1,0 +1,233 @@
+"""Fetch a page that a stranger named; it may neither reach the inner network, nor fill the memory, nor never end."""
+
+import asyncio
+import hashlib
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from finetrail.web.addresses import PrivateAddress, checked_resolver, checked_socket
+
+if TYPE_CHECKING:
+    import aiohttp
+    from aiohttp.abc import AbstractResolver
+    from yarl import URL
+
+HTML_TYPES = ("text/html", "application/xhtml+xml")
+PAGE_TYPES = (*HTML_TYPES, "text/plain")
+REDIRECTS = {301, 302, 303, 307, 308}
+LONGEST_URL = 4096
+PIECE = 1 << 16
+AGENT = "finetrail (reads pages that a search found, each once)"
+
+
+@dataclass(frozen=True)
+class PageLimits:
+    """What one page may take; the fields are keys of `search.pages` in the config.
+
+    Args:
+        timeout_s: seconds from the first connection to the last byte, redirects included.
+        max_bytes: the largest body, as it comes and unpacked.
+        max_redirects: redirects that are followed.
+        max_concurrency: pages under way at once.
+        allow_private: addresses of the inner network may be read too.
+    """
+
+    timeout_s: float = 20.0
+    max_bytes: int = 5_000_000
+    max_redirects: int = 5
+    max_concurrency: int = 16
+    allow_private: bool = False
+
+
+class FetchFailed(Exception):
+    """A page could not be had; `passing`: another try may succeed."""
+
+    def __init__(self, reason: str, *, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.passing = passing
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A page as it came: its last URL, the kind and character set that its server names, and its unpacked body."""
+
+    url: str
+    kind: str
+    charset: str | None
+    body: bytes
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the body, in hexadecimal."""
+        return hashlib.sha256(self.body).hexdigest()
+
+
+class PageFetcher:
+    """Fetches pages. Use as an asynchronous context manager, in one event loop.
+
+    No cookies, no credentials, no proxy of the environment: behind one, the address could not be checked.
+
+    Args:
+        limits: what one page may take.
+        resolver: finds addresses of names; None for the system's.
+    """
+
+    def __init__(self, limits: PageLimits, resolver: "AbstractResolver | None" = None) -> None:
+        self.limits = limits
+        self._resolver = resolver
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "PageFetcher":
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def fetch(self, url: str) -> Fetched:
+        """Fetch a page.
+
+        Raises:
+            FetchFailed: says why there is none.
+        """
+        try:
+            async with asyncio.timeout(self.limits.timeout_s):
+                return await self._follow(url)
+        except FetchFailed:
+            raise
+        except TimeoutError:
+            raise FetchFailed(f"it took more than {self.limits.timeout_s:g} s", passing=True) from None
+        except Exception as error:
+            raise _named(error) from error
+
+    async def _follow(self, url: str) -> Fetched:
+        place = parse_url(url)
+        for _ in range(self.limits.max_redirects + 1):
+            async with self._open().get(place, allow_redirects=False) as response:
+                if response.status not in REDIRECTS:
+                    return await self._read(response)
+                place = parse_url(response.headers.get("Location", ""), place)
+        raise FetchFailed(f"more than {self.limits.max_redirects} redirects")
+
+    async def _read(self, response: "aiohttp.ClientResponse") -> Fetched:
+        if response.status != 200:
+            passing = response.status >= 500 or response.status in (408, 425, 429)
+            raise FetchFailed(f"HTTP {response.status}", passing=passing)
+        kind = response.content_type if "Content-Type" in response.headers else HTML_TYPES[0]
+        if kind not in PAGE_TYPES:
+            raise FetchFailed(f"the content type {kind[:80]} is no text of a page")
+        announced = response.content_length
+        if announced is not None and announced > self.limits.max_bytes:
+            raise _too_large(self.limits.max_bytes)
+        body = await unpack(
+            response.content.iter_chunked(PIECE), response.headers.get("Content-Encoding", ""), self.limits.max_bytes
+        )
+        return Fetched(str(response.url), kind, response.charset, body)
+
+    def _open(self) -> "aiohttp.ClientSession":
+        if self._session is None:
+            import aiohttp
+
+            inner = self._resolver or aiohttp.ThreadedResolver()
+            closed = not self.limits.allow_private
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    resolver=checked_resolver(inner) if closed else inner,
+                    socket_factory=checked_socket if closed else None,
+                    limit=self.limits.max_concurrency,
+                ),
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": AGENT, "Accept": ", ".join(PAGE_TYPES), "Accept-Encoding": "gzip"},
+                timeout=aiohttp.ClientTimeout(total=None),  # `fetch` measures all of it
+            )
+        return self._session
+
+
+def parse_url(text: str, base: "URL | None" = None) -> "URL":
+    """Read a URL that a stranger wrote, without its fragment.
+
+    Args:
+        text: the URL, or a reference to it from `base`.
+        base: where a redirect came from.
+
+    Raises:
+        FetchFailed: it is none of http or https, or carries credentials.
+    """
+    from yarl import URL
+
+    try:
+        if len(text) > LONGEST_URL:
+            raise ValueError("it is too long")
+        url = URL(text.strip())
+        url = (base.join(url) if base else url).with_fragment(None)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise ValueError("neither http nor https")
+        if url.user is not None or url.password is not None:
+            raise ValueError("it carries credentials")
+    except (ValueError, TypeError) as error:
+        raise FetchFailed(f"not a URL that is fetched ({error})") from None
+    return url
+
+
+async def unpack(pieces: AsyncIterator[bytes], encoding: str, most: int) -> bytes:
+    """Join the pieces of a body, unpacking them as they come, and stop where there are too many bytes.
+
+    Args:
+        pieces: the body as it comes.
+        encoding: its `Content-Encoding`: none, gzip or deflate.
+        most: the bound on the bytes, of what comes and of what it unpacks to.
+
+    Raises:
+        FetchFailed: the bound is exceeded, the encoding is another one, or the body is damaged.
+    """
+    name = encoding.strip().lower()
+    if name not in ("", "identity", "gzip", "x-gzip", "deflate"):
+        raise FetchFailed(f"the content encoding {name[:40]} was not asked for")
+    tool = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if name not in ("", "identity") else None
+    body, came = bytearray(), 0
+    async for piece in pieces:
+        came += len(piece)
+        body += _inflate(tool, piece, most + 1 - len(body)) if tool else piece
+        if came > most or len(body) > most:
+            raise _too_large(most)
+    if tool is not None and came and not tool.eof:
+        raise FetchFailed("the compressed body is cut off", passing=True)
+    return bytes(body)
+
+
+def _inflate(tool: "zlib._Decompress", piece: bytes, most: int) -> bytes:
+    try:
+        return tool.decompress(piece, most)
+    except zlib.error as error:
+        raise FetchFailed(f"the compressed body is damaged ({error})") from None
+
+
+def _too_large(most: int) -> FetchFailed:
+    return FetchFailed(f"it is larger than {most:,} bytes")
+
+
+def _named(error: Exception) -> FetchFailed:
+    """Put an exception of the client into a few words."""
+    import aiohttp
+
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, PrivateAddress):
+        cause = cause.__cause__ or cause.__context__
+    if cause is not None:
+        return FetchFailed(f"refused: {cause}")
+    if isinstance(error, aiohttp.InvalidURL):
+        return FetchFailed("not a URL that is fetched")
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return FetchFailed("its host is not known", passing=True)
+    if isinstance(error, aiohttp.ClientSSLError):
+        return FetchFailed("its certificate is not trusted, or TLS failed")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return FetchFailed("its host does not answer", passing=True)
+    return FetchFailed(f"the connection broke ({type(error).__name__})", passing=True)

@@ -1,0 +1,86 @@
+"""A step whose disk is full says which, loses nothing that was paid and kept, and pays only for the rest afterwards."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from finetrail.config.current import RUN_CONFIG_VARIABLE
+from tests.unit.llm.fake_llm import FakeServer, asked, completion
+from tests.unit.steps.asking import arguments, prepare, record
+
+ROOT = Path(__file__).resolve().parents[3]
+ROWS = 400
+AT_ONCE = 8
+PAGE = 4096
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    async def nonce(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return completion(json.dumps({"queries": [f"query of call {number}"]}))
+
+    fake = FakeServer()
+    fake.handler = nonce
+    yield fake
+    fake.close()
+
+
+@pytest.fixture(scope="module")
+def namespace() -> list[str]:
+    """Return what gives a command a mount namespace: as root, or as root of a user namespace."""
+    for command in (["unshare", "-m"], ["unshare", "-r", "-m"]):
+        probe = [*command, "sh", "-c", "mount -t tmpfs tmpfs /mnt"]
+        if shutil.which("unshare") and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+            return command
+    pytest.skip("this machine lets nobody mount a file system in a namespace of one's own (unshare -r -m)")
+
+
+@pytest.mark.parametrize("free", [6 * PAGE, 12 * PAGE, 30 * PAGE])
+def test_a_step_on_a_full_disk_pays_only_for_the_rest_afterwards(
+    server: FakeServer, namespace: list[str], folder: Path, free: int
+) -> None:
+    disk = folder / "disk"
+    disk.mkdir()
+    prepare(disk, server.url, map(record, range(ROWS)), {"max_concurrency": AT_ONCE})
+    step = [sys.executable, str(ROOT / "scripts/recall/make_queries.py"), "--rows", "records.jsonl"]
+    command = [*step, *arguments("make_queries", "queries")]
+    driver = [sys.executable, str(Path(__file__).with_name("full_disk.py")), str(disk), "4m", str(free)]
+    paths = {"PYTHONPATH": str(ROOT / "scripts"), RUN_CONFIG_VARIABLE: str(disk / "run_config.yaml")}
+    with subprocess.Popen(
+        [*namespace, *driver, *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | paths | {"FINETRAIL_RUN": str(disk / "run")},
+    ) as process:
+        assert process.stdout is not None and process.stdin is not None
+        full = json.loads(process.stdout.readline())
+        first = [asked(body) for body in server.bodies]
+        process.stdin.write("\n")
+        process.stdin.flush()
+        freed, end = json.loads(process.stdout.readline()), json.loads(process.stdout.readline())
+
+    assert full["code"] == 1
+    assert full["left"] == []
+    assert "No space left on device" in full["said"][-1]
+    places = ("results/calls", str(disk / "run/jobs"))  # whichever wrote into the last free page
+    assert any(place in full["said"][-1] for place in places), full["said"][-4:]
+    assert "Free space" in full["said"][-1]
+    assert freed["code"] == 0, freed["said"]
+    second = Counter(asked(body) for body in server.bodies[len(first) :])
+    assert max(second.values()) == 1
+    assert ROWS <= len(server.bodies) <= ROWS + AT_ONCE
+    stored = [json.loads(line) for text in end["segments"] for line in text.split("\n")[:-1] if line.endswith("}")]
+    assert len({call["key"] for call in stored}) == ROWS
+    queries = [json.loads(line)["queries"][0]["text"] for line in end["out"].splitlines()]
+    kept = {call["paid"]["row"]: json.loads(call["answer"]["text"])["queries"][0] for call in stored}
+    assert queries == [kept[f"s{number}:1"] for number in range(ROWS)]
