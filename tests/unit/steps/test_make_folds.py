@@ -12,6 +12,7 @@ from folds import make_folds
 
 SPLITS = {"a": "train", "b": "train", "c": "dev", "d": "test", "e": "test"}
 TURNS = (1, 2, 3)
+SCREEN = {"train_on": "own", "duplicates": None, "benchmarks": [], "contamination": "report"}
 
 
 def record(session: str, turn: int) -> dict[str, Any]:
@@ -48,12 +49,12 @@ def inputs(folder: Path) -> None:
 
 def run() -> int:
     settings = {
-        "folds": {"names": ["fold0"], "layout": "evidence", "system_prompt": "Be brief.", "evidence": 2},
-        "splits": {"method": "groups"},
+        "folds": {"names": ["fold0"], "layout": "evidence", "system_prompt": "Be brief.", "evidence": 2, **SCREEN},
+        "splits": {"method": "hash"},
     }
     files = ["--rows", "synthetic.jsonl", "--records", "reranked.jsonl", "--splits", "splits.jsonl"]
     files += ["--passages", "passages.jsonl", "--train", "train.jsonl", "--eval", "eval.jsonl", "--test", "test.jsonl"]
-    files += ["--report", "report.json", "--meta", "fold.meta.json"]
+    files += ["--report", "report.json", "--dropped", "train.dropped.jsonl", "--meta", "fold.meta.json"]
     return make_folds.main([*files, "--settings", json.dumps(settings)])
 
 
@@ -114,14 +115,23 @@ def several() -> None:
     write_jsonl(Path("synthetic.jsonl"), examples)
 
 
-def run_fold(fold: str, *, rows: str = "synthetic.jsonl", layout: str = "prompt", method: str = "groups") -> int:
+def run_fold(fold: str, *, rows: str = "synthetic.jsonl", layout: str = "prompt", method: str = "hash") -> int:
     settings = {
-        "folds": {"names": ["DA", "DB"], "layout": layout, "system_prompt": "", "evidence": 2},
+        "folds": {"names": ["DA", "DB"], "layout": layout, "system_prompt": "", "evidence": 2, **SCREEN},
         "splits": {"method": method},
     }
     files = ["--fold", fold, "--rows", rows, "--records", "reranked.jsonl", "--splits", "splits.jsonl"]
     files += ["--train", "train.jsonl", "--eval", "eval.jsonl", "--test", "test.jsonl"]
-    files += ["--report", "report.json", "--meta", "fold.meta.json", "--settings", json.dumps(settings)]
+    files += [
+        "--report",
+        "report.json",
+        "--dropped",
+        "train.dropped.jsonl",
+        "--meta",
+        "fold.meta.json",
+        "--settings",
+        json.dumps(settings),
+    ]
     return make_folds.main(files)
 
 
