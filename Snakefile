@@ -44,9 +44,10 @@ rule all:
 
 
 rule data:
-    """The folds of the chosen recipes: all that needs no GPU."""
+    """The folds of the chosen recipes, formatted pairs too: all that needs no GPU."""
     input:
         fold_files(),
+        formatted_files(),
 
 
 rule models:

@@ -1,9 +1,11 @@
 # What the rules share: the checked configuration, and functions that give inputs, params and resources.
 
+import itertools
 import operator
 import os
 import re
 import secrets
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +21,8 @@ import yaml
 from finetrail.artifacts import write_json
 from finetrail.config.load import load_config
 from finetrail.config.model import PHASES
+from finetrail.config.model_serve import settings_digest
+from finetrail.config.places import is_folder
 from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
 from finetrail.errors import FinetrailError
 from finetrail.lineage.code_digest import code_digest, tree_digests
@@ -26,6 +30,8 @@ from finetrail.lineage.file_digest import env_digest, source_digest
 from finetrail.lineage.gate import DIGESTS_VARIABLE, check_rules, current_digests
 from finetrail.lineage.journal import RUN_VARIABLE, git_state
 from finetrail.llm.offline import teacher_digest
+from finetrail.llm.preflight import check_served as check_served_by_vllm
+from finetrail.llm.preflight import model_file
 from finetrail.llm.prompts import load_prompt
 from finetrail.metrics.summary import summary_lines
 from finetrail.records import canonical_json, sha256_file
@@ -61,6 +67,14 @@ if workflow.is_main_process and workflow.global_resources.get("llm").value < 1:
         "--resources llm: at least 1 is needed, or no job may ask a model"
     )
 
+# Where a recipe refers to a model that is asked.
+MODEL_KEYS = (
+    "queries.model",
+    "label.model",
+    "synthesize.teacher",
+    "synthesize.judge",
+    "evaluate.judge",
+)
 RESULTS = CONFIG.results.as_posix()
 TUTORIAL = CONFIG.scale == "tutorial"
 LOGS = "logs/tutorial" if TUTORIAL else "logs"
@@ -197,18 +211,67 @@ def prompt_digest_of(name):
     ).digest
 
 
+def judging_prompt(wildcards):
+    """Return the options that name the judge's prompt and its digest; none where answers are scored without a judge."""
+    if CONFIG.recipe(wildcards.recipe).evaluate.judge is None:
+        return ""
+    path = prompt_of("judge_answers")(wildcards)
+    digest = prompt_digest_of("judge_answers")(wildcards)
+    return f"--prompt {shlex.quote(path)} --prompt-digest {digest}"
+
+
+def model_asked(recipe, key):
+    """Return the model reference at a key of a recipe, and its endpoint; None twice where no model is asked."""
+    section, _, name = key.rpartition(".")
+    section = operator.attrgetter(section)(CONFIG.recipe(recipe))
+    if section is None or not getattr(section, "enabled", True):
+        return None, None
+    reference = getattr(section, name)
+    return reference, reference and CONFIG.endpoint(reference.endpoint)
+
+
 def teacher_of(key):
-    """Return the digest of the offline teacher where a model reference uses it: its code is part of its answers."""
+    """Return a digest of what decides the answers of a server that the rule starts itself, beside the model reference."""
 
     def digest(wildcards):
-        reference = operator.attrgetter(key)(CONFIG.recipe(wildcards.recipe))
-        offline = (
-            reference is not None
-            and CONFIG.endpoint(reference.endpoint).kind == "offline"
-        )
-        return teacher_digest() if offline else "none"
+        reference, endpoint = model_asked(wildcards.recipe, key)
+        if endpoint is None or endpoint.kind == "openai":
+            return "none"
+        if endpoint.kind == "offline":
+            return teacher_digest()
+        return digest_of(lambda _: served_files(reference, endpoint))(
+            wildcards
+        ) + settings_digest(endpoint.serve, reference.model)
 
     return digest
+
+
+def served_files(reference, endpoint):
+    """Return what a server of our own reads from the disk; what this workflow makes is an input instead."""
+    adapter = endpoint.serve.lora_modules.get(reference.model)
+    folders = [adapter.base, adapter.path] if adapter else [reference.model]
+    named = [name for name in folders if is_folder(name) and not is_made_here(name)]
+    return [Path(name) for name in (*named, endpoint.serve.chat_template) if name]
+
+
+def is_made_here(name):
+    """Tell whether a folder stands among the results."""
+    return Path(os.path.relpath(name)).is_relative_to(RESULTS)
+
+
+def served_model(key):
+    """Return the manifests of the models of this workflow that a server of our own is to load."""
+
+    def manifests(wildcards):
+        reference, endpoint = model_asked(wildcards.recipe, key)
+        if endpoint is None or not endpoint.is_own_server:
+            return []
+        adapter = endpoint.serve.lora_modules.get(reference.model)
+        folders = [adapter.base, adapter.path] if adapter else [reference.model]
+        made = [name for name in folders if is_folder(name) and is_made_here(name)]
+        return [f"{os.path.relpath(name)}/manifest.json" for name in made]
+
+    return manifests
 
 
 def source_of(*keys):
@@ -251,7 +314,7 @@ def check_originals():
         f"{recipe}: source.{key}: {path} does not exist. Put it there or name another in"
         f" config/recipes/{recipe}.yaml; data/README.md says where published data are to be had"
         for recipe in CONFIG.recipes
-        for key in ("files", "corpus", "images")
+        for key in ("files", "corpus", "images", "questions")
         for path in originals(recipe, key)
         if key != "corpus" or recall_backend(recipe) == "bm25"
         if not path.exists() and not path.with_name(f"{path.name}.dvc").exists()
@@ -267,7 +330,9 @@ def check_originals():
         " and name the copy"
         for name, recipe in CONFIG.recipes.items()
         if recipe.splits.previous
-        and Path(recipe.splits.previous).resolve().is_relative_to(Path(RESULTS).resolve())
+        and Path(recipe.splits.previous)
+        .resolve()
+        .is_relative_to(Path(RESULTS).resolve())
     ]
     if gone:
         raise WorkflowError("\n".join(gone))
@@ -282,9 +347,50 @@ def named_files(recipe):
     ]
 
 
+def check_served():
+    """Stop before any job when vLLM is to serve a model that it does not know; what is made here is not there yet."""
+    if CONFIG.llm.mode == "replay" or workflow.remote_exec:
+        return
+    for recipe, key in itertools.product(CONFIG.recipes, MODEL_KEYS):
+        reference, endpoint = model_asked(recipe, key)
+        if endpoint is None or endpoint.kind != "vllm":
+            continue
+        adapter = endpoint.serve.lora_modules.get(reference.model)
+        asked = adapter or reference
+        model = adapter.base if adapter else reference.model
+        config = model_file(model, asked.revision, "config.json")
+        if config is not None:
+            try:
+                check_served_by_vllm(config, f"{recipe}: {key}: {model}")
+            except FinetrailError as error:
+                raise WorkflowError(str(error))
+
+
 def source_files(wildcards):
-    """Return the files of original records."""
-    return source_paths(wildcards, "files")
+    """Return the files of original records; of documents their chunks, and files of questions beside them."""
+    if CONFIG.recipe(wildcards.recipe).documents is None:
+        return source_paths(wildcards, "files")
+    chunks = f"{RESULTS}/{wildcards.recipe}/chunks.jsonl"
+    return [chunks, *source_paths(wildcards, "questions")]
+
+
+def document_paths(wildcards):
+    """Return the documents, and folders of documents, as words of a command line."""
+    paths = source_paths(wildcards, "files")
+    return " ".join(shlex.quote(path.as_posix()) for path in paths)
+
+
+def tokenizer_file(wildcards):
+    """Return the file of the tokenizer that chunks are measured by; nothing where there is none."""
+    tokenizer = CONFIG.recipe(wildcards.recipe).documents.tokenizer
+    return [Path(tokenizer.path)] if tokenizer and tokenizer.path else []
+
+
+def held_out_file(wildcards):
+    """Return the questions of dev and test where they were made; nothing where the records have their own."""
+    synthesize = CONFIG.recipe(wildcards.recipe).synthesize
+    made = synthesize is not None and synthesize.kind == "questions"
+    return [f"{RESULTS}/{wildcards.recipe}/questions.jsonl"] if made else []
 
 
 def corpus_files(wildcards):
@@ -309,26 +415,37 @@ def base_folder(wildcards):
     return [Path(path)] if path else []
 
 
-def resources_of(rule, model=None):
-    """Return a rule's resources, threads aside, as the executor knows them; `model` is the key of a model it asks."""
+def gpus_for(rule, recipe, key):
+    """Return the GPUs of a rule's job: those of its entry in `resources`, else those of the server that it starts."""
+    entry = CONFIG.resources.get(rule)
+    if entry is not None and entry.gpus is not None:
+        return entry.gpus
+    _, endpoint = model_asked(recipe, key)
+    return max(CONFIG.resources_for(rule)["gpus"], endpoint.gpus if endpoint else 0)
+
+
+def resources_of(rule, asks=None):
+    """Return a rule's resources, threads aside, as the executor knows them.
+
+    `asks` is the key of the model reference of a rule that asks a model.
+    """
     asked = CONFIG.resources_for(rule)
     named = {"mem_mb": asked["mem_mb"], "runtime": asked["runtime"]}
-    if asked["gpus"]:
-        named["gpu"] = unless_merging(asked["gpus"])
+    if asks and any(gpus_for(rule, recipe, asks) for recipe in CONFIG.recipes):
+        named["gpu"] = lambda wildcards, input: (
+            0 if is_merging(input) else gpus_for(rule, wildcards.recipe, asks)
+        )
+    elif asked["gpus"] and not asks:
+        named["gpu"] = asked["gpus"]
     if asked.get("partition"):
         named["slurm_partition"] = asked["partition"]
-    if model:
-        named["llm"] = llm_shares(model, asked["llm"])
+    if asks:
+        named["llm"] = llm_shares(asks, asked["llm"])
     return named
 
 
-def unless_merging(amount):
-    """Return a resource that a job which only merges shards does not take: it asks no model."""
-    return lambda wildcards, input: 0 if is_merging(input) else amount
-
-
 def is_merging(input):
-    """Say whether a job only merges shards."""
+    """Say whether a job only merges shards: it asks no model."""
     return bool(getattr(input, "shards", None))
 
 
@@ -336,15 +453,8 @@ def llm_shares(key, asked):
     """Return how many shares of an endpoint's ceilings a job takes; none where it asks no server that others ask."""
 
     def shares(wildcards, input):
-        if is_merging(input):
-            return 0
-        section, _, name = key.rpartition(".")
-        section = operator.attrgetter(section)(CONFIG.recipe(wildcards.recipe))
-        reference = getattr(section, name)
-        if reference is None or not getattr(section, "enabled", True):
-            return 0
-        endpoint = CONFIG.endpoint(reference.endpoint)
-        if endpoint.kind != "openai":
+        _, endpoint = model_asked(wildcards.recipe, key)
+        if endpoint is None or endpoint.kind != "openai" or is_merging(input):
             return 0
         # No share may be less than one call: where a ceiling has fewer than there are shares, a job takes several.
         smallest = min(
@@ -535,6 +645,22 @@ def fold_files():
     ]
 
 
+def formatted_files():
+    """List the formatted pairs and the validation reports of all chosen recipes that make questions."""
+    return [
+        f"{RESULTS}/{name}/{file}"
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.synthesize and recipe.synthesize.kind == "questions"
+        for file in (
+            "validation_report.json",
+            *(
+                f"formatted/{template}_t{recipe.synthesize.threshold}.jsonl"
+                for template in recipe.synthesize.templates
+            ),
+        )
+    ]
+
+
 def model_files():
     """List the trained adapters of all chosen recipes."""
     pattern = "models/{model}/{fold}/final_adapter/manifest.json"
@@ -570,12 +696,20 @@ STEPS = {
 SYNTHESIS = {
     "answers": ("answers", "judged", "synthetic"),
     "reasoning": ("replies", "synthetic"),
+    "questions": (
+        "qa",
+        "training_data",
+        "validated",
+        "validation_report",
+        "synthetic",
+    ),
 }
 
 
 def data_metas(recipe):
     """Name the meta files of what a recipe makes before its folds."""
     steps = [step for phase in recipe.phases for step in STEPS.get(phase, ())]
+    steps += ["documents", "chunks"] if recipe.documents else []
     if recipe.recall and recipe.recall.backend != "bm25":
         steps.remove("passages")
     steps += SYNTHESIS[recipe.synthesize.kind] if recipe.synthesize else ()
@@ -618,3 +752,4 @@ def meta_files(wildcards):
 
 
 check_originals()
+check_served()

@@ -62,6 +62,7 @@ rule judge_predictions:
         rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
         test=fold_file("test"),
         shards=shard_files("evaluate", "predictions.{model}.{fold}"),
+        served=served_model("evaluate.judge"),
     output:
         rows="<results>/{recipe}/predictions/{model}/{fold}.judged.jsonl",
         meta="<results>/{recipe}/predictions/{model}/{fold}.judged.meta.json",
@@ -75,18 +76,17 @@ rule judge_predictions:
         "../envs/data.yaml"
     threads: threads_of("judge_predictions")
     resources:
-        **resources_of("judge_predictions", "evaluate.judge"),
+        **resources_of("judge_predictions", asks="evaluate.judge"),
     params:
         settings=settings_of("evaluate"),
-        prompt=prompt_of("judge_answers"),
-        digest=prompt_digest_of("judge_answers"),
+        prompt=judging_prompt,
         teacher=teacher_of("evaluate.judge"),
         code=code_of("evaluate/judge_predictions.py"),
         shard=shard_option,
     shell:
         "python scripts/evaluate/judge_predictions.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --test {input.test:q}"
-        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --settings {params.settings:q} {params.prompt}"
         " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 

@@ -6,6 +6,7 @@ checkpoint make_folds:
         splits="<results>/{recipe}/splits.jsonl",
         passages=passages_file,
         benchmarks=benchmark_files,
+        held_out=held_out_file,
     output:
         train="<results>/{recipe}/folds/{fold}/train.jsonl",
         eval="<results>/{recipe}/folds/{fold}/eval.jsonl",
@@ -30,6 +31,7 @@ checkpoint make_folds:
         "python scripts/folds/make_folds.py --recipe {wildcards.recipe} --fold {wildcards.fold} --rows {input.rows:q}"
         " --records {input.records:q} --splits {input.splits:q} --passages {input.passages:q}"
         " --benchmarks {input.benchmarks:q} --source {params.source}"
+        " --held-out {input.held_out:q}"
         " --settings {params.settings:q} --code {params.code} --train {output.train:q} --eval {output.eval:q}"
         " --test {output.test:q} --dropped {output.dropped:q} --report {output.report:q} --meta {output.meta:q} 2> {log:q}"
 

@@ -1,3 +1,70 @@
+rule read_documents:
+    """Read every document of any kind into normalised text; the report accounts for every file."""
+    output:
+        rows="<results>/{recipe}/documents.jsonl",
+        report="<results>/{recipe}/ingest_report.json",
+        meta="<results>/{recipe}/documents.meta.json",
+    log:
+        "<logs>/{recipe}/read_documents.log",
+    benchmark:
+        "<benchmarks>/{recipe}/read_documents.jsonl"
+    wildcard_constraints:
+        recipe=recipes_where(lambda recipe: recipe.documents),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("read_documents")
+    resources:
+        **resources_of("read_documents"),
+    params:
+        settings=settings_of(
+            "documents.max_file_mb",
+            "documents.seconds_per_file",
+            "documents.memory_mb_per_file",
+        ),
+        files=document_paths,
+        source=source_of("files"),
+        environment=env_of("data"),
+        code=code_of("ingest/read_documents.py"),
+    shell:
+        "python scripts/ingest/read_documents.py --recipe {wildcards.recipe} --files {params.files}"
+        " --settings {params.settings:q} --source {params.source} --environment {params.environment}"
+        " --processes {threads} --code {params.code}"
+        " --out {output.rows:q} --report {output.report:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule chunk_documents:
+    """Cut the documents into chunks at headings, code blocks and sentences."""
+    input:
+        rows="<results>/{recipe}/documents.jsonl",
+        tokenizer=tokenizer_file,
+    output:
+        rows="<results>/{recipe}/chunks.jsonl",
+        meta="<results>/{recipe}/chunks.meta.json",
+    log:
+        "<logs>/{recipe}/chunk_documents.log",
+    benchmark:
+        "<benchmarks>/{recipe}/chunk_documents.jsonl"
+    wildcard_constraints:
+        recipe=recipes_where(lambda recipe: recipe.documents),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("chunk_documents")
+    resources:
+        **resources_of("chunk_documents"),
+    params:
+        settings=settings_of(
+            "documents.unit",
+            "documents.chunk_size",
+            "documents.overlap",
+            "documents.tokenizer",
+        ),
+        code=code_of("ingest/chunk_documents.py"),
+    shell:
+        "python scripts/ingest/chunk_documents.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
 rule ingest_records:
     """Read the original files into one validated row a record."""
     input:
@@ -15,8 +82,14 @@ rule ingest_records:
     resources:
         **resources_of("ingest_records"),
     params:
-        settings=settings_of("limit", "source.format", "source.files", "source.images"),
-        source=source_of("files", "images"),
+        settings=settings_of(
+            "limit",
+            "source.format",
+            "source.files",
+            "source.images",
+            "source.questions",
+        ),
+        source=source_of("files", "images", "questions"),
         code=code_of("ingest/ingest_records.py"),
     shell:
         "python scripts/ingest/ingest_records.py --recipe {wildcards.recipe} --files {input.files:q}"

@@ -5,6 +5,7 @@ rule label_relevance:
         splits="<results>/{recipe}/splits.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
         shards=shard_files("label", "pointwise_labeled"),
+        served=served_model("label.model"),
     output:
         rows="<results>/{recipe}/pointwise_labeled.jsonl",
         meta="<results>/{recipe}/pointwise_labeled.meta.json",
@@ -18,7 +19,7 @@ rule label_relevance:
         "../envs/data.yaml"
     threads: threads_of("label_relevance")
     resources:
-        **resources_of("label_relevance", "label.model"),
+        **resources_of("label_relevance", asks="label.model"),
     params:
         settings=settings_of("label"),
         prompt=prompt_of("label_relevance"),

@@ -30,6 +30,7 @@ rule make_queries:
     input:
         rows="<results>/{recipe}/records.jsonl",
         shards=shard_files("queries", "queries"),
+        served=served_model("queries.model"),
     output:
         rows="<results>/{recipe}/queries.jsonl",
         meta="<results>/{recipe}/queries.meta.json",
@@ -43,7 +44,7 @@ rule make_queries:
         "../envs/data.yaml"
     threads: threads_of("make_queries")
     resources:
-        **resources_of("make_queries", "queries.model"),
+        **resources_of("make_queries", asks="queries.model"),
     params:
         settings=settings_of("queries", "source.images"),
         prompt=prompt_of("make_queries"),

@@ -4,6 +4,7 @@ rule generate_answers:
         rows="<results>/{recipe}/pointwise_labeled.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
         shards=shard_files("synthesize", "answers"),
+        served=served_model("synthesize.teacher"),
     output:
         rows="<results>/{recipe}/answers.jsonl",
         meta="<results>/{recipe}/answers.meta.json",
@@ -17,7 +18,7 @@ rule generate_answers:
         "../envs/data.yaml"
     threads: threads_of("generate_answers")
     resources:
-        **resources_of("generate_answers", "synthesize.teacher"),
+        **resources_of("generate_answers", asks="synthesize.teacher"),
     params:
         settings=settings_of(
             "synthesize.versions", "synthesize.teacher", "source.images"
@@ -51,6 +52,7 @@ rule judge_answers:
         rows="<results>/{recipe}/answers.jsonl",
         records="<results>/{recipe}/records.jsonl",
         shards=shard_files("synthesize", "judged"),
+        served=served_model("synthesize.judge"),
     output:
         rows="<results>/{recipe}/judged.jsonl",
         meta="<results>/{recipe}/judged.meta.json",
@@ -64,7 +66,7 @@ rule judge_answers:
         "../envs/data.yaml"
     threads: threads_of("judge_answers")
     resources:
-        **resources_of("judge_answers", "synthesize.judge"),
+        **resources_of("judge_answers", asks="synthesize.judge"),
     params:
         settings=settings_of("synthesize.judge"),
         prompt=prompt_of("judge_answers"),
@@ -187,3 +189,217 @@ rule match_answers:
         "python scripts/synthesize/match_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --settings {params.settings:q} --code {params.code}"
         " --out {output.rows:q} --dropped {output.dropped:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule generate_qa:
+    """Write questions and answers about each chunk, each with the words that support it."""
+    input:
+        rows="<results>/{recipe}/records.jsonl",
+        shards=shard_files("synthesize", "qa"),
+        served=served_model("synthesize.teacher"),
+    output:
+        rows="<results>/{recipe}/qa.jsonl",
+        meta="<results>/{recipe}/qa.meta.json",
+    log:
+        "<logs>/{recipe}/generate_qa.log",
+    benchmark:
+        "<benchmarks>/{recipe}/generate_qa.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("questions"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("generate_qa")
+    resources:
+        **resources_of("generate_qa", asks="synthesize.teacher"),
+    params:
+        settings=settings_of(
+            "synthesize.questions", "synthesize.styles", "synthesize.teacher"
+        ),
+        prompt=prompt_of("generate_qa"),
+        digest=prompt_digest_of("generate_qa"),
+        teacher=teacher_of("synthesize.teacher"),
+        code=code_of("synthesize/generate_qa.py"),
+        shard=shard_option,
+    shell:
+        "python scripts/synthesize/generate_qa.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule generate_qa as generate_qa_shard with:
+    output:
+        rows=temp("<results>/{recipe}/shards/qa/{shard}-of-{shards}.jsonl"),
+        meta=temp("<results>/{recipe}/shards/qa/{shard}-of-{shards}.meta.json"),
+    log:
+        "<logs>/{recipe}/generate_qa.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/generate_qa.{shard}-of-{shards}.jsonl"
+
+
+rule combine_qa:
+    """Put generated and existing pairs together, and list those without support."""
+    input:
+        rows="<results>/{recipe}/qa.jsonl",
+        records="<results>/{recipe}/records.jsonl",
+        splits="<results>/{recipe}/splits.jsonl",
+    output:
+        rows="<results>/{recipe}/training_data.jsonl",
+        held_out="<results>/{recipe}/questions.jsonl",
+        dropped="<results>/{recipe}/training_data.dropped.jsonl",
+        meta="<results>/{recipe}/training_data.meta.json",
+    log:
+        "<logs>/{recipe}/combine_qa.log",
+    benchmark:
+        "<benchmarks>/{recipe}/combine_qa.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("questions"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("combine_qa")
+    resources:
+        **resources_of("combine_qa"),
+    params:
+        code=code_of("synthesize/combine_qa.py"),
+    shell:
+        "python scripts/synthesize/combine_qa.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --records {input.records:q} --splits {input.splits:q} --code {params.code} --out {output.rows:q}"
+        " --held-out {output.held_out:q} --dropped {output.dropped:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule validate_qa:
+    """Score each train pair; nothing is filtered."""
+    input:
+        rows="<results>/{recipe}/training_data.jsonl",
+        shards=shard_files("synthesize", "validated"),
+        served=served_model("synthesize.judge"),
+    output:
+        rows="<results>/{recipe}/validated.jsonl",
+        meta="<results>/{recipe}/validated.meta.json",
+    log:
+        "<logs>/{recipe}/validate_qa.log",
+    benchmark:
+        "<benchmarks>/{recipe}/validate_qa.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("questions"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("validate_qa")
+    resources:
+        **resources_of("validate_qa", asks="synthesize.judge"),
+    params:
+        settings=settings_of(
+            "synthesize.criteria",
+            "synthesize.pass_score",
+            "synthesize.review_score",
+            "synthesize.judge",
+        ),
+        prompt=prompt_of("validate_qa"),
+        digest=prompt_digest_of("validate_qa"),
+        teacher=teacher_of("synthesize.judge"),
+        code=code_of("synthesize/validate_qa.py"),
+        shard=shard_option,
+    shell:
+        "python scripts/synthesize/validate_qa.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule validate_qa as validate_qa_shard with:
+    output:
+        rows=temp("<results>/{recipe}/shards/validated/{shard}-of-{shards}.jsonl"),
+        meta=temp("<results>/{recipe}/shards/validated/{shard}-of-{shards}.meta.json"),
+    log:
+        "<logs>/{recipe}/validate_qa.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/validate_qa.{shard}-of-{shards}.jsonl"
+
+
+rule report_validation:
+    """Summarise the scores: verdicts and ten bins, as JSON, text and picture."""
+    input:
+        rows="<results>/{recipe}/validated.jsonl",
+    output:
+        report="<results>/{recipe}/validation_report.json",
+        text="<results>/{recipe}/validation_report.txt",
+        picture="<results>/{recipe}/validation_report.svg",
+        meta="<results>/{recipe}/validation_report.meta.json",
+    log:
+        "<logs>/{recipe}/report_validation.log",
+    benchmark:
+        "<benchmarks>/{recipe}/report_validation.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("questions"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("report_validation")
+    resources:
+        **resources_of("report_validation"),
+    params:
+        settings=settings_of(
+            "synthesize.criteria", "synthesize.pass_score", "synthesize.review_score"
+        ),
+        code=code_of("synthesize/report_validation.py"),
+    shell:
+        "python scripts/synthesize/report_validation.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --code {params.code} --out {output.report:q}"
+        " --text {output.text:q} --picture {output.picture:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule select_qa:
+    """Choose the pairs that are trained on by their overall score."""
+    input:
+        rows="<results>/{recipe}/validated.jsonl",
+    output:
+        rows="<results>/{recipe}/synthetic.jsonl",
+        dropped="<results>/{recipe}/synthetic.dropped.jsonl",
+        meta="<results>/{recipe}/synthetic.meta.json",
+    log:
+        "<logs>/{recipe}/select_qa.log",
+    benchmark:
+        "<benchmarks>/{recipe}/select_qa.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("questions"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("select_qa")
+    resources:
+        **resources_of("select_qa"),
+    params:
+        settings=settings_of("synthesize.threshold"),
+        code=code_of("synthesize/select_qa.py"),
+    shell:
+        "python scripts/synthesize/select_qa.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --code {params.code}"
+        " --out {output.rows:q} --dropped {output.dropped:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule format_qa:
+    """Write the pairs from a threshold on in the form of a template; any number of them side by side."""
+    input:
+        rows="<results>/{recipe}/validated.jsonl",
+    output:
+        rows="<results>/{recipe}/formatted/{template}_t{threshold}.jsonl",
+        meta="<results>/{recipe}/formatted/{template}_t{threshold}.meta.json",
+    log:
+        "<logs>/{recipe}/format_qa.{template}_t{threshold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/format_qa.{template}_t{threshold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("questions"),
+        template="[a-z0-9]+",
+        threshold="[0-9.]+",
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("format_qa")
+    resources:
+        **resources_of("format_qa"),
+    params:
+        settings=settings_of("folds.system_prompt"),
+        code=code_of("synthesize/format_qa.py"),
+    shell:
+        "python scripts/synthesize/format_qa.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --template {wildcards.template} --threshold {wildcards.threshold}"
+        " --settings {params.settings:q} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"

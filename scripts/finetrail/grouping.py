@@ -171,8 +171,8 @@ class Grouping:
             return
         edge = self._largest_edge(root)
         raise FinetrailError(
-            f"one group holds {sizes[root]} of {len(self._nodes)} rows, {sizes[root] / len(self._nodes):.1%}; its largest "
-            f"edge is {edge.name}, which joins {edge.rows} rows",
+            f"one group holds {sizes[root]} of {len(self._nodes)} rows, {sizes[root] / len(self._nodes):.1%}; its "
+            f"largest edge is {edge.name}, which joins {edge.rows} rows",
             where="splits",
             hint=f"No split near its share can hold it: mend that value (null joins nothing), leave its key out of "
             f"splits.group_by, or raise splits.largest_group above {largest:g}",

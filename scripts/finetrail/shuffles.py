@@ -119,7 +119,7 @@ def _place_groups(
         chosen = set(left) if last else nearest_sum([(name, sizes[name]) for name in left], count)
         got = sum(sizes[name] for name in chosen)
         reason = f"its group is one of {len(chosen)} with {got} rows ({got - count:+d} to the share) after the shuffle"
-        home |= {name: (number, reason) for name in chosen}
+        home |= dict.fromkeys(chosen, (number, reason))
         left = [name for name in left if name not in chosen]
     return {row_id: home[groups[row_id]] for row_id in order}
 

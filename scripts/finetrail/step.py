@@ -138,7 +138,7 @@ class Step:
 
     def _first_facts(self) -> dict[str, Any]:
         files = {*self.args.input_names, *self.args.output_names, "meta"}
-        no_result = {"input_names", "output_names", "plan", "shard", "shards", "shares"}
+        no_result = {"input_names", "output_names", "plan", "shard", "shards", "shares", "processes"}
         given = ((key, value) for key, value in sorted(vars(self.args).items()) if key not in files | no_result)
         parameters = {key: value.as_posix() if isinstance(value, Path) else value for key, value in given}
         parameters["settings"] = self.settings

@@ -137,7 +137,8 @@ def separation_text(report: Row) -> str:
     proof, contamination = report["proof"], report["contamination"]
     held_out = contamination["held_out"]
     lines = [
-        f"- {proof['groups']} groups; records that straddle splits: {proof['straddling']}; withheld: {proof['withheld']}",
+        f"- {proof['groups']} groups; records that straddle splits: {proof['straddling']}; "
+        f"withheld: {proof['withheld']}",
         f"- train rows that share {contamination['run_words']} words in a row with held-out texts: "
         f"{contamination['train_rows_sharing_a_run']}, left out: {contamination['dropped']}",
         f"- held-out texts of which half or more lies in train, by {held_out['covered_by_words']} words in a row: "

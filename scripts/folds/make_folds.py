@@ -2,9 +2,9 @@
 
 Every row carries its chat messages and the evidence that they show; the last message is the target. Dev and test
 rows show what the deployed system will have: the reranked chunks, whatever a judge would say of them. With several
-folds, train and dev are those of the fold's own records, and test is every original record of the others; or, for k-fold
-cross-validation, the other way round. Where nothing was synthesized, the train records are the examples, as they are.
-Duplicates and contaminated examples are left out where the recipe asks for it, and listed.
+folds, train and dev are those of the fold's own records, and test is every original record of the others; or, for
+k-fold cross-validation, the other way round. Where nothing was synthesized, the train records are the examples, as they
+are. Duplicates and contaminated examples are left out where the recipe asks for it, and listed.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from finetrail.artifacts import render_json
@@ -20,11 +21,11 @@ from finetrail.lookup import PassageFile
 from finetrail.overlap.benchmarks import benchmark_texts
 from finetrail.overlap.contamination import HeldOut, Text
 from finetrail.overlap.rows import row_text
+from finetrail.overlap.screen import Screen
 from finetrail.records import Row, read_rows, read_table
 from finetrail.splits import WITHHELD, prove_disjoint
 from finetrail.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 from finetrail.text.prompts import chat_messages, whole_messages
-from folds.screen import Screen
 
 SPAN = ("passage_id", "start", "end")
 KEPT = ("choice", "scores")
@@ -140,10 +141,16 @@ def examples_of(rows: Iterable[Row], homes: Homes) -> Iterator[Row]:
             raise FinetrailError("an example of a dev or test record cannot be trained on", where=row["id"])
 
 
+def held_out_rows(args: argparse.Namespace) -> Path:
+    """Return the file of what dev and test hold: the records, or the questions that were made of them."""
+    path: Path = args.held_out[0] if args.held_out else args.records
+    return path
+
+
 def held_out_texts(args: argparse.Namespace, homes: Homes) -> Iterator[Text]:
     """Yield what training must not have seen: dev, test and the benchmarks."""
-    for row in read_rows(args.records):
-        split = homes.split(row["id"])
+    for row in read_rows(held_out_rows(args)):
+        split = homes.split(record_of(row))
         if split in ("dev", "test"):
             yield Text(f"{split}:{row['id']}", row_text(row))
     for path in args.benchmarks:
@@ -158,19 +165,20 @@ def write_train(rows: Iterable[Row], layout: Layout, tally: Tally) -> None:
 
 
 def write_held_out(rows: Iterable[Row], layout: Layout, tallies: dict[str, Tally], homes: Homes) -> None:
-    """Write the dev and test records, every one of them."""
+    """Write the dev and test records, every one of them; or the questions that were made of them."""
     for row in rows:
-        split = homes.split(row["id"])
+        record_id = record_of(row)
+        split = homes.split(record_id)
         if split in tallies:
-            tallies[split].write(
-                layout.row(row, row_id=row["id"], record_id=row["id"], parents=[row["id"]], kind="original")
-            )
+            parents, kind = row.get("parents", [row["id"]]), row.get("kind", "original")
+            tallies[split].write(layout.row(row, row_id=row["id"], record_id=record_id, parents=parents, kind=kind))
 
 
 def rows_due(args: argparse.Namespace, splits: dict[str, Row], homes: Homes) -> int:
     """Count what belongs into the fold, by the inputs and not by what was written."""
     examples = sum(1 for _ in examples_of(read_rows(args.rows), homes))
-    return examples + sum(1 for record_id in splits if homes.split(record_id) in ("dev", "test"))
+    held_out = [record_of(row) for path in args.held_out for row in read_rows(path)] if args.held_out else splits
+    return examples + sum(1 for record_id in held_out if homes.split(record_id) in ("dev", "test"))
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -188,7 +196,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         layout = Layout(settings, passages, groups)
         examples = screen.passed(examples_of(step.rows(args.rows, "examples"), homes))
         write_train(examples, layout, train)
-        write_held_out(step.rows(args.records, "records"), layout, {"dev": dev, "test": test}, homes)
+        write_held_out(step.rows(held_out_rows(args), "records"), layout, {"dev": dev, "test": test}, homes)
     shuffled = step.settings["splits"]["method"] == "shuffle"
     overlap = (train.groups & (dev.groups | test.groups)) | (dev.groups & test.groups)
     if overlap and not shuffled:
@@ -213,6 +221,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--fold", default="fold0", help="name of the fold")
     add_input(parser, "--rows", "synthetic.jsonl; or the records themselves")
     add_input(parser, "--records", "the records with what is shown of them, for dev and test")
+    add_input(
+        parser, "--held-out", "questions of dev and test, where they were made", nargs="*", default=[], required=False
+    )
     add_input(parser, "--splits", "splits.jsonl")
     add_input(
         parser, "--passages", "passages.jsonl; none where nothing is searched", nargs="*", default=[], required=False

@@ -28,7 +28,7 @@ def ratio_of(text: str) -> float:
     return value
 
 
-def line_starts(stream: BinaryIO) -> array[int]:
+def line_starts(stream: BinaryIO) -> "array[int]":
     """Return where each line begins, and where the last one ends."""
     starts = array("Q", [0])
     for line in stream:

@@ -1,7 +1,7 @@
 """Give every record to train, dev or test, and to one of several folds, before anything is synthesized.
 
-Records that an earlier assignment knows (`splits.previous`) stay where they are. A new one that would join groups of two
-places is withheld: its split is `withheld`, its reason says what it would have joined, and nothing reads it.
+Records that an earlier assignment knows (`splits.previous`) stay where they are. A new one that would join groups of
+two places is withheld: its split is `withheld`, its reason says what it would have joined, and nothing reads it.
 """
 
 import argparse

@@ -45,6 +45,8 @@ RECALL_CHANGES = {
 OPERATION_LLM = """llm={mode: replay, max_quarantined_share: 0.5, budget_usd: 1.0, budget_calls: 9, endpoints: {
     offline: {kind: offline, timeout_s: 33.0, max_concurrency: 3, max_retries: 1},
     other: {kind: offline},
+    own: {kind: vllm, serve: {device: cpu, python: python3, tensor_parallel: 2, gpu_memory_utilization: 0.5,
+          max_model_len: 99, cpu_cache_gb: 1, batch_size: 2, ready_s: 9.0, speed_args: ['--max-num-seqs=4']}},
     openai: {kind: openai, base_url: 'http://127.0.0.1:9/v1', api_key_env: OTHER_KEY, supports_n: true,
              max_image_bytes: 9, max_image_pixels: 9, requests_per_minute: 9, tokens_per_minute: 9,
              prices: {some-model: {input: 1.0, output: 2.0, cached: 0.5}}}}}"""

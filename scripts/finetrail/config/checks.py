@@ -7,6 +7,7 @@ from finetrail.config.fields import Section
 from finetrail.config.messages import did_you_mean, dotted
 from finetrail.config.model import RecipeConfig
 from finetrail.config.model_llm import OFFLINE_PREFIX, ModelReference
+from finetrail.config.model_serve import pin_problem
 from finetrail.config.schema import as_section, child, is_mapping
 from finetrail.config.yaml_lines import KeyPath
 
@@ -49,6 +50,27 @@ def _folds_have_tests(recipe: RecipeConfig) -> Iterator[Finding]:
         yield Finding(("splits", "fold_shares"), text)
     if len(set(names)) < len(names):
         yield Finding(("folds", "names"), "folds.names: a name occurs twice")
+
+
+def _documents_are_cut(recipe: RecipeConfig) -> Iterator[Finding]:
+    """Chunks are made of documents, and questions of chunks."""
+    reads = recipe.source.format == DOCUMENTS
+    if reads != (recipe.documents is not None):
+        text = (
+            f"source.format is {recipe.source.format}, and the section documents is {'missing' if reads else 'there'}"
+        )
+        yield Finding(("documents",), text, f"The reader `{DOCUMENTS}`, and no other, has this section")
+    if recipe.source.questions and not reads:
+        yield Finding(("source", "questions"), f"source.questions goes along with the reader `{DOCUMENTS}` only")
+
+
+def _questions_have_chunks(recipe: RecipeConfig) -> Iterator[Finding]:
+    asked = recipe.synthesize is not None and recipe.synthesize.kind == "questions"
+    if asked != (recipe.documents is not None):
+        text = "questions are made of documents, and documents are for questions"
+        yield Finding(("synthesize",), text, "Use the section documents and `synthesize.kind: questions` together")
+    if asked and recipe.folds.layout != "prompt":
+        yield Finding(("folds", "layout"), "folds.layout: a question is shown as it is", "Use `layout: prompt`")
 
 
 def _prompts_are_whole(recipe: RecipeConfig) -> Iterator[Finding]:
@@ -100,6 +122,9 @@ def _judges_differ(recipe: RecipeConfig) -> Iterator[Finding]:
         )
 
 
+# The reader whose records are chunks of documents.
+DOCUMENTS = "documents"
+
 # The presets of `finetrail.web.services`; a test compares them.
 SEARCH_PRESETS = ("searxng", "brave", "tavily")
 
@@ -113,6 +138,8 @@ CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
     (_leans_on("evaluate", "train"), frozenset({"evaluate", "train"})),
     (_leans_on("export", "train", lambda section: section.format != "none"), frozenset({"export", "train"})),
     (_folds_have_tests, frozenset({"splits", "folds"})),
+    (_documents_are_cut, frozenset({"source", "documents"})),
+    (_questions_have_chunks, frozenset({"documents", "synthesize", "folds"})),
     (_prompts_are_whole, frozenset({"recall", "folds"})),
     (_recall_has_passages, frozenset({"source", "recall"})),
     (_counts_fit, frozenset({"recall", "rerank", "folds"})),
@@ -161,6 +188,7 @@ def check_endpoints(tree: Any, endpoints: Mapping[str, Any]) -> Iterator[Finding
                 did_you_mean(name, endpoints),
             )
             continue
+        yield from _served_model(path, reference, endpoints[name])
         offline = isinstance(endpoints[name], dict) and endpoints[name].get("kind") == "offline"
         if offline != model.startswith(OFFLINE_PREFIX):
             text = f"{key}.model: {model} cannot be served by the endpoint {name}"
@@ -169,6 +197,22 @@ def check_endpoints(tree: Any, endpoints: Mapping[str, Any]) -> Iterator[Finding
                 text,
                 f"The offline teacher, and nothing else, has names with {OFFLINE_PREFIX}",
             )
+
+
+def _served_model(path: KeyPath, reference: Mapping[str, Any], entry: Any) -> Iterator[Finding]:
+    """Check that a server of our own is told exactly which weights to serve."""
+    if not isinstance(entry, dict) or entry.get("kind") not in ("vllm", "transformers"):
+        return
+    serve = entry.get("serve")
+    adapters = serve.get("lora_modules") if isinstance(serve, dict) else None
+    model, revision = str(reference.get("model")), reference.get("revision")
+    if isinstance(adapters, dict) and model in adapters:
+        problem = None if revision is None else f"the adapter {model} takes no `revision`: its base has one"
+    else:
+        problem = pin_problem(model, revision if isinstance(revision, str) else None)
+    if problem:
+        hint = "A folder starts with `./` or `/`, or is deeper than owner/name; adapters stand in `serve.lora_modules`"
+        yield Finding((*path, "model"), f"{dotted(path)}.model: {problem}", hint)
 
 
 def check_prices(tree: Any, llm: Mapping[str, Any]) -> Iterator[Finding]:

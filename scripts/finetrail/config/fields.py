@@ -12,6 +12,7 @@ FoldName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_]+$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 
 
 class Section(BaseModel):

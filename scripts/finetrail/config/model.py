@@ -18,6 +18,7 @@ from finetrail.config.model_data import (
     Splits,
     Synthesize,
 )
+from finetrail.config.model_documents import Documents
 from finetrail.config.model_llm import Endpoint, Llm
 from finetrail.config.model_search import Search
 from finetrail.config.model_train import BaseModelChoice, Evaluate, Export, Predict, Train
@@ -29,7 +30,7 @@ Scale = Literal["full", "tutorial"]
 
 # The keys that each phase reads, in the order of the chain; every result key belongs to exactly one phase.
 PHASES: dict[str, tuple[str, ...]] = {
-    "ingest": ("limit", "source.format", "source.files", "source.images", "splits"),
+    "ingest": ("limit", "source.format", "source.files", "source.images", "source.questions", "documents", "splits"),
     "recall": ("source.corpus", "queries", "recall", "rerank"),
     "label": ("label",),
     "synthesize": ("synthesize",),
@@ -65,6 +66,7 @@ class RecipeConfig(Section):
     extends: Name | None = operation(None, "recipe that this one is a variant of: only the differences are written")
     limit: Count | None = result(None, "pilot: only this many records, chosen by hash; none for all")
     source: Source = result(..., "the original records")
+    documents: Documents | None = result(None, "documents, and how they are cut; compulsory for the reader `documents`")
     splits: Splits = result(Splits(), "train, dev and test")
     queries: Queries = result(Queries(), "search queries")
     recall: Recall | None = result(None, "retrieval of passages; without this section the phase is left out")

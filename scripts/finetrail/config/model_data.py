@@ -18,7 +18,12 @@ class Source(Section):
     """The original records."""
 
     format: Name = result(..., "reader of the records: a module of `scripts/ingest/readers`")
-    files: list[Text] = result(..., "files of original records, in order", min_length=1)
+    files: list[Text] = result(
+        ..., "files of original records, in order; of documents also folders, with all that is below", min_length=1
+    )
+    questions: list[Text] = result(
+        [], "documents: files of existing questions and answers (JSON, JSONL, CSV) that go along with generated ones"
+    )
     images: Text | None = result(None, "folder that image paths of the records are relative to")
     corpus: list[Text] = result([], "files of passages that recall searches")
     licence: Text = result(..., "licence of the original records, for the cards")
@@ -26,7 +31,7 @@ class Source(Section):
 
 
 class NearDuplicates(Section):
-    """When two texts are near-duplicates: MinHash proposes pairs, the exact Jaccard similarity of all word runs decides."""
+    """When two texts are near-duplicates: MinHash proposes pairs, the exact Jaccard similarity of word runs decides."""
 
     threshold: Annotated[float, Field(gt=0, le=1)] = result(0.8, "least Jaccard similarity of near-duplicates")
     shingle_words: Count = result(5, "words and signs of a compared run")
@@ -44,8 +49,8 @@ class Splits(Section):
     method: Literal["hash", "shuffle", "shuffle_groups"] = result(
         "hash",
         "`hash`: whole groups, by a hash, so that new records move no old ones; `shuffle`: single records in exact "
-        "numbers, which lets groups straddle (the reports count them); `shuffle_groups`: whole groups, shuffled, in the "
-        "nearest numbers that their sizes allow",
+        "numbers, which lets groups straddle (the reports count them); `shuffle_groups`: whole groups, shuffled, in "
+        "the nearest numbers that their sizes allow",
     )
     previous: Text | None = result(
         None, "splits.jsonl of an earlier run, kept outside the results: its records stay where they are (`hash`)"
@@ -167,22 +172,33 @@ class Label(Section):
     shards: int = shards_key()
 
 
-_OF_ANSWERS = ("judge", "keep_original", "refusal_share", "refusal_text")
-_OF_REASONING = ("permute_options",)
+# What only some kinds of synthesis read.
+_READ_BY = {
+    "answers": {"versions", "judge", "keep_original", "keep", "refusal_share", "refusal_text"},
+    "reasoning": {"versions", "keep", "permute_options"},
+    "questions": {
+        "judge", "questions", "styles", "criteria", "pass_score", "review_score", "threshold", "templates",
+    },
+}  # fmt: skip
+_READ_BY_SOME = set().union(*_READ_BY.values())
+
+Score = Annotated[float, Field(ge=0, le=10)]
+TemplateName = Literal["alpaca", "chatml", "sharegpt", "llama3", "mistral", "qwen", "gemma"]
 
 
 class Synthesize(Section):
-    """Answer versions, their verdicts, refusals and deduplication; or reasoned choices that are held to a key."""
+    """Answers from passages; reasoned choices that are held to a key; or questions and answers about chunks."""
 
-    kind: Literal["answers", "reasoning"] = result(
+    kind: Literal["answers", "reasoning", "questions"] = result(
         "answers",
         "`answers`: answers from passages, judged by a model; `reasoning`: Reasoning / Reflection / Answer to "
-        "multiple-choice prompts, kept where the answer equals the key",
+        "multiple-choice prompts, kept where the answer equals the key; `questions`: questions and answers about chunks "
+        "of documents, scored by a model",
     )
     versions: Count = result(20, "answers written for each train record")
     teacher: ModelReference = result(..., "model that writes the answers")
     judge: ModelReference | None = result(
-        None, "answers: model that judges them, compulsory; it filters train rows only"
+        None, "answers, questions: model that judges them, compulsory; it filters train rows only"
     )
     keep_original: bool = result(True, "whether the original answer is one of the versions")
     keep: Literal["all", "best"] = result(
@@ -197,17 +213,38 @@ class Synthesize(Section):
         "reasoning: each version shows the lettered options in an order of its own, to the teacher and in training",
     )
     shards: int = shards_key()
+    questions: Count = result(3, "questions: pairs asked for with each chunk")
+    styles: list[Text] = result(
+        ["a fact", "how or why", "a comparison or a consequence"],
+        "questions: what the pairs of a chunk ask for, in turn",
+        min_length=1,
+    )
+    criteria: list[Name] = result(
+        ["relevance", "accuracy", "completeness", "clarity"],
+        "questions: what a pair is scored on, from 0 to 10, beside `overall`",
+    )
+    pass_score: Score = result(8.0, "questions: PASS from this `overall` score")
+    review_score: Score = result(7.0, "questions: NEEDS_REVIEW from this `overall` score, FAIL below it")
+    threshold: Score = result(8.0, "questions: least `overall` score of what is trained on; 0 keeps all")
+    templates: list[TemplateName] = result(
+        ["alpaca"], "questions: forms of `formatted/<template>_t<threshold>.jsonl` that `data` makes"
+    )
 
     def unused_keys(self) -> tuple[str, ...]:
-        """What belongs to the other kind means nothing."""
-        return _OF_REASONING if self.kind == "answers" else _OF_ANSWERS
+        """What belongs to the other kinds means nothing."""
+        strangers = _READ_BY_SOME - _READ_BY[self.kind]
+        return tuple(name for name in type(self).model_fields if name in strangers)
 
     @model_validator(mode="after")
     def _check_kind(self) -> "Synthesize":
-        if self.kind == "answers" and self.judge is None:
-            raise ValueError("`kind: answers` needs a `judge`")
+        if "judge" in _READ_BY[self.kind] and self.judge is None:
+            raise ValueError(f"`kind: {self.kind}` needs a `judge`")
         if strangers := [name for name in self.unused_keys() if name in self.model_fields_set]:
             raise ValueError(f"`{strangers[0]}` means nothing for `kind: {self.kind}`")
+        if self.review_score > self.pass_score:
+            raise ValueError(f"`review_score` {self.review_score:g} is above `pass_score` {self.pass_score:g}")
+        if "overall" in self.criteria:
+            raise ValueError("`overall` is scored anyway, beside the `criteria`")
         return self
 
 
@@ -221,8 +258,8 @@ class Folds(Section):
     )
     train_on: Literal["own", "others"] = result(
         "own",
-        "of several folds: `own`: train on the fold, test on the others; `others`: k-fold cross-validation, train on the "
-        "others, test on the fold",
+        "of several folds: `own`: train on the fold, test on the others; `others`: k-fold cross-validation, train on "
+        "the others, test on the fold",
     )
     duplicates: NearDuplicates | None = result(
         None, "of train examples that are near-duplicates the first is kept, the others are listed; none to keep all"

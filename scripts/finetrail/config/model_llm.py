@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from finetrail.config.fields import Count, Name, Section, Share, Text, operation, result
+from finetrail.config.model_serve import Serve
 
 OFFLINE_PREFIX = "offline-"
 
@@ -67,9 +68,10 @@ class Price(Section):
 class Endpoint(Section):
     """A server that speaks the OpenAI protocol."""
 
-    kind: Literal["openai", "offline"] = operation(
+    kind: Literal["openai", "offline", "vllm", "transformers"] = operation(
         ...,
-        "`openai`: any server of that protocol; `offline`: the rule-based teacher, started where needed",
+        "`openai`: any server of that protocol; `offline`: the rule-based teacher, started where needed; `vllm` and "
+        "`transformers`: a server of ours for the model that is asked, started by the job on its own node",
     )
     base_url: Url | None = operation(None, "address, ending in /v1; compulsory for `openai`")
     api_key_env: VariableName | None = operation(None, "environment variable that holds the key; none for no key")
@@ -86,8 +88,23 @@ class Endpoint(Section):
     requests_per_minute: Count | None = operation(None, "ceiling of requests a minute, all models together")
     tokens_per_minute: Count | None = operation(None, "ceiling of tokens a minute, of prompts and answers together")
     prices: dict[Text, Price] = operation({}, "prices by model id; what other models cost is unknown")
+    serve: Serve = operation(Serve(), "how a server of kind `vllm` or `transformers` is started")
 
-    replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"kind": ("base_url", "api_key_env", "prices")}
+    replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"kind": ("base_url", "api_key_env", "prices", "serve")}
+
+    @property
+    def is_own_server(self) -> bool:
+        """The job starts a model's server on its own node."""
+        return self.kind in ("vllm", "transformers")
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that a job needs to ask this endpoint."""
+        return self.serve.tensor_parallel if self.is_own_server and self.serve.device == "gpu" else 0
+
+    def unused_keys(self) -> tuple[str, ...]:
+        """What is started nowhere has no `serve`."""
+        return () if self.is_own_server else ("serve",)
 
     @model_validator(mode="after")
     def _check_address(self) -> "Endpoint":
@@ -95,6 +112,15 @@ class Endpoint(Section):
             raise ValueError("an endpoint of kind openai needs a `base_url`")
         if self.kind == "offline" and (self.base_url or self.api_key_env):
             raise ValueError("the offline teacher has neither `base_url` nor `api_key_env`")
+        if self.is_own_server and (self.base_url or self.api_key_env or self.prices):
+            raise ValueError(
+                f"`{self.kind}` starts a server of its own, with neither `base_url`, `api_key_env` nor `prices`; a "
+                "server that runs already is of kind `openai`"
+            )
+        if not self.is_own_server and "serve" in self.model_fields_set:
+            raise ValueError("`serve` belongs to the kinds `vllm` and `transformers`")
+        if self.kind == "transformers":
+            self.serve.check_for_transformers()
         return self
 
 

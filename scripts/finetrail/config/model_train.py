@@ -5,10 +5,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from finetrail.config.fields import Count, Name, Section, Share, Text, operation, result
+from finetrail.config.fields import Commit, Count, Name, Section, Share, Text, operation, result
 from finetrail.config.model_llm import ModelReference, shards_key
 
-Commit = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{40}$")]
 Rate = Annotated[float, Field(gt=0)]
 
 _TINY_KEYS = (

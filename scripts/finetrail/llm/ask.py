@@ -21,6 +21,7 @@ from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
 from finetrail.llm.merge_shards import merge_shards
 from finetrail.llm.money import Price, Worth
+from finetrail.llm.own_server import OwnServer
 from finetrail.llm.plan import plan_rows
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
 from finetrail.llm.schemas import ResponseSchema
@@ -138,7 +139,8 @@ def endpoint_of(name: str, entry: dict[str, Any]) -> Endpoint:
     prices = {
         model: Price(price["input"], price["output"], price.get("cached")) for model, price in entry["prices"].items()
     }
-    return Endpoint(name=name, **entry | {"prices": prices})
+    serve = OwnServer.of(entry["serve"]) if "serve" in entry else None
+    return Endpoint(name=name, **entry | {"prices": prices, "serve": serve})
 
 
 def _share(step: Step) -> Fraction:

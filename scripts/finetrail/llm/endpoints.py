@@ -8,11 +8,14 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from finetrail.errors import FinetrailError
+from finetrail.llm.launch import own_server
 from finetrail.llm.money import FREE, Price
 from finetrail.llm.offline import teacher_digest
+from finetrail.llm.own_server import OwnServer
 from finetrail.llm.request import ImageLimits
+from finetrail.llm.serving import ServerSpec, offline_teacher
 
-Kind = Literal["openai", "offline"]
+Kind = Literal["openai", "offline", "vllm", "transformers"]
 
 
 @dataclass(frozen=True)
@@ -21,8 +24,8 @@ class Endpoint:
 
     Args:
         name: its name in the config.
-        kind: `openai` for any server with that protocol, `offline` for the rule-based teacher, which the
-            engine starts and stops itself.
+        kind: `openai` for any server with that protocol; `offline` (the rule-based teacher), `vllm` and
+            `transformers` for servers that the engine starts and stops itself.
         base_url: the address that ends in `/v1`; None for servers of our own.
         api_key_env: the environment variable that holds the key; None where the server wants none.
         timeout_s: seconds that one attempt may take, first byte to last.
@@ -34,6 +37,7 @@ class Endpoint:
         requests_per_minute: a ceiling for all its models together; None for none.
         tokens_per_minute: the same for tokens, of prompts and answers.
         prices: US dollars by model id.
+        serve: how a `vllm` or `transformers` server is started; None for the other kinds.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Endpoint:
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     prices: Mapping[str, Price] = field(default_factory=dict)
+    serve: OwnServer | None = None
 
     def __post_init__(self) -> None:
         where = f"endpoint {self.name!r}"
@@ -87,9 +92,25 @@ class Endpoint:
             tokens_per_minute=self.tokens_per_minute and part(self.tokens_per_minute),
         )
 
-    def facts(self) -> dict[str, Any]:
-        """Return what the endpoint adds to the key of every request that goes to it."""
+    def facts(self, model: str, revision: str | None) -> dict[str, Any]:
+        """Return what the endpoint adds to the key of every request to a model.
+
+        Raises:
+            FinetrailError: a model's folder, which a server of our own would load, cannot be read.
+        """
+        if self.serve is not None:
+            return self.serve.facts(model, revision)
         return {"offline_teacher": teacher_digest()} if self.kind == "offline" else {}
+
+    def server_of(self, model: str, revision: str | None) -> ServerSpec | None:
+        """Describe the server of our own that answers for a model; None where one runs already.
+
+        Raises:
+            FinetrailError: the model cannot be served here.
+        """
+        if self.serve is not None:
+            return own_server(self.kind, self.serve, model, revision)
+        return offline_teacher() if self.kind == "offline" else None
 
     def price_of(self, model: str) -> Price | None:
         """Return what a model costs here; servers of our own are free, and None is for a price that is not known."""

@@ -31,7 +31,7 @@ from finetrail.llm.outlook import Outlook
 from finetrail.llm.promise import Promise
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
 from finetrail.llm.segment import StoredCall
-from finetrail.llm.serving import offline_teacher, serve
+from finetrail.llm.serving import serve
 from finetrail.llm.store import CallStore
 from finetrail.llm.versions import Gathering
 
@@ -77,7 +77,7 @@ class Engine:
         budget: Budget | None = None,
     ) -> None:
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
-        self._facts = {endpoint.name: endpoint.facts() for endpoint in endpoints}
+        self._facts: dict[tuple[str, str, str | None], dict[str, Any]] = {}
         self._store = store
         self._mode = mode
         self.budget = budget
@@ -129,7 +129,10 @@ class Engine:
                 where=f"phase {request.phase!r}",
                 hint=f"Known: {', '.join(sorted(self._endpoints))}",
             )
-        facts = self._facts[request.endpoint]
+        asked = (request.endpoint, request.model, request.revision)
+        facts = self._facts.get(asked)
+        if facts is None:
+            facts = self._facts[asked] = self._endpoints[request.endpoint].facts(request.model, request.revision)
         return replace(request, facts={**request.facts, **facts}) if facts else request
 
     def price_of(self, request: ChatRequest) -> Price | None:
@@ -249,11 +252,13 @@ class Engine:
         return self._backstage
 
     def _caller(self, request: ChatRequest) -> Caller:
-        backstage, name = self._behind(), request.endpoint
+        backstage, endpoint = self._behind(), self._endpoints[request.endpoint]
+        # A server of our own loads one model.
+        name = f"{endpoint.name} {request.model} {request.revision}" if endpoint.serve else endpoint.name
         if name not in backstage.callers:
-            endpoint = self._endpoints[name]
-            if endpoint.kind == "offline":
-                server = self._servers.enter_context(serve(offline_teacher()))
+            spec = endpoint.server_of(request.model, request.revision)
+            if spec is not None:
+                server = self._servers.enter_context(serve(spec))
                 endpoint, key = replace(endpoint, base_url=server.base_url), server.api_key
             else:
                 key = endpoint.api_key(place_of(endpoint, request))

@@ -4,7 +4,7 @@ They keep to what strict structured output allows everywhere: every property req
 lengths. The offline teacher recognises a task by the schema's name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -56,3 +56,24 @@ ANSWER_VERDICT = ResponseSchema(
         correct={"type": "boolean", "description": "Whether the answer says what the reference answer says."},
     ),
 )
+
+QUESTIONS = ResponseSchema(
+    "questions",
+    _object(
+        pairs={
+            "type": "array",
+            "items": _object(
+                question={"type": "string", "description": "A question that stands alone."},
+                answer={"type": "string", "description": "The answer, from the text alone."},
+                evidence={"type": "string", "description": "The words of the text that hold the answer, copied."},
+            ),
+        }
+    ),
+)
+
+
+def scores_schema(criteria: Sequence[str]) -> ResponseSchema:
+    """Return the schema of scores from 0 to 10 by criterion, and of all of them together."""
+    score = {"type": "number", "minimum": 0, "maximum": 10}
+    reason = {"type": "string", "description": "One short sentence, written before the scores."}
+    return ResponseSchema("scores", _object(reason=reason, **{name: score for name in (*criteria, "overall")}))

@@ -1,8 +1,8 @@
 """N-grams that a text shares with texts that it should not know: GPT-3's 13 and Tülu 3's 8 words.
 
-A shared run of 13 words makes a row contaminated (Brown et al. 2020, appendix C); of a held-out text, the share of words
-that lie in 8-grams of train is counted, and half of them make it contaminated (Lambert et al. 2024, section 3.2).
-N-grams are compared by 64-bit hashes of seeded word hashes; a run's words are compared too before a row is accused.
+A shared run of 13 words makes a row contaminated (Brown et al. 2020, appendix C); of a held-out text, the share of
+words that lie in 8-grams of train is counted, and half of them make it contaminated (Lambert et al. 2024, section 3.2).
+N-grams are compared by 64-bit hashes of word hashes; a run's words are compared too before a row is accused.
 """
 
 import hashlib

@@ -30,7 +30,7 @@ class Match(NamedTuple):
 def band_shape(threshold: float) -> tuple[int, int]:
     """Return bands and rows a band, with the fewest false candidates at which pairs are still found.
 
-    A pair of similarity s shares one of b bands of r rows with probability 1 − (1 − sʳ)ᵇ (Leskovec, Rajaraman, Ullman,
+    A pair of similarity s shares one of b bands of r rows with probability 1 - (1 - sʳ)ᵇ (Leskovec, Rajaraman, Ullman,
     *Mining of Massive Datasets*, 3.4); at the threshold it must reach `LEAST_RECALL`.
     """
     shapes = ((SLOTS // rows, rows) for rows in range(SLOTS, 0, -1))

@@ -1,4 +1,4 @@
-"""Texts as sets of word runs, and how alike two of them are (Broder, *On the resemblance of documents*, 1997)."""
+"""Texts as sets of word runs, and how alike two of them are (Broder 1997)."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence

@@ -40,9 +40,26 @@ def chunk_spans(text: str, max_words: int) -> list[Span]:
     return chunks
 
 
+def _borders(text: str, start: int, end: int) -> Iterator[int]:
+    return (m.end() for m in _BORDER.finditer(text, start, end) if m["always"] or text[m.end() : m.end() + 1].isspace())
+
+
+def sentence_spans(text: str, start: int, end: int) -> Iterator[Span]:
+    """Yield the spans of the sentences of a stretch of a text, without white space around."""
+    for border in chain(_borders(text, start, end), [end]):
+        stop = border
+        while start < stop and text[start].isspace():
+            start += 1
+        while stop > start and text[stop - 1].isspace():
+            stop -= 1
+        if stop > start:
+            yield start, stop
+        start = max(start, border)
+
+
 def _pieces(text: str, max_words: int) -> Iterator[tuple[int, int, int]]:
     """Yield start, end and number of words of each sentence, long ones in several pieces."""
-    found_borders = (m.end() for m in _BORDER.finditer(text) if m["always"] or text[m.end() : m.end() + 1].isspace())
+    found_borders = _borders(text, 0, len(text))
     begin = 0
     for border in chain(found_borders, [len(text)]):
         found = [match.span() for match in _WORD.finditer(text, begin, border)]

@@ -249,5 +249,16 @@ _ALL = (
         trimmed=frozenset({"assistant"}),
         stop=("</s>", "[INST]"),
     ),
+    # Gemma's own template puts a system message before the first user turn; the first is the last where there is one.
+    ChatLayout(
+        name="gemma",
+        bos=True,
+        system=None,
+        user=("<start_of_turn>user\n", "<end_of_turn>\n"),
+        assistant=("<start_of_turn>model\n", "<end_of_turn>"),
+        answer_break="\n",
+        trimmed=frozenset({"system", "user", "assistant"}),
+        stop=("<end_of_turn>", "<start_of_turn>", "<eos>"),
+    ),
 )
 LAYOUTS: dict[str, ChatLayout] = {layout.name: layout for layout in _ALL}

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from finetrail.llm.offline.choices import reasoned_choice
+from finetrail.llm.offline.questions import questions, scores
 from finetrail.llm.offline.sections import UnknownRequest, section, sections
 from finetrail.llm.offline.words import (
     PRONOUNS,
@@ -129,6 +130,8 @@ TASKS: dict[str, Task] = {
     "relevance": relevance,
     "grounded_answer": grounded_answer,
     "answer_verdict": answer_verdict,
+    "questions": questions,
+    "scores": scores,
 }
 # Free text, by the section of the prompt that holds what it is about.
 TEXT_TASKS: dict[str, Callable[[str, int | None], str]] = {"multiple_choice": reasoned_choice}

@@ -1,4 +1,4 @@
-"""What is kept out of a fold's train file: near-duplicates of earlier examples, and what overlaps with held-out texts."""
+"""What a fold's train file leaves out: near-duplicates of earlier examples, and what overlaps with held-out texts."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping

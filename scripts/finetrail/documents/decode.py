@@ -1,0 +1,101 @@
+"""Bytes to text: by a byte-order mark, by the pattern of UTF-16 and UTF-32, as UTF-8, by a declaration, by a guess."""
+
+import codecs
+from typing import NamedTuple
+
+# UTF-32's marks begin with those of UTF-16, so they are looked for first.
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+SAMPLE = 1 << 16
+GUESSED_BYTES = 1 << 20
+MOSTLY = 0.7  # share of zero bytes at a place of each unit that tells UTF-16 or UTF-32 of Latin text
+SPARSE = 0.02  # share of bytes that may be wrong in a text that is UTF-8 nevertheless
+REPLACEMENT = "\ufffd"
+LATIN_PAGES = frozenset({"cp1250", "cp1254", "cp1257", "cp1258", "cp437", "cp775", "cp850", "cp852", "cp858"})
+NEAR_CHAOS = 0.005
+NEAR = 0.05  # of coherence
+
+
+class Decoded(NamedTuple):
+    """A text, the encoding that it had, how that was found, and what could not be decoded."""
+
+    text: str
+    encoding: str
+    found_by: str
+    replaced: int
+
+
+def decode(raw: bytes, declared: str | None = None) -> Decoded:
+    """Decode a text.
+
+    Args:
+        raw: the bytes of a file.
+        declared: the encoding that the file itself names (HTML's meta element); tried when it is not UTF-8.
+    """
+    for mark, name in MARKS:
+        if raw.startswith(mark):
+            return _replacing(raw[len(mark) :], name, "byte-order mark")
+    if unit := _wide(raw):
+        return _replacing(raw, unit, "pattern of zero bytes")
+    try:
+        return Decoded(raw.decode("utf-8"), "utf-8", "valid UTF-8", 0)
+    except UnicodeDecodeError:
+        pass
+    if declared and (named := _strictly(raw, declared)) is not None:
+        return Decoded(named, codecs.lookup(declared).name, "declaration", 0)
+    lenient = raw.decode("utf-8", "replace")
+    wrong = lenient.count(REPLACEMENT)
+    right = sum(ord(character) > 127 for character in lenient) - wrong
+    if right > wrong and wrong <= SPARSE * len(lenient):
+        return Decoded(lenient, "utf-8", "mostly valid UTF-8", wrong)
+    return _guessed(raw)
+
+
+def _wide(raw: bytes) -> str | None:
+    """Name UTF-16 or UTF-32 without a mark by where its zero bytes stand."""
+    sample = raw[:SAMPLE]
+    if len(sample) < 8:
+        return None
+    quarters = [sample[place::4].count(0) / (len(sample) / 4) for place in range(4)]
+    if min(quarters[1:]) > MOSTLY:
+        return "utf-32-le"
+    if min(quarters[:3]) > MOSTLY:
+        return "utf-32-be"
+    even, odd = (quarters[0] + quarters[2]) / 2, (quarters[1] + quarters[3]) / 2
+    if odd > MOSTLY and even < 1 - MOSTLY:
+        return "utf-16-le"
+    if even > MOSTLY and odd < 1 - MOSTLY:
+        return "utf-16-be"
+    return None
+
+
+def _strictly(raw: bytes, name: str) -> str | None:
+    try:
+        return raw.decode(name)
+    except (LookupError, UnicodeError, ValueError):
+        return None
+
+
+def _replacing(raw: bytes, name: str, found_by: str) -> Decoded:
+    text = raw.decode(name, "replace")
+    return Decoded(text, name, found_by, text.count(REPLACEMENT))
+
+
+def _guessed(raw: bytes) -> Decoded:
+    from charset_normalizer import from_bytes
+
+    matches = from_bytes(raw[:GUESSED_BYTES])
+    best = matches.best()
+    if best is not None and best.encoding in LATIN_PAGES:
+        # where the guess is as good as any other, the page that most old Western files have
+        near = [m for m in matches if m.chaos <= best.chaos + NEAR_CHAOS and m.coherence >= best.coherence - NEAR]
+        best = next((match for match in near if match.encoding == "cp1252"), best)
+    if best is not None and (text := _strictly(raw, best.encoding)) is not None:
+        return Decoded(text, best.encoding, "guess", 0)
+    text = raw.decode("utf-8", "replace")
+    return Decoded(text, "utf-8", "no encoding fits", text.count(REPLACEMENT))

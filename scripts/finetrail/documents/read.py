@@ -1,0 +1,82 @@
+"""One file to a document: its normalised text, its outline and pages, and all that was found on the way."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from finetrail.documents.convert import READERS, Pages
+from finetrail.documents.kinds import NotRead, kind_of
+from finetrail.documents.normalise import normalise
+from finetrail.documents.structure import outline
+from finetrail.records import Row
+
+PAGE_BREAK = "\n\n"
+
+
+def read_document(path: Path, largest_bytes: int) -> Row:
+    """Read a file.
+
+    Args:
+        path: the file.
+        largest_bytes: what is larger is not read.
+
+    Returns:
+        ``{"kind", "title", "text", "markup", "headings": [[start, end, level, title]], "code": [[start, end]],
+        "pages": [[start, end, number]], "encoding", "found_by", "replaced", "normalised": {change: n}, "notes": []}``;
+        spans are of characters of ``text``.
+
+    Raises:
+        NotRead: there is no text in it, with the reason.
+    """
+    size = path.stat().st_size
+    if size > largest_bytes:
+        raise NotRead(f"too large: {size} bytes, more than documents.max_file_mb allows")
+    raw = path.read_bytes()
+    kind, note = kind_of(path.name, raw)
+    try:
+        pages = READERS[kind](raw)
+    except (NotRead, MemoryError):
+        raise
+    except Exception as error:  # a hostile or damaged file may break its library in any way
+        raise NotRead(f"damaged: its {kind} reader fails with {type(error).__name__}: {str(error)[:200]}") from error
+    return _document(kind, pages, [note] if note else [])
+
+
+def _document(kind: str, pages: Pages, notes: list[str]) -> Row:
+    changes: Counter[str] = Counter()
+    text, spans = _joined([normalise(page, changes) for page in pages.texts])
+    if not text.strip():
+        raise NotRead("nothing but white space" if kind in ("txt", "md", "rst") else "no text in it")
+    found = outline(text, pages.markup)
+    encoding = pages.encoding
+    if encoding is not None and encoding.replaced:
+        notes.append(f"{encoding.replaced} characters could not be decoded")
+    title = normalise(pages.title, Counter()) or next((heading.title for heading in found.headings), "")
+    return {
+        "kind": kind,
+        "title": title,
+        "text": text,
+        "markup": pages.markup,
+        "headings": [list(heading) for heading in found.headings],
+        "code": [list(span) for span in found.code],
+        "pages": [[start, end, number] for number, (start, end) in enumerate(spans, start=1)] if pages.numbered else [],
+        "encoding": encoding.encoding if encoding else None,
+        "found_by": encoding.found_by if encoding else None,
+        "replaced": encoding.replaced if encoding else 0,
+        "normalised": dict(sorted(changes.items())),
+        "notes": [*notes, *pages.notes],
+    }
+
+
+def _joined(texts: list[str]) -> tuple[str, list[tuple[int, int]]]:
+    """Join pages, and say where each of them stands."""
+    spans, place = [], 0
+    for text in texts:
+        spans.append((place, place + len(text)))
+        place += len(text) + len(PAGE_BREAK)
+    return PAGE_BREAK.join(texts), spans
+
+
+def failure(error: Any) -> str:
+    """Word what ended the reading of a file."""
+    return str(error) if isinstance(error, NotRead) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,125 @@
+"""How servers of our own are started: their command lines and environments."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from finetrail.artifacts import read_json
+from finetrail.errors import FinetrailError
+from finetrail.llm.own_server import OwnServer, Weights
+from finetrail.llm.preflight import check_before_start
+from finetrail.llm.serving import HOST, ServerSpec
+
+VLLM_PYTHON = ".venv-vllm/bin/python"
+# Ranks that vLLM has room for (`vllm serve --max-lora-rank`).
+LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+HF_KEY_VARIABLE = "FINETRAIL_HF_KEY"
+
+
+def own_server(kind: str, serve: OwnServer, model: str, revision: str | None) -> ServerSpec:
+    """Describe the server that a model needs, after a look whether it can be served at all.
+
+    Args:
+        kind: `vllm` or `transformers`.
+        serve: the endpoint's settings.
+        model: what the phase asks for: a hub id, a folder, or the name of an adapter.
+        revision: the commit of a hub id.
+
+    Raises:
+        FinetrailError: the server's interpreter is missing; the model cannot be served, or does not fit.
+    """
+    weights = serve.weights(model, revision)
+    python = interpreter(kind, serve)
+    check_before_start(kind, serve, weights)
+    return _vllm(serve, weights, model, python) if kind == "vllm" else _transformers(serve, weights, model, python)
+
+
+def interpreter(kind: str, serve: OwnServer) -> str:
+    """Return the Python that has the server's packages.
+
+    Raises:
+        FinetrailError: there is none at its place.
+    """
+    python = serve.python or (VLLM_PYTHON if kind == "vllm" else sys.executable)
+    if not Path(python).is_file():
+        raise FinetrailError(
+            f"there is no Python at {python}",
+            where=f"endpoint of kind {kind}",
+            hint="Make the environment (make env-vllm), or name another interpreter in `serve.python`",
+        )
+    return str(Path(python).absolute())
+
+
+def _vllm(serve: OwnServer, weights: Weights, model: str, python: str) -> ServerSpec:
+    """Describe `vllm serve`; its options are those of the version that envs/vllm.yaml pins."""
+    structured = {"backend": serve.structured_output, "disable_any_whitespace": serve.structured_output != "outlines"}
+    options = [
+        *("--served-model-name", weights.model if weights.adapter else model),
+        *("--dtype", serve.dtype),
+        *("--structured-outputs-config", json.dumps(structured)),
+        *("--generation-config", "vllm"),  # else the model's own sampling defaults would fill what a request leaves out
+        "--disable-uvicorn-access-log",  # the end of the log shall tell what went wrong
+        *(("--revision", weights.revision) if weights.revision else ()),
+        *(("--quantization", serve.quantization) if serve.quantization else ()),
+        *(("--chat-template", str(Path(serve.chat_template).absolute())) if serve.chat_template else ()),
+        *(("--max-model-len", str(serve.max_model_len)) if serve.max_model_len else ()),
+        *_lora_options(weights, model),
+        *_device_options(serve),
+        *serve.extra_args,
+        *serve.speed_args,
+    ]
+    command = [python, "-m", "vllm.entrypoints.cli.main", "serve", weights.model, *options, "--host", HOST]
+    environment = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_COLOR": "0"}
+    if serve.device == "cpu":
+        environment["VLLM_CPU_KVCACHE_SPACE"] = str(serve.cpu_cache_gb)
+    return ServerSpec(
+        name=f"vllm server of {model}",
+        command=lambda port: [*command, "--port", str(port)],
+        key_variable="VLLM_API_KEY",
+        ready_s=serve.ready_s,
+        environment=environment,
+        hint="The cause stands in its log above; `serve` of the endpoint says how it is started",
+    )
+
+
+def _lora_options(weights: Weights, model: str) -> Sequence[str]:
+    if weights.adapter is None:
+        return ()
+    rank = read_json(Path(weights.adapter.path) / "adapter_config.json")["r"]
+    fitting = next((size for size in LORA_RANKS if size >= rank), None)
+    if fitting is None:
+        raise FinetrailError(
+            f"the adapter has rank {rank}, and vLLM serves at most {LORA_RANKS[-1]}",
+            where=weights.adapter.path,
+            hint="Serve the merged model, or use an endpoint of kind `transformers`",
+        )
+    folder = Path(weights.adapter.path).absolute()
+    return ("--enable-lora", "--max-lora-rank", str(fitting), "--lora-modules", f"{model}={folder}")
+
+
+def _device_options(serve: OwnServer) -> Sequence[str]:
+    if serve.device == "cpu":
+        return ("--enforce-eager",)
+    utilization = str(serve.gpu_memory_utilization)
+    return ("--tensor-parallel-size", str(serve.tensor_parallel), "--gpu-memory-utilization", utilization)
+
+
+def _transformers(serve: OwnServer, weights: Weights, model: str, python: str) -> ServerSpec:
+    """Describe `finetrail.llm.hf_server`."""
+    options = [
+        *("--model", weights.model, "--name", model, "--dtype", serve.dtype, "--device", serve.device),
+        *("--batch-size", str(serve.batch_size)),
+        *(("--revision", weights.revision) if weights.revision else ()),
+        *(("--adapter", weights.adapter.path) if weights.adapter else ()),
+        *(("--quantization", serve.quantization) if serve.quantization else ()),
+        *(("--chat-template", serve.chat_template) if serve.chat_template else ()),
+        *(("--max-length", str(serve.max_model_len)) if serve.max_model_len else ()),
+    ]
+    return ServerSpec(
+        name=f"transformers server of {model}",
+        command=lambda port: [python, "-m", "finetrail.llm.hf_server", "--port", str(port), *options],
+        key_variable=HF_KEY_VARIABLE,
+        ready_s=serve.ready_s,
+        hint="The cause stands in its log above; `serve` of the endpoint says how it is started",
+    )

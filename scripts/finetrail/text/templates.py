@@ -1,0 +1,46 @@
+"""A question and its answer in the forms that trainers read: as fields, as turns, or as one string of a family."""
+
+from collections.abc import Callable
+
+from finetrail.records import Row
+from finetrail.text.chat_layout import LAYOUTS
+from finetrail.text.prompts import whole_messages
+
+# Families whose form is one string, and the token that it begins with.
+FAMILIES = {
+    "chatml": None,
+    "llama3": "<|begin_of_text|>",
+    "mistral": "<s>",
+    "qwen": None,
+    "gemma": "<bos>",
+}
+
+
+def alpaca(system: str, question: str, answer: str) -> Row:
+    """Return the fields of Stanford Alpaca's data; a system message has no place of its own there."""
+    return {"instruction": f"{system}\n\n{question}" if system else question, "input": "", "output": answer}
+
+
+def sharegpt(system: str, question: str, answer: str) -> Row:
+    """Return the turns of ShareGPT's data."""
+    turns = [("system", system)] if system else []
+    turns += [("human", question), ("gpt", answer)]
+    return {"conversations": [{"from": speaker, "value": text} for speaker, text in turns]}
+
+
+def family_text(family: str) -> Callable[[str, str, str], Row]:
+    """Return the form of a model family: one string, with all its control tokens, BOS included."""
+    layout, bos = LAYOUTS[family], FAMILIES[family]
+
+    def rendered(system: str, question: str, answer: str) -> Row:
+        messages = whole_messages(system, [], question, answer)
+        return {"text": layout.render(messages, add_generation_prompt=False, bos_token=bos)}
+
+    return rendered
+
+
+TEMPLATES: dict[str, Callable[[str, str, str], Row]] = {
+    "alpaca": alpaca,
+    "sharegpt": sharegpt,
+    **{family: family_text(family) for family in FAMILIES},
+}

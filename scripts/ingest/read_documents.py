@@ -1,0 +1,133 @@
+"""Read every file below the given folders into one normalised document each; the report accounts for every file."""
+
+import argparse
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from finetrail.artifacts import render_json
+from finetrail.documents.isolate import Bounds, Failed, read_all
+from finetrail.errors import FinetrailError
+from finetrail.records import Row, content_id, sha256_file, sha256_text
+from finetrail.step import Step, add_output, run_step, step_parser
+
+MEGABYTE = 1_000_000
+
+
+def all_files(roots: Sequence[Path]) -> Iterator[tuple[Path, str]]:
+    """Yield every file with its name below its root, in a fixed order; files that are named themselves too.
+
+    Raises:
+        FinetrailError: a root does not exist.
+    """
+    for root in roots:
+        if not root.exists():
+            raise FinetrailError("does not exist", where=str(root), hint="Look at source.files")
+        if not root.is_dir():
+            yield root, root.name
+            continue
+        found = sorted(path for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
+        yield from ((path, path.relative_to(root).as_posix()) for path in found)
+
+
+def shown_name(name: str) -> str:
+    """Return a name that can be written as UTF-8, whatever its bytes are."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def passed_over(path: Path, name: str) -> str | None:
+    """Say why a file is not even opened."""
+    if path.is_symlink():
+        return "a link: what it leads to is read where it stands, or not at all"
+    if not path.is_file():
+        return "no regular file"
+    return "hidden" if any(part.startswith(".") for part in Path(name).parts) else None
+
+
+def entry_of(path: Path, name: str, outcome: Row | Failed) -> Row:
+    """Describe a file and what became of it."""
+    there = path.is_file() and not path.is_symlink()
+    entry: Row = {
+        "file": shown_name(name),
+        "bytes": path.stat().st_size if there else None,
+        "sha256": sha256_file(path) if there else None,
+    }
+    if isinstance(outcome, Failed):
+        return entry | {"status": "not read", "reason": outcome.reason}
+    names = ("kind", "encoding", "found_by", "replaced", "normalised", "notes")
+    told = {key: outcome[key] for key in names}
+    return entry | {"status": "read", **told, "characters": len(outcome["text"]), "pages": len(outcome["pages"])}
+
+
+def document_of(name: str, entry: Row, read: Row) -> Row:
+    """Make a document's row: its id is that of its name, so that an edit elsewhere in it moves no chunk."""
+    shown = shown_name(name)
+    return {
+        "id": content_id("doc", shown),
+        "file": shown,
+        "sha256": entry["sha256"],
+        "text_sha256": sha256_text(read["text"]),
+        "title": read["title"] or Path(shown).stem,
+        **{key: read[key] for key in ("kind", "markup", "headings", "code", "pages", "text")},
+    }
+
+
+def read_in_order(roots: Sequence[Path], bounds: Bounds, processes: int) -> Iterator[tuple[Path, str, Row | Failed]]:
+    """Yield every file with its document, or with the reason why there is none."""
+    named = list(all_files(roots))
+    reasons = {path: passed_over(path, name) for path, name in named}
+    opened = read_all((path for path, _ in named if reasons[path] is None), bounds, processes)
+    for path, name in named:
+        reason = reasons[path]
+        yield path, name, next(opened)[1] if reason is None else Failed(reason)
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write the documents and the report."""
+    settings = step.settings["documents"]
+    bounds = Bounds(
+        settings["max_file_mb"] * MEGABYTE, settings["seconds_per_file"], settings["memory_mb_per_file"] * MEGABYTE
+    )
+    out = step.writer(args.out)
+    entries: list[Row] = []
+    same: dict[str, str] = {}
+    for path, name, outcome in step.progress("files").over(read_in_order([Path(name) for name in args.files], bounds, args.processes)):
+        entry = entry_of(path, name, outcome)
+        entries.append(entry)
+        if isinstance(outcome, Failed):
+            continue
+        row = document_of(name, entry, outcome)
+        if (first := same.setdefault(row["text_sha256"], row["file"])) != row["file"]:
+            entry["notes"] = [*entry["notes"], f"the same text as {first}"]
+        out.write(row)
+    if len({entry["file"] for entry in entries}) < len(entries):
+        raise FinetrailError("two files have one name below their folders", hint="Read them from one folder above")
+    reasons = Counter(entry["reason"] for entry in entries if entry["status"] == "not read")
+    kinds = Counter(entry["kind"] for entry in entries if entry["status"] == "read")
+    report = {
+        "files": len(entries),
+        "read": out.count,
+        "not_read": reasons.total(),
+        "kinds": dict(sorted(kinds.items())),
+        "reasons": dict(sorted(reasons.items())),
+        "with_notes": sum(bool(entry.get("notes")) for entry in entries),
+        "entries": entries,
+    }
+    step.file(args.report).write_text(render_json(report), encoding="utf-8")
+    step.count(rows_in=len(entries), kept=out.count, dropped=reasons)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    parser.add_argument("--files", nargs="+", required=True, help="documents, and folders of documents")
+    parser.add_argument("--processes", type=int, default=1, help="processes that read")
+    add_output(parser, "--out", "documents.jsonl")
+    add_output(parser, "--report", "ingest_report.json")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

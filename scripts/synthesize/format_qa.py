@@ -1,0 +1,42 @@
+"""Write the validated train pairs from a threshold on in the form of a template; no model is asked."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from finetrail.errors import FinetrailError
+from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.text.templates import TEMPLATES
+
+BELOW = "its overall score is below the threshold"
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write the formatted pairs."""
+    if args.template not in TEMPLATES:
+        known = ", ".join(TEMPLATES)
+        raise FinetrailError("there is no such template", where=args.template, hint=f"There are: {known}")
+    lay_out = TEMPLATES[args.template]
+    system: str = step.settings["folds"]["system_prompt"]
+    out = step.writer(args.out)
+    below = 0
+    for row in step.rows(args.rows, "pairs"):
+        if row["validation"]["overall"] < args.threshold:
+            below += 1
+            continue
+        out.write({"id": row["id"], **lay_out(system, row["question"], row["answer"])})
+    step.count(rows_in=out.count + below, kept=out.count, dropped={BELOW: below})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    parser.add_argument("--template", required=True, help=f"one of {', '.join(TEMPLATES)}")
+    parser.add_argument("--threshold", type=float, required=True, help="least overall score; 0 keeps all")
+    add_input(parser, "--rows", "validated.jsonl")
+    add_output(parser, "--out", "formatted/{template}_t{threshold}.jsonl")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
