@@ -147,6 +147,10 @@ class Grouping:
             if second in self._places:
                 self._places[first] = self._places.pop(second)
 
+    def forget_texts(self) -> None:
+        """Give back the memory of the texts when all rows are in."""
+        self._near = None
+
     def groups(self) -> dict[str, str]:
         """Return record id → group id, in the order of the rows, withheld ones too.
 

@@ -59,6 +59,11 @@ def in_order(path: Path, previous: Mapping[str, Row]) -> Iterator[Row]:
     yield from (row for row in read_rows(path) if row["id"] not in previous)
 
 
+def ids_of(path: Path) -> Iterator[str]:
+    """Yield the ids of the records, in the order of the file."""
+    return (row["id"] for row in read_rows(path))
+
+
 def form_groups(rows: Iterable[Row], settings: Mapping[str, Any], previous: Mapping[str, Row]) -> Grouping:
     """Join the records by their keys and, where it is asked for, by their texts."""
     alike = settings["near_duplicates"]
@@ -69,6 +74,7 @@ def form_groups(rows: Iterable[Row], settings: Mapping[str, Any], previous: Mapp
     for row in rows:
         close = next(candidates) if candidates else ()
         grouping.add(row["id"], chosen_keys(row, settings["group_by"]), close)
+    grouping.forget_texts()
     return grouping
 
 
@@ -140,24 +146,23 @@ def work(step: Step, args: argparse.Namespace) -> None:
     """Write one row a record: its group, its split, its fold where there are several, and the reason."""
     settings, folds = step.settings["splits"], step.settings["folds"]["names"]
     previous = read_previous(args.previous[0] if args.previous else None, folds)
-    present = {row["id"] for row in read_rows(args.rows)} & previous.keys()
-    previous = {name: previous[name] for name in present}
+    if previous:
+        previous = {row_id: previous[row_id] for row_id in ids_of(args.rows) if row_id in previous}
     grouping = form_groups(step.progress("records").over(in_order(args.rows, previous)), settings, previous)
     if step.settings["limit"] is None:  # a pilot of a few sessions has large groups
         grouping.check_sizes(settings["largest_group"])
     groups = grouping.groups()
-    free = {row["id"]: groups[row["id"]] for row in read_rows(args.rows) if row["id"] not in grouping.withheld}
+    free = {row_id: groups[row_id] for row_id in ids_of(args.rows) if row_id not in grouping.withheld}
     assigned = {
         row["id"]: row for row in draw(free, settings, folds, draw_of(settings, read_rows(args.rows)), previous)
     }
     splits = []
-    for row in read_rows(args.rows):
-        name = row["id"]
-        kept_out = {"id": name, "group": groups[name], "split": WITHHELD, "reason": grouping.withheld.get(name)}
-        alike = (
-            {"near": dict(zip(("id", "jaccard"), grouping.near[name], strict=True))} if name in grouping.near else {}
-        )
-        splits.append(assigned.get(name, kept_out) | alike)
+    for row_id in ids_of(args.rows):
+        kept_out = {"group": groups[row_id], "split": WITHHELD, "reason": grouping.withheld.get(row_id)}
+        row = assigned.pop(row_id, None) or {"id": row_id, **kept_out}
+        if row_id in grouping.near:
+            row["near"] = dict(zip(("id", "jaccard"), grouping.near[row_id], strict=True))
+        splits.append(row)
     out = step.writer(args.out)
     for row in splits:
         out.write(row)
