@@ -1,8 +1,8 @@
 """How fast a million rows go through deduplication, contamination and splits, and in how much memory.
 
 The steps `make_splits` and `make_folds` run as the workflow runs them, one after another, each in a process of its own.
-Beside them stands the straightforward way (`folds_peer.py`): pandas, and datasketch's MinHash LSH at the same threshold,
-on fewer rows. Every row has about 60 words; of a hundred, three are near copies of an earlier row and one is an equal one.
+Beside them stands the straightforward way (`folds_peer.py`): pandas, and datasketch's MinHash LSH at the same
+threshold, on fewer rows. Every row has 60 words; of a hundred, three are near copies of earlier rows and one is equal.
 """
 
 import argparse

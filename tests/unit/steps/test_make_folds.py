@@ -14,7 +14,7 @@ from tests.unit.overlap.texts import changed, text_of
 
 SPLITS = {"a": "train", "b": "train", "c": "dev", "d": "test", "e": "test"}
 TURNS = (1, 2, 3)
-SCREEN = {"train_on": "own", "duplicates": None, "benchmarks": [], "contamination": "report"}
+SCREEN: dict[str, Any] = {"train_on": "own", "duplicates": None, "benchmarks": [], "contamination": "report"}
 
 
 def record(session: str, turn: int) -> dict[str, Any]:
@@ -261,7 +261,7 @@ def test_contamination_is_reported_and_dropped_on_request_only() -> None:
 
 
 def test_a_named_benchmark_is_held_out_too() -> None:
-    Path("bench.jsonl").write_text(json.dumps({"q": text_of("b:1"), "n": 1}) + "\n")
+    Path("bench.jsonl").write_text(json.dumps({"q": text_of("b:2"), "n": 1}) + "\n")
     assert screened(contamination="drop", benchmarks=["bench.jsonl"]) == 0
     report = json.loads(Path("report.json").read_text())["contamination"]
     assert {row["held_out"] for row in report["first"]} == {"test:d:2", "bench.jsonl:1"}
@@ -273,7 +273,7 @@ def test_k_folds_train_on_the_others_and_withheld_records_are_nowhere() -> None:
     splits = [row | ({"split": "withheld"} if row["id"] == "a:3" else {}) for row in read_rows(Path("splits.jsonl"))]
     for row in splits:
         if row["split"] == "withheld":
-            row["group"] = "apart"
+            row["group"], row["reason"] = "apart", "it would join two"
             del row["fold"]
     examples = [row for row in read_rows(Path("synthetic.jsonl")) if row["record_id"] != "a:3"]
     write_jsonl(Path("splits.jsonl"), splits)

@@ -111,7 +111,7 @@ def test_a_new_record_between_two_splits_is_withheld_and_listed(kind: str) -> No
 
 
 def test_bridges_between_folds_are_withheld_too_and_folds_stay() -> None:
-    shares = {"train": 0.9, "dev": 0.1, "test": 0.0}
+    shares: dict[str, Any] = {"train": 0.9, "dev": 0.1, "test": 0.0}
     rows = [record(f"r{n}", f"s{n}", image=f"i{n}") for n in range(60)]
     assert run(rows, folds=("DA", "DB"), **shares) == 0
     old = keep()
