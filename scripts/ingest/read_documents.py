@@ -93,7 +93,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
     out = step.writer(args.out)
     entries: list[Row] = []
     same: dict[str, str] = {}
-    for path, name, outcome in step.progress("files").over(read_in_order([Path(name) for name in args.files], bounds, args.processes)):
+    found = read_in_order([Path(name) for name in args.files], bounds, args.processes)
+    for path, name, outcome in step.progress("files").over(found):
         entry = entry_of(path, name, outcome)
         entries.append(entry)
         if isinstance(outcome, Failed):

@@ -25,7 +25,9 @@ def work(step: Step, args: argparse.Namespace) -> None:
     summary["mean_scores"] = {name: round(value / total, 4) if total else None for name, value in sums.items()}
     step.file(args.out).write_text(render_json(summary), encoding="utf-8")
     step.file(args.text).write_text(as_text(summary), encoding="utf-8")
-    step.file(args.picture).write_text(as_svg(summary, f"{step.recipe}: {total} pairs, overall score"), encoding="utf-8")
+    step.file(args.picture).write_text(
+        as_svg(summary, f"{step.recipe}: {total} pairs, overall score"), encoding="utf-8"
+    )
     step.count(rows_in=total, kept=total)
 
 

@@ -192,8 +192,8 @@ class Synthesize(Section):
     kind: Literal["answers", "reasoning", "questions"] = result(
         "answers",
         "`answers`: answers from passages, judged by a model; `reasoning`: Reasoning / Reflection / Answer to "
-        "multiple-choice prompts, kept where the answer equals the key; `questions`: questions and answers about chunks "
-        "of documents, scored by a model",
+        "multiple-choice prompts, kept where the answer equals the key; `questions`: questions and answers about "
+        "chunks of documents, scored by a model",
     )
     versions: Count = result(20, "answers written for each train record")
     teacher: ModelReference = result(..., "model that writes the answers")

@@ -74,7 +74,7 @@ def read_pdf(raw: bytes) -> Pages:
     Raises:
         NotRead: it is encrypted, damaged, or has no text at all.
     """
-    import pypdfium2 as pdfium
+    import pypdfium2 as pdfium  # type: ignore[import-untyped]
 
     try:
         document = pdfium.PdfDocument(raw)
@@ -191,7 +191,7 @@ def read_epub(raw: bytes) -> Pages:
 
 
 def _xml(raw: bytes) -> Any:
-    from lxml import etree
+    from lxml import etree  # type: ignore[import-untyped]
 
     return etree.fromstring(raw, etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=False))
 

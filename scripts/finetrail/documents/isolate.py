@@ -1,4 +1,4 @@
-"""Files are read in processes of their own, with bounds of memory and time: one that breaks its parser harms no other."""
+"""Files are read in processes of their own, with bounds of memory and time: one that breaks a parser harms no other."""
 
 import multiprocessing
 import resource
@@ -14,6 +14,7 @@ from typing import Any
 
 from finetrail.documents.kinds import NotRead
 from finetrail.documents.read import failure, read_document
+from finetrail.errors import FinetrailError
 from finetrail.records import Row
 
 AHEAD = 4  # files in hand for each process, so that none waits
@@ -45,17 +46,25 @@ class Reader:
         self._connection: Connection | None = None
 
     def read(self, path: Path) -> Row | Failed:
-        """Read a file."""
+        """Read a file.
+
+        Raises:
+            FinetrailError: a library is missing, which is no fault of the file.
+        """
         connection = self._started()
         try:
             connection.send(str(path))
             if not connection.poll(self._bounds.seconds):
                 self.close()
                 return Failed(f"not read within {self._bounds.seconds:g} s")
-            answer: Row | str = connection.recv()
+            answer: Row | str | ImportError = connection.recv()
         except (EOFError, OSError):
             self.close()
             return Failed(f"its parser crashed (it may use {self._bounds.memory_bytes >> 20} MB)")
+        if isinstance(answer, ImportError):
+            raise FinetrailError(
+                f"a library that reads documents is missing: {answer}", hint="Set the environment up anew"
+            )
         return answer if isinstance(answer, dict) else Failed(answer)
 
     def _started(self) -> Connection:
@@ -121,9 +130,11 @@ def _serve(connection: Connection, bounds: Bounds) -> None:
         except EOFError:
             return
         try:
-            answer: Row | str = read_document(Path(path), bounds.file_bytes)
+            answer: Row | str | ImportError = read_document(Path(path), bounds.file_bytes)
         except (NotRead, OSError) as error:
             answer = failure(error)
+        except ImportError as error:
+            answer = error
         except MemoryError:
             answer = f"needs more than {bounds.memory_bytes >> 20} MB of memory"
         connection.send(answer)

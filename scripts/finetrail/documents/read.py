@@ -1,5 +1,6 @@
 """One file to a document: its normalised text, its outline and pages, and all that was found on the way."""
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from finetrail.documents.structure import outline
 from finetrail.records import Row
 
 PAGE_BREAK = "\n\n"
+FIRST_CHARACTERS = 2000
+# A line of front matter (Markdown) or of a field list (reStructuredText), which stands above the first heading.
+TITLE_LINE = re.compile(r"""^:?title:[ \t]*["']?(.+?)["']?[ \t]*$""", re.IGNORECASE | re.MULTILINE)
 
 
 def read_document(path: Path, largest_bytes: int) -> Row:
@@ -35,7 +39,7 @@ def read_document(path: Path, largest_bytes: int) -> Row:
     kind, note = kind_of(path.name, raw)
     try:
         pages = READERS[kind](raw)
-    except (NotRead, MemoryError):
+    except (NotRead, MemoryError, ImportError):
         raise
     except Exception as error:  # a hostile or damaged file may break its library in any way
         raise NotRead(f"damaged: its {kind} reader fails with {type(error).__name__}: {str(error)[:200]}") from error
@@ -51,7 +55,9 @@ def _document(kind: str, pages: Pages, notes: list[str]) -> Row:
     encoding = pages.encoding
     if encoding is not None and encoding.replaced:
         notes.append(f"{encoding.replaced} characters could not be decoded")
-    title = normalise(pages.title, Counter()) or next((heading.title for heading in found.headings), "")
+    first = found.headings[0] if found.headings else None
+    line = TITLE_LINE.search(text, 0, min(first.start, FIRST_CHARACTERS) if first else 0)
+    title = normalise(pages.title, Counter()) or (line[1] if line else first.title if first else "")
     return {
         "kind": kind,
         "title": title,

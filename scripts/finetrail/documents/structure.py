@@ -82,7 +82,7 @@ def _restructured(text: str) -> Outline:
             continue
         if len(lines[number].rstrip()) < len(words) or lines[number - 1].lstrip().startswith(".. "):
             continue
-        over = number > 1 and bool(ADORNMENT.match(lines[number - 2])) and lines[number - 2][:1] == under[1]
+        over = number > 1 and lines[number - 2].rstrip() == lines[number].rstrip()
         if not over and (lines[number - 1][:1].isspace() or (number > 1 and lines[number - 2].strip())):
             continue  # a title without an overline begins at the margin, after an empty line
         style = (under[1], over)

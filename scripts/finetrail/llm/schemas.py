@@ -76,4 +76,4 @@ def scores_schema(criteria: Sequence[str]) -> ResponseSchema:
     """Return the schema of scores from 0 to 10 by criterion, and of all of them together."""
     score = {"type": "number", "minimum": 0, "maximum": 10}
     reason = {"type": "string", "description": "One short sentence, written before the scores."}
-    return ResponseSchema("scores", _object(reason=reason, **{name: score for name in (*criteria, "overall")}))
+    return ResponseSchema("scores", _object(reason=reason, **dict.fromkeys((*criteria, "overall"), score)))

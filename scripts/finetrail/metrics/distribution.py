@@ -77,7 +77,7 @@ def as_svg(summary: Row, title: str) -> str:
         verdict = verdict_of(entry["from"], summary["pass_score"], summary["review_score"])
         colour = {"PASS": "#2a7f4f", "NEEDS_REVIEW": "#c98a1b", "FAIL": "#b23b3b"}[verdict]
         bar = round(LONGEST * entry["count"] / most, 1)
-        parts.append(f'<text x="{LEFT - 8}" y="{top + 17}" text-anchor="end">{entry["from"]}–{entry["to"]}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{top + 17}" text-anchor="end">{entry["from"]}-{entry["to"]}</text>')
         parts.append(f'<rect x="{LEFT}" y="{top + 3}" width="{bar}" height="{ROW_HEIGHT - 6}" fill="{colour}"/>')
         parts.append(f'<text x="{LEFT + bar + 6}" y="{top + 17}">{_counted(entry)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -33,7 +33,8 @@ def family_text(family: str) -> Callable[[str, str, str], Row]:
     layout, bos = LAYOUTS[family], FAMILIES[family]
 
     def rendered(system: str, question: str, answer: str) -> Row:
-        messages = whole_messages(system, [], question, answer)
+        turns = whole_messages(system, [], question, answer)
+        messages = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
         return {"text": layout.render(messages, add_generation_prompt=False, bos_token=bos)}
 
     return rendered

@@ -1,9 +1,9 @@
 """Reader for chunks of documents, and for existing questions and answers that go along with them.
 
-A chunk has no question and no answer: these are made of it. A file of questions and answers is JSON (a list), JSON Lines
-or CSV with the fields ``question`` and ``answer``; ``context`` (a text), ``document`` (the name of a document that the
-pair stays in one split with) are taken too. ``instruction`` or ``prompt``, and ``output`` or ``response``, are other
-names of the two.
+A chunk has no question and no answer: these are made of it. A file of questions and answers is JSON (a list), JSON
+Lines or CSV with the fields ``question`` and ``answer``; ``context`` (a text) and ``document`` (the name of a document
+that the pair stays in one split with) are taken too. ``instruction`` or ``prompt``, and ``output`` or ``response``, are
+other names of the two.
 """
 
 import csv
@@ -108,7 +108,7 @@ def _pairs(path: Path, problems: Problems) -> Iterator[Line]:
             problems.add(f"{path}:{number}", "no object")
 
 
-def _listed(text: str) -> list[Row]:
+def _listed(text: str) -> list[object]:
     content = json.loads(text)
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list)]
@@ -118,7 +118,7 @@ def _listed(text: str) -> list[Row]:
     return content
 
 
-def _table(text: str, path: Path) -> list[Row]:
+def _table(text: str, path: Path) -> list[object]:
     if path.suffix.lower() != ".csv":
         raise FinetrailError("is neither JSON, JSON Lines nor CSV", where=str(path), hint="Name it by what it is")
     return list(csv.DictReader(text.splitlines(keepends=True)))

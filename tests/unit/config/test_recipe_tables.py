@@ -22,6 +22,10 @@ WANTED = {
         "train.models.qlora.learning_rate", "train.models.qlora.schedule", "train.models.qlora.epochs",
         "train.models.qlora.batch_size", "train.models.qlora.gradient_accumulation",
     },
+    "documents": {
+        "documents.chunk_size", "synthesize.questions", "synthesize.teacher.model", "synthesize.judge.model",
+        "synthesize.pass_score", "synthesize.review_score", "synthesize.threshold", "synthesize.templates",
+    },
 }  # fmt: skip
 
 

@@ -1,0 +1,208 @@
+"""Files of every kind become text; what gives none says why; nothing that is hostile gets further than its process."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from finetrail.documents.isolate import Bounds, Failed, Reader, read_all
+from finetrail.documents.kinds import NotRead
+from finetrail.documents.read import read_document
+from finetrail.records import Row
+from tests.unit.documents import made
+
+ODD = Path(__file__).resolve().parents[3] / "data/documents/files/encodings"
+ZEN = (ODD / "UPPER.TXT").read_text(encoding="utf-8")
+MEGABYTE = 1 << 20
+BOUNDS = Bounds(100 * MEGABYTE, 60, 2000 * MEGABYTE)
+
+
+def read(path: Path) -> Row:
+    return read_document(path, BOUNDS.file_bytes)
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(NotRead) as caught:
+        read(path)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [
+        ("utf16be_bom.txt", "utf-16-be"), ("utf16le_nobom.txt", "utf-16-le"), ("utf32.txt", "utf-32-le"),
+        ("nul_bytes.txt", "utf-8"), ("zero_width.txt", "utf-8"), ("nbsp_softhyphen.txt", "utf-8"),
+        ("wrong_extension.pdf", "utf-8"), ("UPPER.TXT", "utf-8"),
+    ],
+)  # fmt: skip
+def test_one_text_comes_out_of_all_its_encodings(name: str, encoding: str) -> None:
+    document = read(ODD / name)
+    assert document["text"] == ZEN
+    assert document["encoding"] == encoding
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("latin1.txt", "À côté: garçon, naïve, Zürich, Ångström, señor."),
+        ("cp1252.txt", "“Smart quotes”, ‘single’, en–dash, em—dash, € sign"),
+        ("invalid_utf8_mixed.txt", "broken été tail"),
+    ],
+)
+def test_western_legacy_text_is_read_as_what_most_of_it_is(name: str, words: str) -> None:
+    assert words in read(ODD / name)["text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [("koi8r.txt", "koi8-r"), ("shift_jis.txt", "cp932"), ("gb18030.txt", "gb18030")]
+)
+def test_other_legacy_encodings_are_told_apart(name: str, encoding: str) -> None:
+    raw, document = (ODD / name).read_bytes(), read(ODD / name)
+    assert document["text"] == raw.decode(encoding).replace("\r\n", "\n")
+    assert document["found_by"] == "guess"
+
+
+def test_what_was_normalised_is_counted() -> None:
+    assert read(ODD / "crlf.txt")["normalised"] == {"windows newlines": (ODD / "crlf.txt").read_bytes().count(b"\r\n")}
+    assert read(ODD / "nul_bytes.txt")["normalised"] == {
+        "nul characters": (ODD / "nul_bytes.txt").read_bytes().count(0)
+    }
+    assert set(read(ODD / "nbsp_softhyphen.txt")["normalised"]) == {"no-break spaces", "soft hyphens"}
+    assert read(ODD / "crlf.txt")["text"] == read(ODD / "cr_only.txt")["text"]
+    assert "wrongly named" in read(ODD / "wrong_extension.pdf")["notes"][0]
+
+
+def test_joiners_stay_where_a_script_needs_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("می\u200cخواهم auf\u200clage \U0001f469\u200d\U0001f4bb", encoding="utf-8")
+    assert read(path)["text"] == "می\u200cخواهم auflage \U0001f469\u200d\U0001f4bb"
+
+
+def test_form_feeds_are_page_breaks() -> None:
+    document = read(ODD / "formfeed_pages.txt")
+    parts = (ODD / "formfeed_pages.txt").read_text(encoding="utf-8").split("\f")
+    assert [document["text"][start:end] for start, end, _ in document["pages"]] == parts
+    assert [number for *_, number in document["pages"]] == list(range(1, len(parts) + 1))
+
+
+def test_a_word_document_keeps_headings_and_order(tmp_path: Path) -> None:
+    document = read(made.docx(tmp_path / "a.docx"))
+    assert document["title"] == "A report"
+    assert [(level, title) for _, _, level, title in document["headings"]] == [(1, "First part"), (2, "A detail")]
+    places = [document["text"].index(part) for part in ("First part", made.TEXT, "| left | right |", "after the table")]
+    assert places == sorted(places)
+
+
+def test_slides_are_pages(tmp_path: Path) -> None:
+    document = read(made.pptx(tmp_path / "a.pptx"))
+    pages = [document["text"][start:end] for start, end, _ in document["pages"]]
+    assert len(pages) == 2
+    assert all(made.TEXT in page for page in pages)
+    assert "said, not shown" in pages[1]
+    assert [title for *_, title in document["headings"]] == ["Slide 1", "Slide 2"]
+
+
+def test_a_book_is_read_in_the_order_of_its_spine(tmp_path: Path) -> None:
+    document = read(made.epub(tmp_path / "a.epub"))
+    assert document["title"] == "The Book"
+    assert document["text"].index("It is one.") < document["text"].index("It is two.")
+    assert document["notes"] == ["1 chapters of its spine are missing"]
+
+
+def test_a_wrongly_named_archive_is_read_as_what_it_is(tmp_path: Path) -> None:
+    document = read(made.docx(tmp_path / "a.pdf"))
+    assert (document["kind"], document["notes"]) == ("docx", ["wrongly named: .pdf, but it is docx; read as docx"])
+
+
+def _bytes(content: bytes, name: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / name).write_bytes(content)
+        return folder / name
+
+    return write
+
+
+def _cut(folder: Path) -> Path:
+    path = made.docx(folder / "a.docx")
+    path.write_bytes(path.read_bytes()[:-2000])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (_bytes(b"", "a.md"), "empty"),
+        (_bytes(b" \n\t\0", "a.txt"), "nothing but white space"),
+        (lambda folder: made.encrypted_pdf(folder / "a.pdf"), "encrypted"),
+        (_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"), "a.docx"), "encrypted"),
+        (lambda folder: made.picture_pdf(folder / "a.pdf"), "image-only"),
+        (_cut, "truncated or damaged archive"),
+        (_bytes(b"%PDF-1.7\n1 0 obj\n<</Type/Catalog", "a.pdf"), "truncated"),
+        (_bytes(b"\x89PNG\r\n\x1a\n0000", "a.txt"), "a picture"),
+        (_bytes(b"a,b\n1,2\n", "a.csv"), "of no kind that can be read (.csv)"),
+        (lambda folder: made.bomb(folder / "a.docx"), "which no document needs"),
+    ],
+    ids=["empty", "white", "locked pdf", "locked docx", "image", "cut docx", "cut pdf", "picture", "csv", "bomb"],
+)  # fmt: skip
+def test_what_gives_no_text_says_why(make: Callable[[Path], Path], reason: str, tmp_path: Path) -> None:
+    assert reason in refused(make(tmp_path))
+
+
+def test_entities_that_grow_are_refused(tmp_path: Path) -> None:
+    assert "amplification" in refused(made.laughing_epub(tmp_path / "a.epub"))
+
+
+def test_entities_name_no_local_file(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("SECRET")
+    entities = f'<!ENTITY file SYSTEM "{secret.as_uri()}">'
+    document = read(made.epub_with(tmp_path / "a.epub", entities, "The &file; Book"))
+    assert document["title"] == "The Book"
+    assert "SECRET" not in document["text"]
+
+
+@pytest.fixture
+def reader() -> Iterator[Callable[[Bounds], Reader]]:
+    readers: list[Reader] = []
+
+    def make(bounds: Bounds) -> Reader:
+        readers.append(Reader(bounds))
+        return readers[-1]
+
+    yield make
+    for one in readers:
+        one.close()
+
+
+def test_a_file_that_needs_too_much_memory_fails_alone(reader: Callable[[Bounds], Reader], tmp_path: Path) -> None:
+    large, small = tmp_path / "large.txt", tmp_path / "small.txt"
+    with large.open("wb") as stream:
+        for _ in range(300):
+            stream.write(b"word " * (MEGABYTE // 5))
+    small.write_text(made.TEXT)
+    bounded = reader(Bounds(1000 * MEGABYTE, 120, 400 * MEGABYTE))
+    failed = bounded.read(large)
+    assert isinstance(failed, Failed)
+    assert "memory" in failed.reason or "crashed" in failed.reason
+    document = bounded.read(small)
+    assert isinstance(document, dict)
+    assert document["text"] == made.TEXT
+
+
+def test_a_file_that_never_ends_fails_alone(reader: Callable[[Bounds], Reader], tmp_path: Path) -> None:
+    pipe, small = tmp_path / "pipe.txt", tmp_path / "small.txt"
+    os.mkfifo(pipe)  # nobody writes to it: whoever reads waits for ever
+    small.write_text(made.TEXT)
+    bounded = reader(Bounds(MEGABYTE, 0.5, BOUNDS.memory_bytes))
+    assert bounded.read(pipe) == Failed("not read within 0.5 s")
+    assert isinstance(reader(BOUNDS).read(small), dict)
+
+
+def test_files_come_back_in_their_order(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number:02}.txt" for number in range(20)]
+    for path in paths:
+        path.write_text("" if path.name == "07.txt" else path.name)
+    found = list(read_all(paths, BOUNDS, 2))
+    assert [path for path, _ in found] == paths
+    assert [isinstance(outcome, Failed) for _, outcome in found] == [path.name == "07.txt" for path in paths]

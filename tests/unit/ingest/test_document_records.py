@@ -1,0 +1,162 @@
+"""From a folder of documents to records: every file is accounted for, and every chunk is found again exactly."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetrail.errors import FinetrailError
+from finetrail.records import read_rows, read_table
+from ingest import chunk_documents, ingest_records, read_documents
+from ingest.readers import documents
+
+BUNDLED = Path(__file__).resolve().parents[3] / "data/documents"
+READING = {"documents": {"max_file_mb": 50, "seconds_per_file": 60.0, "memory_mb_per_file": 2000}}
+CUTTING = {"unit": "characters", "chunk_size": 700, "overlap": 120, "tokenizer": None}
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clean_environment: None) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FINETRAIL_RUN", str(tmp_path / "run"))
+    yield tmp_path
+
+
+def read(*places: Path | str) -> int:
+    files = ["--out", "documents.jsonl", "--report", "ingest_report.json", "--meta", "d.meta.json"]
+    return read_documents.main([*files, "--settings", json.dumps(READING), "--files", *map(str, places)])
+
+
+def cut(**changes: Any) -> int:
+    files = ["--rows", "documents.jsonl", "--out", "chunks.jsonl", "--meta", "c.meta.json"]
+    return chunk_documents.main([*files, "--settings", json.dumps({"documents": CUTTING | changes})])
+
+
+def report() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(Path("ingest_report.json").read_text(encoding="utf-8"))
+    return content
+
+
+def assert_spans() -> None:
+    texts = {name: row["text"] for name, row in read_table(Path("documents.jsonl")).items()}
+    for chunk in read_rows(Path("chunks.jsonl")):
+        assert chunk["text"] == texts[chunk["document"]][chunk["start"] : chunk["end"]]
+
+
+def test_the_bundled_documents_are_all_accounted_for_and_their_chunks_are_exact() -> None:
+    assert read(BUNDLED / "files") == 0
+    told = report()
+    files = {
+        path.relative_to(BUNDLED / "files").as_posix() for path in (BUNDLED / "files").rglob("*") if path.is_file()
+    }
+    assert {entry["file"] for entry in told["entries"]} == files
+    assert told["files"] == told["read"] + told["not_read"] == len(files)
+    assert {entry["file"] for entry in told["entries"] if entry["status"] == "not read"} == {
+        "encodings/empty.txt", "encodings/whitespace_only.txt",
+    }  # fmt: skip
+    assert cut() == 0
+    assert_spans()
+    chunks = list(read_rows(Path("chunks.jsonl")))
+    assert {chunk["document"] for chunk in chunks} == set(read_table(Path("documents.jsonl")))
+    assert max(chunk["end"] - chunk["start"] for chunk in chunks) <= CUTTING["chunk_size"]
+    assert len({chunk["id"] for chunk in chunks}) == len(chunks)
+
+
+def test_chunks_by_the_tokens_of_a_named_tokenizer(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.txt").write_text("One two three four. " * 50, encoding="utf-8")
+    assert read("in") == 0
+    named = {"path": "tokenizer.json", "hub": None, "revision": None}
+    assert cut(unit="tokens", chunk_size=20, overlap=5, tokenizer=named) == 0
+    assert_spans()
+    chunks = list(read_rows(Path("chunks.jsonl")))
+    assert {len(tokenizer.encode(chunk["text"]).tokens) for chunk in chunks[:-1]} == {20}
+    assert all(chunk["length"] == len(tokenizer.encode(chunk["text"]).tokens) for chunk in chunks)
+
+
+def test_an_edit_changes_the_ids_of_the_chunks_that_it_touches_only(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    path = tmp_path / "in/a.md"
+    parts = [f"# Part {number}\n\n" + f"Sentence of part {number}. " * 20 for number in range(6)]
+    path.write_text("\n\n".join(parts), encoding="utf-8")
+    assert read("in") == cut() == 0
+    before = [chunk["id"] for chunk in read_rows(Path("chunks.jsonl"))]
+    path.write_text("\n\n".join([*parts[:5], parts[5] + "More."]), encoding="utf-8")
+    assert read("in") == cut() == 0
+    after = [chunk["id"] for chunk in read_rows(Path("chunks.jsonl"))]
+    assert after[:5] == before[:5]
+    assert after[5:] != before[5:]
+
+
+def test_links_hidden_files_and_odd_names_are_reported(tmp_path: Path) -> None:
+    (tmp_path / "in/.git").mkdir(parents=True)
+    (tmp_path / "in/.git/a.txt").write_text("hidden")
+    (tmp_path / "secret.txt").write_text("outside")
+    (tmp_path / "in/link.txt").symlink_to(tmp_path / "secret.txt")
+    (tmp_path / "in/good.txt").write_text("good")
+    Path(os.fsdecode(os.fsencode(str(tmp_path / "in")) + b"/b\xff.txt")).write_text("odd name")
+    assert read("in") == 0
+    entries = {entry["file"]: entry.get("reason") for entry in report()["entries"]}
+    assert entries["good.txt"] is None
+    assert entries[".git/a.txt"] == "hidden"
+    assert str(entries["link.txt"]).startswith("a link")
+    assert entries["b\\xff.txt"] is None
+    assert "outside" not in Path("documents.jsonl").read_text(encoding="utf-8")
+
+
+def test_a_folder_that_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert read("gone") == 1
+    assert "gone: does not exist" in capsys.readouterr().err
+
+
+def test_chunks_and_existing_pairs_become_records(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.md").write_text("# Head\n\nA sentence.", encoding="utf-8")
+    assert read("in") == cut() == 0
+    Path("p.json").write_text(json.dumps({"data": [{"instruction": " Q1? ", "output": "A1", "document": "a.md"}]}))
+    Path("p.csv").write_text('question,answer\n"Q2, with\na line?",A2\n')
+    Path("p.jsonl").write_text('{"question":"Q3?","answer":"A3","context":"C","tag":1}\n')
+    settings = {"limit": None, "source": {"format": "documents", "images": None}}
+    files = ["chunks.jsonl", "p.json", "p.csv", "p.jsonl"]
+    arguments = [
+        "--out",
+        "records.jsonl",
+        "--meta",
+        "r.meta.json",
+        "--settings",
+        json.dumps(settings),
+        "--files",
+        *files,
+    ]
+    assert ingest_records.main(arguments) == 0
+    chunk, *pairs = read_rows(Path("records.jsonl"))
+    assert chunk["chunk"]["headings"] == ["Head"]
+    assert [(pair["question"], pair["answer"]) for pair in pairs] == [
+        ("Q1?", "A1"),
+        ("Q2, with\na line?", "A2"),
+        ("Q3?", "A3"),
+    ]
+    assert pairs[0]["group_keys"]["document"] == chunk["group_keys"]["document"] == "a.md"
+    assert pairs[2]["pair"]["context"] == "C"
+    assert pairs[2]["extra"] == {"tag": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "cause"),
+    [
+        ("a.json", "[1]", "no object"), ("a.json", "{", "cannot be read"), ("a.jsonl", '{"question":"Q"}\n', "`answer` is missing"),
+        ("a.csv", "", "the file is empty"), ("a.json", '"text"', "expected a list"),
+    ],
+)  # fmt: skip
+def test_bad_files_of_pairs_are_named(name: str, content: str, cause: str) -> None:
+    Path(name).write_text(content)
+    with pytest.raises(FinetrailError, match=cause):
+        list(documents.read_records([Path(name)], images_root=None))
