@@ -334,8 +334,32 @@ def check_originals():
         if key != "corpus" or recall_backend(recipe) == "bm25"
         if not path.exists() and not path.with_name(f"{path.name}.dvc").exists()
     ]
+    gone += [
+        f"{name}: {key}: {path} does not exist: name another, or leave the key out"
+        for name, recipe in CONFIG.recipes.items()
+        for key, path in named_files(recipe)
+        if not Path(path).exists() and not Path(f"{path}.dvc").exists()
+    ]
+    gone += [
+        f"{name}: splits.previous: {recipe.splits.previous} lies among the results, which it decides: copy it elsewhere,"
+        " and name the copy"
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.splits.previous
+        and Path(recipe.splits.previous)
+        .resolve()
+        .is_relative_to(Path(RESULTS).resolve())
+    ]
     if gone:
         raise WorkflowError("\n".join(gone))
+
+
+def named_files(recipe):
+    """List the files besides the original records that a recipe's splits and folds name."""
+    previous = recipe.splits.previous
+    return [
+        *([("splits.previous", previous)] if previous else []),
+        *(("folds.benchmarks", path) for path in recipe.folds.benchmarks),
+    ]
 
 
 def check_served():
@@ -387,6 +411,17 @@ def held_out_file(wildcards):
 def corpus_files(wildcards):
     """Return the files of passages."""
     return source_paths(wildcards, "corpus")
+
+
+def previous_splits(wildcards):
+    """Return the earlier assignment that records keep; nothing where there is none."""
+    path = CONFIG.recipe(wildcards.recipe).splits.previous
+    return [Path(path)] if path else []
+
+
+def benchmark_files(wildcards):
+    """Return the files of texts that training must not have seen."""
+    return [Path(path) for path in CONFIG.recipe(wildcards.recipe).folds.benchmarks]
 
 
 def base_folder(wildcards):
@@ -660,12 +695,13 @@ def result_lines():
 
 
 def fold_files():
-    """List the fold reports of all chosen recipes."""
+    """List the fold reports and data cards of all chosen recipes."""
     chosen = CONFIG.recipes.items()
     return [
-        f"{RESULTS}/{name}/folds/{fold}/report.json"
+        f"{RESULTS}/{name}/folds/{fold}/{file}"
         for name, recipe in chosen
         for fold in recipe.folds.names
+        for file in ("report.json", "card.md")
     ]
 
 
@@ -787,7 +823,9 @@ def meta_files(wildcards):
     name, recipe = wildcards.recipe, CONFIG.recipe(wildcards.recipe)
     metas = [f"{RESULTS}/{name}/{meta}" for meta in data_metas(recipe)]
     metas += [
-        f"{RESULTS}/{name}/folds/{fold}/fold.meta.json" for fold in recipe.folds.names
+        f"{RESULTS}/{name}/folds/{fold}/{meta}.meta.json"
+        for fold in recipe.folds.names
+        for meta in ("fold", "card")
     ]
     if recipe.train:
         metas += [

@@ -101,6 +101,7 @@ rule make_splits:
     """Give every group of records to train, dev or test."""
     input:
         rows="<results>/{recipe}/records.jsonl",
+        previous=previous_splits,
     output:
         rows="<results>/{recipe}/splits.jsonl",
         meta="<results>/{recipe}/splits.meta.json",
@@ -114,9 +115,10 @@ rule make_splits:
     resources:
         **resources_of("make_splits"),
     params:
-        settings=settings_of("splits", "folds.names"),
+        settings=settings_of("splits", "folds.names", "limit"),
+        source=digest_of(previous_splits),
         code=code_of("ingest/make_splits.py"),
     shell:
         "python scripts/ingest/make_splits.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --settings {params.settings:q} --code {params.code}"
+        " --previous {input.previous:q} --settings {params.settings:q} --source {params.source} --code {params.code}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"

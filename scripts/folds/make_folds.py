@@ -2,8 +2,9 @@
 
 Every row carries its chat messages and the evidence that they show; the last message is the target. Dev and test
 rows show what the deployed system will have: the reranked chunks, whatever a judge would say of them. With several
-folds, train and dev are those of the fold's own records, and test is every original record of the others. Where nothing
-was synthesized, the train records are the examples, as they are.
+folds, train and dev are those of the fold's own records, and test is every original record of the others; or, for
+k-fold cross-validation, the other way round. Where nothing was synthesized, the train records are the examples, as they
+are. Duplicates and contaminated examples are left out where the recipe asks for it, and listed.
 """
 
 import argparse
@@ -11,17 +12,23 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from finetrail.artifacts import render_json
 from finetrail.errors import FinetrailError
 from finetrail.lookup import PassageFile
+from finetrail.overlap.benchmarks import benchmark_texts
+from finetrail.overlap.contamination import HeldOut, Text
+from finetrail.overlap.rows import row_text
+from finetrail.overlap.screen import Screen
 from finetrail.records import Row, read_rows, read_table
-from finetrail.splits import prove_disjoint
+from finetrail.splits import WITHHELD, prove_disjoint
 from finetrail.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 from finetrail.text.prompts import chat_messages, whole_messages
 
 SPAN = ("passage_id", "start", "end")
+KEPT = ("choice", "scores")
 
 
 class Layout:
@@ -57,7 +64,7 @@ class Layout:
             "evidence": evidence,
             "passages": [{key: chunk[key] for key in SPAN} for chunk in chunks],
             "messages": messages,
-            **({"choice": source["choice"]} if "choice" in source else {}),
+            **{name: source[name] for name in KEPT if name in source},
         }
 
 
@@ -96,20 +103,23 @@ class Homes:
     Args:
         splits: id → row of splits.jsonl.
         fold: name of the fold.
+        train_on: `own` or `others`, where there are several folds.
     """
 
-    def __init__(self, splits: dict[str, Row], fold: str) -> None:
+    def __init__(self, splits: dict[str, Row], fold: str, train_on: str) -> None:
         self._splits = splits
         self._fold = fold
+        self._others = train_on == "others"
 
     def split(self, record_id: str) -> str:
-        """Return train, dev or test; the records of other folds are tests."""
-        row = self._splits[record_id]
-        return row["split"] if row.get("fold", self._fold) == self._fold else "test"
+        """Return train, dev, test or withheld; the records that the fold does not train on are tests."""
+        split = str(self._splits[record_id]["split"])
+        return "test" if split != WITHHELD and self.is_elsewhere(record_id) else split
 
     def is_elsewhere(self, record_id: str) -> bool:
-        """Say whether a record belongs to another fold."""
-        return bool(self._splits[record_id].get("fold", self._fold) != self._fold)
+        """Say whether a record belongs to a fold that this one is tested on."""
+        row = self._splits[record_id]
+        return "fold" in row and (row["fold"] == self._fold) == self._others
 
 
 def record_of(row: Row) -> str:
@@ -131,9 +141,25 @@ def examples_of(rows: Iterable[Row], homes: Homes) -> Iterator[Row]:
             raise FinetrailError("an example of a dev or test record cannot be trained on", where=row["id"])
 
 
-def write_train(rows: Iterable[Row], layout: Layout, tally: Tally, homes: Homes) -> None:
+def held_out_rows(args: argparse.Namespace) -> Path:
+    """Return the file of what dev and test hold: the records, or the questions that were made of them."""
+    path: Path = args.held_out[0] if args.held_out else args.records
+    return path
+
+
+def held_out_texts(args: argparse.Namespace, homes: Homes) -> Iterator[Text]:
+    """Yield what training must not have seen: dev, test and the benchmarks."""
+    for row in read_rows(held_out_rows(args)):
+        split = homes.split(record_of(row))
+        if split in ("dev", "test"):
+            yield Text(f"{split}:{row['id']}", row_text(row))
+    for path in args.benchmarks:
+        yield from benchmark_texts(path)
+
+
+def write_train(rows: Iterable[Row], layout: Layout, tally: Tally) -> None:
     """Write the train examples."""
-    for row in examples_of(rows, homes):
+    for row in rows:
         parents, kind = row.get("parents", [row["id"]]), row.get("kind", "original")
         tally.write(layout.row(row, row_id=row["id"], record_id=record_of(row), parents=parents, kind=kind))
 
@@ -152,36 +178,41 @@ def rows_due(args: argparse.Namespace, splits: dict[str, Row], homes: Homes) -> 
     """Count what belongs into the fold, by the inputs and not by what was written."""
     examples = sum(1 for _ in examples_of(read_rows(args.rows), homes))
     held_out = [record_of(row) for path in args.held_out for row in read_rows(path)] if args.held_out else splits
-    return examples + sum(1 for record_id in held_out if homes.split(record_id) != "train")
+    return examples + sum(1 for record_id in held_out if homes.split(record_id) in ("dev", "test"))
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
-    """Write the three files and the report."""
+    """Write the three files, what was left out, and the report."""
     splits = read_table(args.splits)
-    homes = Homes(splits, args.fold)
+    settings = step.settings["folds"]
+    homes = Homes(splits, args.fold, settings["train_on"])
     groups = {name: row["group"] for name, row in splits.items()}
     has_dev = any(homes.split(name) == "dev" for name in splits)
     train, test = (Tally(step.writer(path)) for path in (args.train, args.test))
     dev = Tally(step.writer(args.eval, may_be_empty=not has_dev))
+    screen = Screen(settings, HeldOut(held_out_texts(args, homes)), step.writer(args.dropped, may_be_empty=True))
     with ExitStack() as opened:
         passages = opened.enter_context(PassageFile(args.passages[0])) if args.passages else None
-        layout = Layout(step.settings["folds"], passages, groups)
-        write_train(step.rows(args.rows, "examples"), layout, train, homes)
-        held_out = args.held_out[0] if args.held_out else args.records
-        write_held_out(step.rows(held_out, "records"), layout, {"dev": dev, "test": test}, homes)
+        layout = Layout(settings, passages, groups)
+        examples = screen.passed(examples_of(step.rows(args.rows, "examples"), homes))
+        write_train(examples, layout, train)
+        write_held_out(step.rows(held_out_rows(args), "records"), layout, {"dev": dev, "test": test}, homes)
     shuffled = step.settings["splits"]["method"] == "shuffle"
     overlap = (train.groups & (dev.groups | test.groups)) | (dev.groups & test.groups)
     if overlap and not shuffled:
         raise FinetrailError(f"{len(overlap)} groups straddle train, dev and test", where=min(overlap))
+    proof = prove_disjoint(read_rows(args.records), list(splits.values()), allowed=shuffled)
     report = {
         "train": train.report(),
         "eval": dev.report(),
         "test": test.report(),
-        "proof": prove_disjoint(read_rows(args.records), list(splits.values()), allowed=shuffled),
+        "proof": proof | {"groups_in_two_files": len(overlap)},
+        "withheld": {name: row["reason"] for name, row in splits.items() if row["split"] == WITHHELD},
+        **screen.report(),
     }
     step.file(args.report).write_text(render_json(report), encoding="utf-8")
     kept = train.writer.count + dev.writer.count + test.writer.count
-    step.count(rows_in=rows_due(args, splits, homes), kept=kept)
+    step.count(rows_in=rows_due(args, splits, homes), kept=kept, dropped=screen.reasons)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -197,8 +228,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(
         parser, "--passages", "passages.jsonl; none where nothing is searched", nargs="*", default=[], required=False
     )
+    add_input(parser, "--benchmarks", "texts that training must not have seen", nargs="*", default=[], required=False)
     for name in ("train", "eval", "test"):
         add_output(parser, f"--{name}", f"{name}.jsonl")
+    add_output(parser, "--dropped", "train.dropped.jsonl: examples that were left out, with reasons")
     add_output(parser, "--report", "report.json")
     return run_step(parser, argv, __file__, work)
 

@@ -1,14 +1,27 @@
-"""Give every record to train, dev or test, and to one of several folds, before anything is synthesized."""
+"""Give every record to train, dev or test, and to one of several folds, before anything is synthesized.
+
+Records that an earlier assignment knows (`splits.previous`) stay where they are. A new one that would join groups of
+two places is withheld: its split is `withheld`, its reason says what it would have joined, and nothing reads it.
+"""
 
 import argparse
+import logging
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import tee
+from pathlib import Path
 from typing import Any
 
 from finetrail.errors import FinetrailError
-from finetrail.records import Row, read_rows
-from finetrail.splits import assign, assign_folds, assign_shuffled, group_rows, prove_disjoint
+from finetrail.grouping import Grouping
+from finetrail.overlap.near import NearTexts
+from finetrail.overlap.rows import row_text
+from finetrail.records import Row, read_rows, read_table
+from finetrail.shuffles import shuffle_groups, shuffle_rows
+from finetrail.splits import WITHHELD, Draw, assign, assign_folds, place_of, prove_disjoint
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
+
+LOGGER = logging.getLogger("finetrail.make_splits")
 
 
 def chosen_keys(row: Row, names: Sequence[str]) -> dict[str, str | None]:
@@ -27,42 +40,148 @@ def chosen_keys(row: Row, names: Sequence[str]) -> dict[str, str | None]:
     return {name: known[name] for name in names}
 
 
-def draw(groups: Mapping[str, str], settings: Mapping[str, Any], folds: Sequence[str]) -> list[Row]:
-    """Assign the records by the method that the recipe chooses.
+def stratum(row: Row, name: str) -> str:
+    """Return the stratum of a record: a field, a group key, or what else the reader knows of it, under a name.
+
+    Raises:
+        FinetrailError: the record has nothing of that name.
+    """
+    for fields in (row, row.get("group_keys", {}), row.get("extra", {})):
+        if name in fields:
+            return str(fields[name])
+    raise FinetrailError(f"the record has no {name}", where=f"splits.stratify_by ({row['id']})")
+
+
+def in_order(path: Path, previous: Mapping[str, Row]) -> Iterator[Row]:
+    """Read the records, those of the earlier assignment first: what they hold together is known before others come."""
+    if previous:
+        yield from (row for row in read_rows(path) if row["id"] in previous)
+    yield from (row for row in read_rows(path) if row["id"] not in previous)
+
+
+def ids_of(path: Path) -> Iterator[str]:
+    """Yield the ids of the records, in the order of the file."""
+    return (row["id"] for row in read_rows(path))
+
+
+def form_groups(rows: Iterable[Row], settings: Mapping[str, Any], previous: Mapping[str, Row]) -> Grouping:
+    """Join the records by their keys and, where it is asked for, by their texts."""
+    alike = settings["near_duplicates"]
+    near = NearTexts(alike["threshold"], alike["shingle_words"]) if alike else None
+    grouping = Grouping(near, {name: place_of(row) for name, row in previous.items()})
+    rows, again = tee(rows) if near else (iter(rows), iter(()))
+    candidates = near.candidates(map(row_text, again)) if near else None
+    for row in rows:
+        close = next(candidates) if candidates else ()
+        grouping.add(row["id"], chosen_keys(row, settings["group_by"]), close)
+    grouping.forget_texts()
+    return grouping
+
+
+def draw_of(settings: Mapping[str, Any], rows: Iterable[Row]) -> Draw:
+    """Return the draw that the recipe chooses."""
+    if settings["method"] == "hash":
+        return assign
+    name = settings["stratify_by"]
+    strata = {row["id"]: stratum(row, name) for row in rows} if name else None
+    return shuffle_groups(strata) if settings["method"] == "shuffle_groups" else shuffle_rows(strata)
+
+
+def draw(
+    groups: Mapping[str, str],
+    settings: Mapping[str, Any],
+    folds: Sequence[str],
+    chosen: Draw,
+    previous: Mapping[str, Row],
+) -> list[Row]:
+    """Assign the records.
 
     Args:
         groups: record id → group id.
         settings: of the section `splits`.
         folds: names of the folds.
+        chosen: the draw.
+        previous: record id → its row of an earlier assignment.
     """
-    chosen = assign_shuffled if settings["method"] == "shuffle" else assign
     shares = {split: settings[split] for split in ("train", "dev", "test") if settings[split]}
     if len(folds) == 1:
-        return chosen(groups, shares, settings["seed"])
+        return chosen(groups, shares, settings["seed"], {name: row["split"] for name, row in previous.items()})
     sizes = settings["fold_shares"] or [1 / len(folds)] * len(folds)
-    return assign_folds(groups, dict(zip(folds, sizes, strict=True)), shares, settings["seed"], chosen)
+    return assign_folds(groups, dict(zip(folds, sizes, strict=True)), shares, settings["seed"], chosen, previous)
+
+
+def read_previous(path: Path | None, folds: Sequence[str]) -> dict[str, Row]:
+    """Read an earlier assignment; what it withheld is asked about again.
+
+    Raises:
+        FinetrailError: it was made with one fold and there are several now, or the other way round.
+    """
+    rows = read_table(path) if path else {}
+    kept = {name: row for name, row in rows.items() if row["split"] != WITHHELD}
+    for name, row in kept.items():
+        if ("fold" in row) != (len(folds) > 1):
+            raise FinetrailError(
+                f"the previous assignment has {'several folds' if 'fold' in row else 'one fold'}, folds.names has "
+                f"{len(folds)}",
+                where=f"{path} ({name})",
+                hint="Assign anew without splits.previous",
+            )
+    return kept
+
+
+def report_counts(splits: Sequence[Row], settings: Mapping[str, Any], folds: Sequence[str]) -> None:
+    """Print what each place got beside its share, in rows."""
+    total = sum(row["split"] != WITHHELD for row in splits)
+    sizes = settings["fold_shares"] or [1 / len(folds)] * len(folds)
+    for fold, part in zip(folds, sizes, strict=True):
+        for split in ("train", "dev", "test"):
+            name = f"{fold}/{split}" if len(folds) > 1 else split
+            got = sum(place_of(row) == name for row in splits)
+            wanted = round(total * part * settings[split])
+            if got or wanted:
+                LOGGER.info("%s: %d rows, %+d to its share of %d", name, got, got - wanted, wanted)
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one row a record: its group, its split, its fold where there are several, and the reason."""
-    settings = step.settings["splits"]
-
-    def keyed(rows: Iterator[Row]) -> Iterator[Row]:
-        for row in rows:
-            yield {"id": row["id"], "group_keys": chosen_keys(row, settings["group_by"])}
-
-    splits = draw(group_rows(keyed(step.rows(args.rows))), settings, step.settings["folds"]["names"])
+    settings, folds = step.settings["splits"], step.settings["folds"]["names"]
+    previous = read_previous(args.previous[0] if args.previous else None, folds)
+    if previous:
+        previous = {row_id: previous[row_id] for row_id in ids_of(args.rows) if row_id in previous}
+    grouping = form_groups(step.progress("records").over(in_order(args.rows, previous)), settings, previous)
+    if step.settings["limit"] is None:  # a pilot of a few sessions has large groups
+        grouping.check_sizes(settings["largest_group"])
+    groups = grouping.groups()
+    free = {row_id: groups[row_id] for row_id in ids_of(args.rows) if row_id not in grouping.withheld}
+    assigned = {
+        row["id"]: row for row in draw(free, settings, folds, draw_of(settings, read_rows(args.rows)), previous)
+    }
+    splits = []
+    for row_id in ids_of(args.rows):
+        kept_out = {"group": groups[row_id], "split": WITHHELD, "reason": grouping.withheld.get(row_id)}
+        row = assigned.pop(row_id, None) or {"id": row_id, **kept_out}
+        if row_id in grouping.near:
+            row["near"] = dict(zip(("id", "jaccard"), grouping.near[row_id], strict=True))
+        splits.append(row)
     out = step.writer(args.out)
     for row in splits:
         out.write(row)
-    step.facts["proof"] = prove_disjoint(keyed(read_rows(args.rows)), splits, allowed=settings["method"] == "shuffle")
-    step.count(rows_in=len(splits), kept=len(splits))
+    report_counts(splits, settings, folds)
+    for name, reason in grouping.withheld.items():
+        LOGGER.warning("%s is withheld: %s", name, reason)
+    keyed = ({"id": row["id"], "group_keys": chosen_keys(row, settings["group_by"])} for row in read_rows(args.rows))
+    step.facts["proof"] = prove_disjoint(keyed, splits, allowed=settings["method"] == "shuffle")
+    step.facts["withheld"] = grouping.withheld
+    step.count(rows_in=len(splits), kept=len(free), dropped={WITHHELD: len(grouping.withheld)})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
     parser = step_parser(__doc__)
     add_input(parser, "--rows", "records.jsonl")
+    add_input(
+        parser, "--previous", "splits.jsonl of an earlier run, kept elsewhere", nargs="*", default=[], required=False
+    )
     add_output(parser, "--out", "splits.jsonl")
     return run_step(parser, argv, __file__, work)
 

@@ -16,8 +16,9 @@ from finetrail.config.model_llm import Endpoint, Llm, ModelReference
 from finetrail.config.model_search import Search, SearchEndpoint
 from finetrail.config.model_train import Train, Wandb
 from finetrail.config.schema import kind_of, walk_keys
+from finetrail.grouping import group_rows
 from finetrail.records import sha256_text
-from finetrail.splits import assign, group_rows
+from finetrail.splits import assign
 from tests.chain.stand_in_conda import StandInConda
 from tests.workspace import RESULTS, Workspace
 

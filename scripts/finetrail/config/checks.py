@@ -44,8 +44,10 @@ def _folds_have_tests(recipe: RecipeConfig) -> Iterator[Finding]:
         none = "test" if not splits.test else "dev"
         yield Finding(("splits", none), f"splits.{none} is 0, and there is one fold", "Leave it some records")
     if len(names) > 1 and splits.test:
-        text = f"splits.test is {splits.test:g}, but each of {len(names)} folds is tested on all records of the others"
+        text = f"splits.test is {splits.test:g}, but each of {len(names)} folds is tested on another's records"
         yield Finding(("splits", "test"), text, "Set it to 0, and let train and dev sum to 1")
+    if len(names) == 1 and recipe.folds.train_on == "others":
+        yield Finding(("folds", "train_on"), "folds.train_on: there is one fold, and no others", "Name several folds")
     if splits.fold_shares and len(splits.fold_shares) != len(names):
         text = f"splits.fold_shares has {len(splits.fold_shares)} shares for {len(names)} folds"
         yield Finding(("splits", "fold_shares"), text)

@@ -30,6 +30,13 @@ class Source(Section):
     citation: Text | None = result(None, "how to cite the original records, for the cards")
 
 
+class NearDuplicates(Section):
+    """When two texts are near-duplicates: MinHash proposes pairs, the exact Jaccard similarity of word runs decides."""
+
+    threshold: Annotated[float, Field(gt=0, le=1)] = result(0.8, "least Jaccard similarity of near-duplicates")
+    shingle_words: Count = result(5, "words and signs of a compared run")
+
+
 class Splits(Section):
     """Shares of the original records for train, dev and test; groups stay together."""
 
@@ -39,14 +46,27 @@ class Splits(Section):
         0.1, "share that only the final score reads; 0 where there are several folds, each tested on the others"
     )
     seed: int = result(42, "seed of the assignment")
-    method: Literal["groups", "shuffle"] = result(
-        "groups",
-        "`groups`: whole groups, by a hash; `shuffle`: single records in exact numbers, which lets groups straddle "
-        "(the reports count them)",
+    method: Literal["hash", "shuffle", "shuffle_groups"] = result(
+        "hash",
+        "`hash`: whole groups, by a hash, so that new records move no old ones; `shuffle`: single records in exact "
+        "numbers, which lets groups straddle (the reports count them); `shuffle_groups`: whole groups, shuffled, in "
+        "the nearest numbers that their sizes allow",
+    )
+    previous: Text | None = result(
+        None, "splits.jsonl of an earlier run, kept outside the results: its records stay where they are (`hash`)"
     )
     fold_shares: list[SplitShare] = result([], "share of each of several folds; none for equal ones")
     group_by: list[Name] = result(
         ["session", "image"], "records that share any of these keys stay together", min_length=1
+    )
+    near_duplicates: NearDuplicates | None = result(
+        None, "records whose texts are near-duplicates stay together, too; none to compare no texts"
+    )
+    stratify_by: Text | None = result(
+        None, "a field of the records: the shuffles hold the shares within each of its values"
+    )
+    largest_group: Annotated[float, Field(gt=0, le=1)] = result(
+        0.2, "largest share of the rows that one group may hold; pilots (`limit`) are exempt"
     )
 
     @model_validator(mode="after")
@@ -56,6 +76,14 @@ class Splits(Section):
             raise ValueError(f"train, dev and test must sum to 1, their sum is {total:g}")
         if self.fold_shares and abs(sum(self.fold_shares) - 1.0) > _SUM_TOLERANCE:
             raise ValueError(f"`fold_shares` must sum to 1, their sum is {sum(self.fold_shares):g}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_method(self) -> "Splits":
+        if self.previous and self.method != "hash":
+            raise ValueError(f"`previous` needs `method: hash`: `{self.method}` moves every record")
+        if self.stratify_by and self.method == "hash":
+            raise ValueError("`stratify_by` needs `method: shuffle` or `shuffle_groups`: a hash counts nothing")
         return self
 
 
@@ -225,9 +253,22 @@ class Folds(Section):
 
     names: list[FoldName] = result(
         ["fold0"],
-        "names of the folds; with several, each record belongs to one, and what is trained on one is tested on all "
-        "original records of the others",
+        "names of the folds; with several, each record belongs to one (see `train_on`)",
         min_length=1,
+    )
+    train_on: Literal["own", "others"] = result(
+        "own",
+        "of several folds: `own`: train on the fold, test on the others; `others`: k-fold cross-validation, train on "
+        "the others, test on the fold",
+    )
+    duplicates: NearDuplicates | None = result(
+        None, "of train examples that are near-duplicates the first is kept, the others are listed; none to keep all"
+    )
+    benchmarks: list[Text] = result(
+        [], "files of texts that training must not have seen, besides dev and test (.jsonl, .txt)"
+    )
+    contamination: Literal["report", "drop"] = result(
+        "report", "train examples that share 13 words in a row with dev, test or a benchmark: counted, or left out too"
     )
     layout: Literal["evidence", "prompt"] = result(
         "evidence", "the user's turn: numbered passages and `Question: ...`, or the record's prompt as it is"

@@ -167,7 +167,7 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
             "recipes/fish.yaml",
             "recall:",
             "folds: {names: [a, b]}\nrecall:",
-            "splits.test is 0.1, but each of 2 folds is tested on all records of the others",
+            "splits.test is 0.1, but each of 2 folds is tested on another's records",
         ),
         (
             "recipes/fish.yaml",

@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetrail.errors import FinetrailError
-from finetrail.splits import assign, assign_folds, assign_shuffled, group_rows, prove_disjoint
+from finetrail.grouping import group_rows
+from finetrail.shuffles import shuffle_rows
+from finetrail.splits import assign, assign_folds, prove_disjoint
 from ingest.make_splits import chosen_keys
 from ingest.readers.crag_mm import read_records
 
@@ -153,15 +155,15 @@ def seeds_own_split(lines: list[str], ratio: float, seed: int) -> tuple[list[str
     shuffled = list(lines)
     random.seed(seed)
     random.shuffle(shuffled)
-    cut = int(len(shuffled) * ratio)
+    cut = round(len(shuffled) * ratio)
     return shuffled[:cut], shuffled[cut:]
 
 
-@pytest.mark.parametrize(("rows", "ratio", "sizes"), [(10908, 0.5, (5454, 5454)), (7, 0.5, (3, 4)), (10, 0.7, (7, 3))])
+@pytest.mark.parametrize(("rows", "ratio", "sizes"), [(10908, 0.5, (5454, 5454)), (7, 0.5, (4, 3)), (10, 0.7, (7, 3))])
 def test_the_shuffle_is_the_published_one_in_exact_numbers(rows: int, ratio: float, sizes: tuple[int, int]) -> None:
     ids = [f"r{number}" for number in range(rows)]
     groups = {row_id: f"g{number // 4}" for number, row_id in enumerate(ids)}
-    splits = assign_folds(groups, {"DA": ratio, "DB": 1 - ratio}, {"train": 1.0}, 42, assign_shuffled)
+    splits = assign_folds(groups, {"DA": ratio, "DB": 1 - ratio}, {"train": 1.0}, 42, shuffle_rows())
     assert [row["id"] for row in splits] == ids
     found = [{row["id"] for row in splits if row["fold"] == fold} for fold in ("DA", "DB")]
     assert found == [set(part) for part in seeds_own_split(ids, ratio, 42)]
@@ -172,7 +174,7 @@ def test_the_shuffle_is_the_published_one_in_exact_numbers(rows: int, ratio: flo
 def test_a_shuffle_lets_groups_straddle_and_the_proof_counts_them() -> None:
     rows = [row(i, str(i // 4)) for i in range(400)]
     groups = group_rows(rows)
-    splits = assign_folds(groups, {"DA": 0.5, "DB": 0.5}, {"train": 1.0}, 42, assign_shuffled)
+    splits = assign_folds(groups, {"DA": 0.5, "DB": 0.5}, {"train": 1.0}, 42, shuffle_rows())
     with pytest.raises(FinetrailError, match="records straddle splits"):
         prove_disjoint(rows, splits)
     homes = {r["id"]: r["fold"] for r in splits}

@@ -2,16 +2,19 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from finetrail.records import read_rows, write_jsonl
-from folds import make_folds
+from folds import describe_fold, make_folds
+from tests.unit.overlap.texts import changed, text_of
 
 SPLITS = {"a": "train", "b": "train", "c": "dev", "d": "test", "e": "test"}
 TURNS = (1, 2, 3)
+SCREEN: dict[str, Any] = {"train_on": "own", "duplicates": None, "benchmarks": [], "contamination": "report"}
 
 
 def record(session: str, turn: int) -> dict[str, Any]:
@@ -46,14 +49,22 @@ def inputs(folder: Path) -> None:
     write_jsonl(Path("passages.jsonl"), [{"id": "p", "title": "P", "text": "Pike and perch"}])
 
 
-def run() -> int:
+def run(benchmarks: Sequence[str] = (), **screen: Any) -> int:
     settings = {
-        "folds": {"names": ["fold0"], "layout": "evidence", "system_prompt": "Be brief.", "evidence": 2},
-        "splits": {"method": "groups"},
+        "folds": {
+            "names": ["fold0"],
+            "layout": "evidence",
+            "system_prompt": "Be brief.",
+            "evidence": 2,
+            **SCREEN,
+            **screen,
+        },
+        "splits": {"method": "hash"},
     }
     files = ["--rows", "synthetic.jsonl", "--records", "reranked.jsonl", "--splits", "splits.jsonl"]
     files += ["--passages", "passages.jsonl", "--train", "train.jsonl", "--eval", "eval.jsonl", "--test", "test.jsonl"]
-    files += ["--report", "report.json", "--meta", "fold.meta.json"]
+    files += ["--report", "report.json", "--dropped", "train.dropped.jsonl", "--meta", "fold.meta.json"]
+    files += ["--benchmarks", *benchmarks]
     return make_folds.main([*files, "--settings", json.dumps(settings)])
 
 
@@ -114,14 +125,32 @@ def several() -> None:
     write_jsonl(Path("synthetic.jsonl"), examples)
 
 
-def run_fold(fold: str, *, rows: str = "synthetic.jsonl", layout: str = "prompt", method: str = "groups") -> int:
+def run_fold(
+    fold: str, *, train_on: str = "own", rows: str = "synthetic.jsonl", layout: str = "prompt", method: str = "hash"
+) -> int:
     settings = {
-        "folds": {"names": ["DA", "DB"], "layout": layout, "system_prompt": "", "evidence": 2},
+        "folds": {
+            "names": ["DA", "DB"],
+            "layout": layout,
+            "system_prompt": "",
+            "evidence": 2,
+            **SCREEN,
+            "train_on": train_on,
+        },
         "splits": {"method": method},
     }
     files = ["--fold", fold, "--rows", rows, "--records", "reranked.jsonl", "--splits", "splits.jsonl"]
     files += ["--train", "train.jsonl", "--eval", "eval.jsonl", "--test", "test.jsonl"]
-    files += ["--report", "report.json", "--meta", "fold.meta.json", "--settings", json.dumps(settings)]
+    files += [
+        "--report",
+        "report.json",
+        "--dropped",
+        "train.dropped.jsonl",
+        "--meta",
+        "fold.meta.json",
+        "--settings",
+        json.dumps(settings),
+    ]
     return make_folds.main(files)
 
 
@@ -188,3 +217,94 @@ def test_a_shuffle_is_reported_with_what_straddles(capfd: pytest.CaptureFixture[
     assert "groups straddle" in capfd.readouterr().err
     assert run_fold("DA", method="shuffle") == 0
     assert json.loads(Path("report.json").read_text())["proof"]["straddling"] == 2
+
+
+def screened(**changes: Any) -> int:
+    """Run over examples of which two are alike, two are equal, and one repeats a test record's answer."""
+    records = list(read_rows(Path("reranked.jsonl")))
+    for row in records:
+        row["answer"] = text_of(row["id"])
+    examples = [row | {"record_id": row["id"], "kind": "synthetic"} for row in records if row["session_id"] in "ab"]
+    for number, row in enumerate(examples):
+        row["id"] = f"x{number}"
+    examples[2]["question"], examples[2]["answer"] = examples[0]["question"], changed(examples[0]["answer"])
+    examples[3]["question"], examples[3]["answer"] = examples[1]["question"], examples[1]["answer"]
+    leaked = next(row for row in records if row["id"] == "d:2")["answer"]
+    examples[5]["answer"] = " ".join([*text_of("own").split()[:30], *leaked.split()[10:25]])
+    write_jsonl(Path("reranked.jsonl"), records)
+    write_jsonl(Path("synthetic.jsonl"), examples)
+    return run(**changes)
+
+
+def test_the_first_of_alike_examples_wins_and_losers_are_listed() -> None:
+    assert screened(duplicates={"threshold": 0.8, "shingle_words": 5}) == 0
+    assert ids("train.jsonl") == ["x0", "x1", "x4", "x5"]
+    near, equal = read_rows(Path("train.dropped.jsonl"))
+    assert (near["id"], near["record_id"], near["reason"], near["winner"]) == ("x2", "a:3", "near_duplicate", "x0")
+    assert 0.8 < near["jaccard"] < 1
+    found = {key: equal[key] for key in ("id", "reason", "winner", "jaccard")}
+    assert found == {"id": "x3", "reason": "duplicate", "winner": "x1", "jaccard": 1.0}
+    counts = json.loads(Path("fold.meta.json").read_text())["counts"]
+    assert counts == {"in": 15, "kept": 13, "dropped": {"duplicate": 1, "near_duplicate": 1}, "quarantined": 0}
+
+
+def test_contamination_is_reported_and_dropped_on_request_only() -> None:
+    assert screened() == 0
+    assert len(ids("train.jsonl")) == 6
+    found = json.loads(Path("report.json").read_text())["contamination"]
+    assert (found["train_rows_sharing_a_run"], found["dropped"]) == (1, 0)
+    assert (found["first"][0]["id"], found["first"][0]["held_out"]) == ("x5", "test:d:2")
+    assert screened(contamination="drop") == 0
+    assert ids("train.jsonl") == ["x0", "x1", "x2", "x3", "x4"]
+    (dropped,) = read_rows(Path("train.dropped.jsonl"))
+    assert (dropped["id"], dropped["reason"]) == ("x5", "contaminated")
+
+
+def test_a_named_benchmark_is_held_out_too() -> None:
+    Path("bench.jsonl").write_text(json.dumps({"q": text_of("b:2"), "n": 1}) + "\n")
+    assert screened(contamination="drop", benchmarks=["bench.jsonl"]) == 0
+    report = json.loads(Path("report.json").read_text())["contamination"]
+    assert {row["held_out"] for row in report["first"]} == {"test:d:2", "bench.jsonl:1"}
+    assert report["held_out"]["by_source"]["bench.jsonl"] == 1
+
+
+def test_k_folds_train_on_the_others_and_withheld_records_are_nowhere() -> None:
+    several()
+    splits = [row | ({"split": "withheld"} if row["id"] == "a:3" else {}) for row in read_rows(Path("splits.jsonl"))]
+    for row in splits:
+        if row["split"] == "withheld":
+            row["group"], row["reason"] = "apart", "it would join two"
+            del row["fold"]
+    examples = [row for row in read_rows(Path("synthetic.jsonl")) if row["record_id"] != "a:3"]
+    write_jsonl(Path("splits.jsonl"), splits)
+    write_jsonl(Path("synthetic.jsonl"), examples)
+    assert run_fold("DA", train_on="others") == 0
+    assert ids("train.jsonl") == [f"{name}#0" for name in of("b", "d", turns=(1, 3))]
+    assert ids("eval.jsonl") == of("e")
+    assert ids("test.jsonl") == ["a:1", "a:2", *of("c")]
+    report = json.loads(Path("report.json").read_text())
+    assert list(report["withheld"]) == ["a:3"]
+    assert report["proof"]["withheld"] == 1
+
+
+def test_the_card_shows_what_the_fold_holds() -> None:
+    records = [row | {"origin": {"file": "<b>|evil.jsonl"}} for row in read_rows(Path("reranked.jsonl"))]
+    examples = [
+        row | {"scores": {"overall": 6 + number}} for number, row in enumerate(read_rows(Path("synthetic.jsonl")))
+    ]
+    examples[0]["question"] = "```\n# no heading\x1b[31m"
+    write_jsonl(Path("records.jsonl"), records)
+    write_jsonl(Path("synthetic.jsonl"), examples)
+    assert run() == 0
+    settings = {"description": "What it is", "source": {"licence": "CC0", "citation": None}}
+    files = [part for name in ("train", "eval", "test") for part in (f"--{name}", f"{name}.jsonl")]
+    files += ["--report", "report.json", "--records", "records.jsonl", "--out", "card.md", "--meta", "card.meta.json"]
+    assert describe_fold.main([*files, "--settings", json.dumps(settings)]) == 0
+    card = Path("card.md").read_text()
+    assert "| train | 6 | 6 | 2 | synthetic 6 |" in card
+    assert "| test | 6 | 6 | 2 | original 6 |" in card
+    assert "| train | overall | 6 | 8.50 | 6 | 6 | 8 | 11 | 11 |" in card
+    assert r"| \<b\>\|evil.jsonl | 6 | 3 | 6 |" in card
+    assert "Licence of the original records: CC0." in card
+    assert "\x1b" not in card
+    assert [line for line in card.splitlines() if line.startswith(("# ", "```"))] == ["# Data card of fold fold0"]

@@ -1,0 +1,39 @@
+"""Texts as sets of word runs, and how alike two of them are (Broder 1997)."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+# Scripts that write no spaces are cut into single characters; a sign counts, so that "2+2" is not "2-2".
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")
+
+
+def tokens(text: str) -> list[str]:
+    """Cut a text into lower-cased words and single signs."""
+    return _TOKEN.findall(text.lower())
+
+
+def shingles(found: Sequence[str], size: int) -> set[str]:
+    """Return the runs of `size` tokens; a shorter text is one run, an empty one has none."""
+    if not found:
+        return set()
+    return {" ".join(found[i : i + size]) for i in range(max(1, len(found) - size + 1))}
+
+
+def jaccard(left: AbstractSet[str], right: AbstractSet[str]) -> float:
+    """Return the shared part of two sets, in [0, 1]; two empty ones are equal."""
+    shared = len(left & right)
+    union = len(left) + len(right) - shared
+    return shared / union if union else 1.0
+
+
+def batches(items: Iterable[Item], size: int) -> Iterator[tuple[Item, ...]]:
+    """Cut a stream into tuples of `size` items; the last one may be shorter."""
+    stream = iter(items)
+    while batch := tuple(islice(stream, size)):
+        yield batch
