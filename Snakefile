@@ -34,6 +34,9 @@ include: "rules/export.smk"
 include: "rules/audit.smk"
 
 
+workflow.localrules(*local_rules())
+
+
 rule all:
     """Metrics, export and audit files of the chosen recipes."""
     default_target: True

@@ -9,6 +9,7 @@ rule list_artifacts:
         "<logs>/{recipe}/list_artifacts.log",
     benchmark:
         "<benchmarks>/{recipe}/list_artifacts.jsonl"
+    retries: retries_of("list_artifacts")
     conda:
         "../envs/data.yaml"
     threads: threads_of("list_artifacts")

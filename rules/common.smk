@@ -78,9 +78,19 @@ TUTORIAL = CONFIG.scale == "tutorial"
 LOGS = "logs/tutorial" if TUTORIAL else "logs"
 BENCHMARKS = "benchmarks/tutorial" if TUTORIAL else "benchmarks"
 # Scripts find the library by this path, also inside the rules' environments, where PYTHONPATH would be gone.
-shell.prefix(
-    f"set -euo pipefail; export PYTHONNOUSERSITE=1 PYTHONPATH={str(SCRIPTS)!r}; "
+PREFIX = "\n".join(
+    [
+        "set -euo pipefail",
+        *CONFIG.site.shell_lines(),
+        f"export PYTHONNOUSERSITE=1 PYTHONPATH={str(SCRIPTS)!r}\n",
+    ]
 )
+# Snakemake would fill in what stands in braces.
+shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
+if CONFIG.site.conda_prefix and not workflow.deployment_settings.conda_prefix:
+    workflow.deployment_settings.conda_prefix = Path(
+        os.path.expandvars(CONFIG.site.conda_prefix)
+    )
 
 
 def start_run():
@@ -362,18 +372,83 @@ def resources_of(rule, asks=None):
     `asks` is the key of the model reference of a rule that asks a model.
     """
     asked = CONFIG.resources_for(rule)
-    named = {"mem_mb": asked["mem_mb"], "runtime": asked["runtime"]}
-    if asks and any(gpus_for(rule, recipe, asks) for recipe in CONFIG.recipes):
-        named["gpu"] = lambda wildcards, input: (
-            0 if is_merging(input) else gpus_for(rule, wildcards.recipe, asks)
+
+    def gpus(wildcards, input):
+        if not asks:
+            return asked["gpus"]
+        return 0 if is_merging(input) else gpus_for(rule, wildcards.recipe, asks)
+
+    named = {
+        "mem_mb": lambda wildcards, attempt: asked["mem_mb"] * attempt,
+        "runtime": asked["runtime"],
+    }
+    names = ("slurm_partition", "slurm_extra", "gpu_model", "constraint")
+    named |= {
+        name: (
+            lambda wildcards, input, name=name: slurm_options(
+                asked, gpus(wildcards, input)
+            ).get(name)
         )
-    elif asked["gpus"] and not asks:
-        named["gpu"] = asked["gpus"]
-    if asked.get("partition"):
-        named["slurm_partition"] = asked["partition"]
+        for name in names
+        if slurm_options(asked, gpus=0).get(name)
+        or slurm_options(asked, gpus=1).get(name)
+    }
+    named |= {
+        name: asked[key]
+        for name, key in (("slurm_account", "account"), ("qos", "qos"))
+        if asked.get(key)
+    }
+    if (
+        asked["gpus"]
+        or asks
+        and any(gpus_for(rule, name, asks) for name in CONFIG.recipes)
+    ):
+        named["gpu"] = gpus
     if asks:
         named["llm"] = llm_shares(asks, asked["llm"])
+        ASKING[rule] = asks
     return named
+
+
+# Rules that ask a model, with the key of its reference.
+ASKING = {}
+# Rules that need the internet for something else.
+ONLINE = {"search_passages", "fetch_model"}
+
+
+def slurm_options(asked, gpus):
+    """Return what a job asks of SLURM that depends on whether it wants GPUs."""
+    site = CONFIG.site
+    kind = site.gpu_partition if gpus else site.cpu_partition
+    partition = asked.get("partition") or kind
+    options = {"slurm_partition": partition, "constraint": asked.get("constraint")}
+    if gpus:
+        options["gpu_model"] = asked.get("gpu_model")
+    # SLURM queues a preempted job again by itself; a job on a node that failed is left to the retries.
+    if partition in site.preemptible:
+        options["slurm_extra"] = "--requeue"
+    return options
+
+
+def local_rules():
+    """List the rules whose jobs run where Snakemake runs, shards included; GPU jobs are always submitted."""
+
+    def is_local(rule):
+        if CONFIG.resources_for(rule)["local"]:
+            return True
+        if CONFIG.llm.run_on == "compute":
+            return False
+        if rule not in ASKING:
+            return rule in ONLINE
+        return not any(gpus_for(rule, name, ASKING[rule]) for name in CONFIG.recipes)
+
+    names = [rule.name for rule in workflow.rules]
+    return [name for name in names if is_local(name.removesuffix("_shard"))]
+
+
+def retries_of(rule):
+    """Return how often a failed job is tried again: on a cluster only, a local run shows its failure at once."""
+    return CONFIG.resources_for(rule)["retries"] if workflow.non_local_exec else 0
 
 
 def is_merging(input):

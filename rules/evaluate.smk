@@ -13,6 +13,7 @@ rule predict_answers:
         "<benchmarks>/{recipe}/predict_answers.{model}.{fold}.jsonl"
     wildcard_constraints:
         model=neural_models(),
+    retries: retries_of("predict_answers")
     conda:
         "../envs/train.yaml"
     threads: threads_of("predict_answers")
@@ -42,6 +43,7 @@ rule predict_trivial:
         "<logs>/{recipe}/predict_trivial.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/predict_trivial.{fold}.jsonl"
+    retries: retries_of("predict_trivial")
     conda:
         "../envs/train.yaml"
     threads: threads_of("predict_trivial")
@@ -70,6 +72,7 @@ rule judge_predictions:
         "<logs>/{recipe}/judge_predictions.{model}.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/judge_predictions.{model}.{fold}.jsonl"
+    retries: retries_of("judge_predictions")
     conda:
         "../envs/data.yaml"
     threads: threads_of("judge_predictions")
@@ -116,6 +119,7 @@ rule score_answers:
         "<logs>/{recipe}/score_answers.{model}.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/score_answers.{model}.{fold}.jsonl"
+    retries: retries_of("score_answers")
     conda:
         "../envs/data.yaml"
     threads: threads_of("score_answers")

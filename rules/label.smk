@@ -13,6 +13,7 @@ rule label_relevance:
         "<logs>/{recipe}/label_relevance.log",
     benchmark:
         "<benchmarks>/{recipe}/label_relevance.jsonl"
+    retries: retries_of("label_relevance")
     conda:
         "../envs/data.yaml"
     threads: threads_of("label_relevance")

@@ -11,6 +11,7 @@ rule load_passages:
         "<benchmarks>/{recipe}/load_passages.jsonl"
     wildcard_constraints:
         recipe=recipes_recalling("bm25"),
+    retries: retries_of("load_passages")
     conda:
         "../envs/data.yaml"
     threads: threads_of("load_passages")
@@ -38,6 +39,7 @@ rule make_queries:
         "<logs>/{recipe}/make_queries.log",
     benchmark:
         "<benchmarks>/{recipe}/make_queries.jsonl"
+    retries: retries_of("make_queries")
     conda:
         "../envs/data.yaml"
     threads: threads_of("make_queries")
@@ -81,6 +83,7 @@ rule recall_passages:
         "<benchmarks>/{recipe}/recall_passages.jsonl"
     wildcard_constraints:
         recipe=recipes_recalling("bm25"),
+    retries: retries_of("recall_passages")
     conda:
         "../envs/data.yaml"
     threads: threads_of("recall_passages")
@@ -110,6 +113,7 @@ rule search_passages:
         "<benchmarks>/{recipe}/search_passages.jsonl"
     wildcard_constraints:
         recipe=recipes_recalling("http"),
+    retries: retries_of("search_passages")
     conda:
         "../envs/data.yaml"
     threads: threads_of("search_passages")
@@ -137,6 +141,7 @@ rule rerank_passages:
         "<logs>/{recipe}/rerank_passages.log",
     benchmark:
         "<benchmarks>/{recipe}/rerank_passages.jsonl"
+    retries: retries_of("rerank_passages")
     conda:
         "../envs/data.yaml"
     threads: threads_of("rerank_passages")

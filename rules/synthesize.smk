@@ -12,6 +12,7 @@ rule generate_answers:
         "<logs>/{recipe}/generate_answers.log",
     benchmark:
         "<benchmarks>/{recipe}/generate_answers.jsonl"
+    retries: retries_of("generate_answers")
     conda:
         "../envs/data.yaml"
     threads: threads_of("generate_answers")
@@ -58,6 +59,7 @@ rule judge_answers:
         "<logs>/{recipe}/judge_answers.log",
     benchmark:
         "<benchmarks>/{recipe}/judge_answers.jsonl"
+    retries: retries_of("judge_answers")
     conda:
         "../envs/data.yaml"
     threads: threads_of("judge_answers")
@@ -101,6 +103,7 @@ rule select_answers:
         "<logs>/{recipe}/select_answers.log",
     benchmark:
         "<benchmarks>/{recipe}/select_answers.jsonl"
+    retries: retries_of("select_answers")
     conda:
         "../envs/data.yaml"
     threads: threads_of("select_answers")

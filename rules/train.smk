@@ -7,6 +7,7 @@ rule fetch_model:
         "<logs>/{recipe}/fetch_model.log",
     benchmark:
         "<benchmarks>/{recipe}/fetch_model.jsonl"
+    retries: retries_of("fetch_model")
     conda:
         "../envs/train.yaml"
     threads: threads_of("fetch_model")
@@ -33,6 +34,7 @@ rule make_tiny_base:
         "<logs>/{recipe}/make_tiny_base.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/make_tiny_base.{fold}.jsonl"
+    retries: retries_of("make_tiny_base")
     conda:
         "../envs/train.yaml"
     threads: threads_of("make_tiny_base")
@@ -62,6 +64,7 @@ rule train_adapter:
         "<logs>/{recipe}/train_adapter.{model}.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/train_adapter.{model}.{fold}.jsonl"
+    retries: retries_of("train_adapter")
     conda:
         "../envs/train.yaml"
     threads: threads_of("train_adapter")

@@ -1,0 +1,42 @@
+"""A copy of the project whose workflow runs with `--profile slurm` on the test cluster."""
+
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.slurm.cluster import Cluster, Job
+from tests.workspace import BIN, Workspace
+
+SITE = Path(__file__).with_name("site.yaml")
+
+
+@dataclass
+class SlurmWorkspace(Workspace):
+    """A workspace on the cluster."""
+
+    cluster: Cluster = field(kw_only=True)
+
+    def environment(self) -> dict[str, str]:
+        home = {"HOME": str(self.cluster.home), "XDG_CONFIG_HOME": str(self.cluster.home / ".config")}
+        return self.cluster.environment() | super().environment() | home
+
+    def command(self, *arguments: str, config: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> list[str]:
+        files = ["--configfile", *self.configfiles] if self.configfiles else []
+        # The site has no conda; a look at the jobs every few seconds instead of the profile's twenty.
+        given = ["--profile", "slurm", "--sdm", "env-modules", "--slurm-init-seconds-before-status-checks", "3"]
+        given += [*options, "--jobs", "4", *files, "--config", *self.config, *config, "--", *arguments]
+        return self.cluster.command(str(BIN / "snakemake"), *given, cwd=self.root)
+
+    def jobs(self) -> list[Job]:
+        """Return SLURM's records of the jobs that this workspace submitted."""
+        return [job for job in self.cluster.jobs() if job.facts["WorkDir"] == str(self.root)]
+
+
+def slurm_workspace(fresh: Workspace, target: Path, cluster: Cluster) -> SlurmWorkspace:
+    """Copy a workspace, describe the test cluster in its config/site.yaml, and install its profiles."""
+    shutil.copytree(fresh.root, target, symlinks=True)
+    shutil.copy(SITE, target / "config/site.yaml")
+    workspace = SlurmWorkspace(target, configfiles=fresh.configfiles, cluster=cluster)
+    subprocess.run(["make", "-s", "install-profiles"], cwd=target, env=workspace.environment(), check=True)
+    return workspace
