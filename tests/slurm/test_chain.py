@@ -10,7 +10,9 @@ from tests.slurm.workspace import SlurmWorkspace
 from tests.workspace import RESULTS
 
 GPU_RULES = {"train_adapter", "predict_answers"}
+# By config/config.yaml, and by the site file of the tests.
 LOCAL_RULES = {"make_splits", "select_answers", "make_folds", "score_answers", "list_artifacts"}
+LOCAL_RULES |= {"load_passages", "recall_passages", "rerank_passages", "judge_predictions"}
 
 
 @pytest.fixture
