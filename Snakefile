@@ -60,3 +60,7 @@ rule models:
 
 onstart:
     start_run()
+
+
+onerror:
+    end_run()

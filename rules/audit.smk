@@ -24,5 +24,6 @@ rule list_artifacts:
 
 
 onsuccess:
+    end_run()
     for line in result_lines():
         print(line)

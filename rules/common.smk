@@ -18,6 +18,7 @@ sys.path.insert(0, str(SCRIPTS))
 import yaml
 
 from finetrail.artifacts import write_json
+from finetrail.cluster.runs import note_end, note_master
 from finetrail.config.load import load_config
 from finetrail.config.model_serve import settings_digest
 from finetrail.config.places import is_folder
@@ -106,9 +107,15 @@ def start_run():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(merged, encoding="utf-8")
     write_json(run / "digests.json", DIGESTS)
+    note_master(run, sys.argv[1:])
     os.environ[RUN_VARIABLE] = str(run)
     os.environ[RUN_CONFIG_VARIABLE] = str(run / "run_config.yaml")
     os.environ[DIGESTS_VARIABLE] = str(run / "digests.json")
+
+
+def end_run():
+    """Note that the master came to its own end."""
+    note_end(Path(os.environ[RUN_VARIABLE]))
 
 
 def run_digests():
