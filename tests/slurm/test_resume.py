@@ -1,11 +1,13 @@
 """The master killed -9 while its jobs wait and run: `make resume` settles them, and no output is written twice."""
 
+import itertools
 import json
 import os
 import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.slurm.cluster import wait_until
 from tests.slurm.workspace import SlurmWorkspace
@@ -16,30 +18,48 @@ TARGETS = (f"{RESULTS}/records.jsonl", f"{RESULTS}/passages.jsonl", f"{RESULTS}/
 ONE_JOB = "resources={load_passages: {local: false, mem_mb: 7000}, ingest_records: {mem_mb: 7000}}"
 
 
-def python(workspace: SlurmWorkspace, script: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run a program of the project within the cluster."""
-    command = workspace.cluster.command(str(BIN / "python"), script, *arguments, cwd=workspace.root)
+# A job begins its work when the test lets it, however slow the machine is.
+HOLD = "    - while [ -e $HOME/hold ]; do sleep 0.2; done\n"
+
+
+def start_python(workspace: SlurmWorkspace, script: str) -> "subprocess.Popen[str]":
+    """Start a program of the project within the cluster."""
+    command = workspace.cluster.command(str(BIN / "python"), "-u", script, cwd=workspace.root)
     environment = workspace.environment() | {"PYTHONPATH": str(workspace.root / "scripts")}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def python(workspace: SlurmWorkspace, script: str) -> tuple[int, str]:
+    """Run a program of the project within the cluster; return its exit status and what it printed."""
+    process = start_python(workspace, script)
+    try:
+        printed, _ = process.communicate(timeout=400)
+    finally:
+        process.kill()
+    return process.returncode, printed
 
 
 def test_a_killed_master_is_resumed(on_cluster: Callable[[], SlurmWorkspace]) -> None:
     workspace = on_cluster()
     workspace.cluster.check("scontrol", "update", "nodename=cpu2", "state=drain", "reason=the test wants a queue")
+    workspace.edit("config/site.yaml", "  setup:\n", f"  setup:\n{HOLD}")
+    hold = workspace.cluster.home / "hold"
+    hold.touch()
     try:
-        _kill_and_resume(workspace)
+        _kill_and_resume(workspace, hold)
     finally:
+        hold.unlink(missing_ok=True)
         workspace.cluster.check("scontrol", "update", "nodename=cpu2", "state=resume")
 
 
-def _kill_and_resume(workspace: SlurmWorkspace) -> None:
+def _kill_and_resume(workspace: SlurmWorkspace, hold: Path) -> None:
     master = workspace.start(*TARGETS, config=(ONE_JOB,))
     try:
         wait_until(lambda: sorted(job.state for job in workspace.jobs()) == ["PENDING", "RUNNING"], 120, "two jobs")
-        status = python(workspace, "scripts/setup/show_status.py")
-        assert "waiting" in status.stdout and "Resources" in status.stdout, status.stdout + status.stderr
-        refused = python(workspace, "scripts/setup/resume_run.py")
-        assert refused.returncode == 1 and f"process {master.pid}" in refused.stderr
+        _, status = python(workspace, "scripts/setup/show_status.py")
+        assert "waiting" in status and "Resources" in status, status
+        code, refused = python(workspace, "scripts/setup/resume_run.py")
+        assert code == 1 and f"process {master.pid}" in refused
         os.kill(master.pid, signal.SIGKILL)
     finally:
         master.kill()
@@ -47,10 +67,18 @@ def _kill_and_resume(workspace: SlurmWorkspace) -> None:
     assert "Directory cannot be locked" in workspace.snakemake(*TARGETS, config=(ONE_JOB,), fails=True)
 
     running, waiting = (next(job for job in workspace.jobs() if job.state == s) for s in ("RUNNING", "PENDING"))
-    resumed = python(workspace, "scripts/setup/resume_run.py")
-    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
-    assert f"orphan: job {running.id} {running.rule} RUNNING: waited for" in resumed.stdout
-    assert f"orphan: job {waiting.id} {waiting.rule} PENDING: cancelled" in resumed.stdout
+    resuming = start_python(workspace, "scripts/setup/resume_run.py")
+    try:
+        assert resuming.stdout is not None
+        lines = iter(resuming.stdout.readline, "")
+        said = "".join(itertools.takewhile(lambda line: not line.startswith("waiting for 1 "), lines))
+        hold.unlink()
+        printed, _ = resuming.communicate(timeout=400)
+    finally:
+        resuming.kill()
+    assert resuming.returncode == 0, said + printed
+    assert f"orphan: job {running.id} {running.rule} RUNNING: waited for" in said
+    assert f"orphan: job {waiting.id} {waiting.rule} PENDING: cancelled" in said
     assert all((workspace.root / target).exists() for target in TARGETS)
     states = {job.id: job.state for job in workspace.jobs()}
     assert states.pop(waiting.id) == "CANCELLED"
@@ -66,5 +94,5 @@ def _kill_and_resume(workspace: SlurmWorkspace) -> None:
     assert "Nothing to be done" in workspace.snakemake(*TARGETS, config=(ONE_JOB,))
     ended = [json.loads(path.read_text())["ended"] for path in workspace.root.glob("logs/tutorial/runs/*/master.json")]
     assert len(ended) == 2 and all(ended)
-    again = python(workspace, "scripts/setup/resume_run.py")
-    assert again.returncode == 1 and "no run of this folder was cut off" in again.stderr
+    code, again = python(workspace, "scripts/setup/resume_run.py")
+    assert code == 1 and "no run of this folder was cut off" in again
