@@ -23,8 +23,8 @@ class SlurmWorkspace(Workspace):
 
     def command(self, *arguments: str, config: tuple[str, ...] = (), options: tuple[str, ...] = ()) -> list[str]:
         files = ["--configfile", *self.configfiles] if self.configfiles else []
-        # The site has no conda; a look at the jobs every few seconds instead of the profile's twenty.
-        given = ["--profile", "slurm", "--sdm", "env-modules", "--slurm-init-seconds-before-status-checks", "3"]
+        # The site has no conda; jobs are short: a first look after eight seconds, which SLURM's own time suits.
+        given = ["--profile", "slurm", "--sdm", "env-modules", "--slurm-init-seconds-before-status-checks", "8"]
         given += [*options, "--jobs", "4", *files, "--config", *self.config, *config, "--", *arguments]
         return self.cluster.command(str(BIN / "snakemake"), *given, cwd=self.root)
 
