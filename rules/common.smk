@@ -447,7 +447,10 @@ def local_rules():
             return False
         if rule not in ASKING:
             return rule in ONLINE
-        return not any(gpus_for(rule, name, ASKING[rule]) for name in CONFIG.recipes)
+        asked = [model_asked(name, ASKING[rule])[1] for name in CONFIG.recipes]
+        online = any(endpoint and endpoint.kind == "openai" for endpoint in asked)
+        gpus = any(gpus_for(rule, name, ASKING[rule]) for name in CONFIG.recipes)
+        return online and not gpus
 
     names = [rule.name for rule in workflow.rules]
     return [name for name in names if is_local(name.removesuffix("_shard"))]

@@ -30,3 +30,12 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def on_cluster(cluster: Cluster, fresh: Workspace, tmp_path: Path) -> Callable[[], SlurmWorkspace]:
     """Make a workspace whose workflow runs on the cluster."""
     return lambda: slurm_workspace(fresh, tmp_path / "project", cluster)
+
+
+@pytest.fixture
+def hold(cluster: Cluster) -> Iterator[Path]:
+    """Make the file that jobs with a waiting set-up line wait for the end of."""
+    path = cluster.home / "hold"
+    path.touch()
+    yield path
+    path.unlink(missing_ok=True)

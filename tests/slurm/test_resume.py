@@ -10,16 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.slurm.cluster import wait_until
-from tests.slurm.workspace import SlurmWorkspace
+from tests.slurm.workspace import WAIT, SlurmWorkspace
 from tests.workspace import BIN, RESULTS
 
 TARGETS = (f"{RESULTS}/records.jsonl", f"{RESULTS}/passages.jsonl", f"{RESULTS}/queries.jsonl")
 # One job a time on each node, and a queue: the second job of the run cannot begin while the first one runs.
 ONE_JOB = "resources={load_passages: {local: false, mem_mb: 7000}, ingest_records: {mem_mb: 7000}}"
-
-
-# A job begins its work when the test lets it, however slow the machine is.
-HOLD = "    - while [ -e $HOME/hold ]; do sleep 0.2; done\n"
 
 
 def start_python(workspace: SlurmWorkspace, script: str) -> "subprocess.Popen[str]":
@@ -39,16 +35,13 @@ def python(workspace: SlurmWorkspace, script: str) -> tuple[int, str]:
     return process.returncode, printed
 
 
-def test_a_killed_master_is_resumed(on_cluster: Callable[[], SlurmWorkspace]) -> None:
+def test_a_killed_master_is_resumed(on_cluster: Callable[[], SlurmWorkspace], hold: Path) -> None:
     workspace = on_cluster()
+    workspace.set_up(WAIT)
     workspace.cluster.check("scontrol", "update", "nodename=cpu2", "state=drain", "reason=the test wants a queue")
-    workspace.edit("config/site.yaml", "  setup:\n", f"  setup:\n{HOLD}")
-    hold = workspace.cluster.home / "hold"
-    hold.touch()
     try:
         _kill_and_resume(workspace, hold)
     finally:
-        hold.unlink(missing_ok=True)
         workspace.cluster.check("scontrol", "update", "nodename=cpu2", "state=resume")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from tests.slurm.cluster import Cluster, Job
 from tests.workspace import BIN, Workspace
 
+# A line of set-up: the job begins its work when the test lets it, however slow the machine is.
+WAIT = "while [ -e $HOME/hold ]; do sleep 0.2; done"
 SITE = Path(__file__).with_name("site.yaml")
 
 
@@ -27,6 +29,10 @@ class SlurmWorkspace(Workspace):
         given = ["--profile", "slurm", "--sdm", "env-modules", "--slurm-init-seconds-before-status-checks", "8"]
         given += [*options, "--jobs", "4", *files, "--config", *self.config, *config, "--", *arguments]
         return self.cluster.command(str(BIN / "snakemake"), *given, cwd=self.root)
+
+    def set_up(self, line: str) -> None:
+        """Add a line of shell that every job runs before its command."""
+        self.edit("config/site.yaml", "  setup:\n", f"  setup:\n    - {line}\n")
 
     def jobs(self) -> list[Job]:
         """Return SLURM's records of the jobs that this workspace submitted."""

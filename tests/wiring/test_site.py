@@ -1,4 +1,4 @@
-"""What jobs ask of SLURM under a site file, and which run beside Snakemake: read from dry runs."""
+"""What jobs ask of SLURM under a site file, read from dry runs."""
 
 import re
 
@@ -14,7 +14,6 @@ resources:
   predict_answers: {gpus: 1, partition: accel-low}
   ingest_records: {partition: big}
 """
-ONLINE = """llm={run_on: submit, endpoints: {far: {kind: openai, base_url: 'https://llm.example.org/v1'}}}"""
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +30,6 @@ def asked(printed: str) -> dict[str, dict[str, str]]:
     return {rule: dict(re.findall(r"(\w+)=([^,]+)", line[1])) for rule, line in lines.items() if line and rule != "all"}
 
 
-def local(printed: str) -> set[str]:
-    return set(re.findall(r"^local(?:rule|checkpoint) (\w+):", printed, re.M))
-
-
 def test_gpu_jobs_go_to_the_gpu_partition_and_no_other_does(project: Workspace) -> None:
     found = asked(project.dry_run("all"))
     keys = ("slurm_partition", "gpu", "gpu_model", "constraint", "qos", "slurm_extra")
@@ -45,14 +40,6 @@ def test_gpu_jobs_go_to_the_gpu_partition_and_no_other_does(project: Workspace) 
     assert len(shown) > 10
     assert set(shown.values()) == {("standard", None, None, None, None, None)}
     assert {(job["mem_mb"], job["slurm_account"]) for job in found.values()} == {("4000", "ours")}
-
-
-def test_steps_that_need_the_internet_can_stay_where_snakemake_runs(project: Workspace) -> None:
-    far = "overrides={crag_mm: {evaluate: {judge: {endpoint: far, model: m}}}}"
-    here = local(project.dry_run("all", config=(ONLINE.replace("run_on: submit, ", ""), far)))
-    assert here == {"make_splits", "select_answers", "make_folds", "score_answers", "list_artifacts", "all"}
-    more = local(project.dry_run("all", config=(ONLINE, far)))
-    assert more - here == {"make_queries", "label_relevance", "generate_answers", "judge_answers", "judge_predictions"}
 
 
 @pytest.mark.parametrize("name", ["university", "national"])
