@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env env-vllm run plan test test-all test-strace test-slurm install-profiles status resume test-vllm lint requirements constraints docs ollama bench bench-peers clean distclean
+.PHONY: help env env-vllm run plan peek test test-all test-strace test-slurm install-profiles status resume test-vllm lint requirements constraints docs ollama bench bench-peers clean distclean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc)
@@ -46,6 +46,9 @@ run: $(READY)  ## the tutorial of crag_mm, end to end (RECIPE=name; RECIPE=all: 
 
 plan: $(READY)  ## what would run, and why, and the calls to pay (SCALE=full for the published settings)
 	@python scripts/setup/plan_calls.py --cores $(CORES) $(CONFIG)
+
+peek: $(READY)  ## 20 train rows as the model is trained on them, what carries loss in colour (RECIPE, MODEL, FOLD)
+	@python scripts/train/peek_rows.py --recipe $(RECIPE) --scale $(SCALE) $(if $(MODEL),--model $(MODEL)) $(if $(FOLD),--fold $(FOLD))
 
 ollama: $(READY)  ## load the exported models into Ollama, or print the commands
 	@python scripts/export/create_ollama_models.py --scale $(SCALE) --recipes $(RECIPES)

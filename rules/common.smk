@@ -5,6 +5,7 @@ import operator
 import os
 import re
 import secrets
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from finetrail.cluster.runs import note_end, note_master
 from finetrail.config.load import load_config
 from finetrail.config.model_serve import settings_digest
 from finetrail.config.places import is_folder
+from finetrail.config.model import PHASES
 from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
 from finetrail.errors import FinetrailError
 from finetrail.lineage.code_digest import code_digest, tree_digests
@@ -108,6 +110,9 @@ def start_run():
         path.write_text(merged, encoding="utf-8")
     write_json(run / "digests.json", DIGESTS)
     note_master(run, sys.argv[1:])
+    write_json(
+        run / "origins.json", {name: CONFIG.origins(name) for name in CONFIG.recipes}
+    )
     os.environ[RUN_VARIABLE] = str(run)
     os.environ[RUN_CONFIG_VARIABLE] = str(run / "run_config.yaml")
     os.environ[DIGESTS_VARIABLE] = str(run / "digests.json")
@@ -157,7 +162,9 @@ def settings_of(*keys):
 def model_settings(wildcards):
     """Return the training settings of a model; a shuffled control is trained with its model's."""
     model = f"train.models.{plain_model(wildcards.model)}"
-    return canonical_json(CONFIG.settings_at(wildcards.recipe, model, "limits"))
+    return canonical_json(
+        CONFIG.settings_at(wildcards.recipe, model, "limits", "source.images")
+    )
 
 
 def shuffle_option(wildcards):
@@ -234,6 +241,15 @@ def model_asked(recipe, key):
         return None, None
     reference = getattr(section, name)
     return reference, reference and CONFIG.endpoint(reference.endpoint)
+
+
+def judging_prompt(wildcards):
+    """Return the options that name the judge's prompt and its digest; none where answers are scored without a judge."""
+    if CONFIG.recipe(wildcards.recipe).evaluate.judge is None:
+        return ""
+    path = prompt_of("judge_answers")(wildcards)
+    digest = prompt_digest_of("judge_answers")(wildcards)
+    return f"--prompt {shlex.quote(path)} --prompt-digest {digest}"
 
 
 def teacher_of(key):
@@ -379,6 +395,7 @@ def resources_of(rule, asks=None):
     `asks` is the key of the model reference of a rule that asks a model.
     """
     asked = CONFIG.resources_for(rule)
+    most = max(asked.get("max_mem_mb", 2 * asked["mem_mb"]), asked["mem_mb"])
 
     def gpus(wildcards, input):
         if not asks:
@@ -386,7 +403,7 @@ def resources_of(rule, asks=None):
         return 0 if is_merging(input) else gpus_for(rule, wildcards.recipe, asks)
 
     named = {
-        "mem_mb": lambda wildcards, attempt: asked["mem_mb"] * attempt,
+        "mem_mb": lambda wildcards, attempt: min(asked["mem_mb"] * attempt, most),
         "runtime": asked["runtime"],
     }
     names = ("slurm_partition", "slurm_extra", "gpu_model", "constraint")
@@ -457,8 +474,9 @@ def local_rules():
 
 
 def retries_of(rule):
-    """Return how often a failed job is tried again: on a cluster only, a local run shows its failure at once."""
-    return CONFIG.resources_for(rule)["retries"] if workflow.non_local_exec else 0
+    """Return how often a failed job is tried again; what the configuration leaves open is for clusters only."""
+    asked = CONFIG.resources_for(rule).get("retries")
+    return int(workflow.non_local_exec) if asked is None else asked
 
 
 def is_merging(input):
@@ -487,6 +505,59 @@ def threads_of(rule):
     return CONFIG.resources_for(rule)["threads"]
 
 
+# What the phases before the folds leave for those behind them.
+PRODUCTS = {
+    "ingest": "records.jsonl",
+    "recall": "reranked.jsonl",
+    "label": "pointwise_labeled.jsonl",
+    "synthesize": "synthetic.jsonl",
+}
+
+
+def before(phase):
+    """Return what gives a phase its rows: the product of the last phase before it that the recipe uses."""
+    order = list(PHASES)
+    earlier = [name for name in PRODUCTS if order.index(name) < order.index(phase)]
+
+    def rows(wildcards):
+        used = CONFIG.recipe(wildcards.recipe).phases
+        *_, last = (PRODUCTS[name] for name in earlier if name in used)
+        return f"{RESULTS}/{wildcards.recipe}/{last}"
+
+    return rows
+
+
+def passages_file(wildcards):
+    """Return the passages; nothing where the recipe has none."""
+    searched = CONFIG.recipe(wildcards.recipe).recall
+    return [f"{RESULTS}/{wildcards.recipe}/passages.jsonl"] if searched else []
+
+
+def recipes_where(fits):
+    """Match the recipes that something holds of; nothing where there is none."""
+    names = [name for name, recipe in CONFIG.recipes.items() if fits(recipe)]
+    return "|".join(names) or "(?!)"
+
+
+def recipes_with(phase):
+    """Match the recipes that use a phase."""
+    return recipes_where(lambda recipe: phase in recipe.phases)
+
+
+def recipes_synthesizing(kind):
+    """Match the recipes that synthesize a kind of examples."""
+    return recipes_where(
+        lambda recipe: recipe.synthesize and recipe.synthesize.kind == kind
+    )
+
+
+def recipes_scoring(metric):
+    """Match the recipes that are scored by a metric."""
+    return recipes_where(
+        lambda recipe: recipe.evaluate and recipe.evaluate.metric == metric
+    )
+
+
 def made_fold(wildcards):
     """Return the fold's checkpoint. A rule behind it whose inputs do not ask for it is never looked at again."""
     return checkpoints.make_folds.get(recipe=wildcards.recipe, fold=wildcards.fold)
@@ -504,19 +575,57 @@ def base_manifest(wildcards):
     return f"{RESULTS}/{wildcards.recipe}/base_model/manifest.json"
 
 
+def trained_whole(recipe, model):
+    """Tell whether training changes all weights of a model, so that there is no adapter."""
+    tuned = CONFIG.recipe(recipe).train.models.get(plain_model(model))
+    return tuned is not None and tuned.method == "full"
+
+
+def models_trained_by(*methods):
+    """Match the models, and their shuffled controls, that are trained by some methods; nothing where there is none."""
+    # Two recipes may have models of one name: what stands before the model's name in a path tells them apart.
+    names = [
+        f"(?<=/{name}/models/){model}(?:_shuffled)?"
+        for name, recipe in CONFIG.recipes.items()
+        for model in models_of(name)
+        if recipe.train.models[model].method in methods
+    ]
+    return "|".join(names) or "(?!)"
+
+
+def weights_folder(recipe, model):
+    """Name the folder that training publishes."""
+    return "final_checkpoint" if trained_whole(recipe, model) else "final_adapter"
+
+
+def model_manifest(wildcards, folder):
+    """Return the manifest in a folder of a model."""
+    place = f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}"
+    return f"{place}/{folder}/manifest.json"
+
+
 def merged_manifest(wildcards):
-    """Return the manifest of the merged model."""
+    """Return the manifest of the model as it is exported: merged, or trained whole."""
     made_fold(wildcards)
-    folder = f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}"
-    return f"{folder}/final_merged_checkpoint/manifest.json"
+    whole = trained_whole(wildcards.recipe, wildcards.model)
+    return model_manifest(
+        wildcards, "final_checkpoint" if whole else "final_merged_checkpoint"
+    )
 
 
 def adapter_manifest(wildcards):
-    """Return the manifest of a model's adapter; the untuned base has none."""
+    """Return the manifest of a model's adapter; the untuned base and a model trained whole have none."""
     made_fold(wildcards)
-    if wildcards.model == "base":
+    if wildcards.model == "base" or trained_whole(wildcards.recipe, wildcards.model):
         return []
-    return f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}/final_adapter/manifest.json"
+    return model_manifest(wildcards, "final_adapter")
+
+
+def predicting_manifest(wildcards):
+    """Return the manifest of what predicts: a model trained whole, else the base (with its adapter)."""
+    if wildcards.model != "base" and trained_whole(wildcards.recipe, wildcards.model):
+        return model_manifest(wildcards, "final_checkpoint")
+    return base_manifest(wildcards)
 
 
 def plain_model(model):
@@ -541,20 +650,19 @@ def control_files(wildcards):
 
 def neural_models():
     """Match the models that predict with a network: the tuned ones, their shuffled controls and the base."""
-    tuned = {
-        model for recipe in CONFIG.recipes.values() for model in recipe.train.models
-    }
+    tuned = {model for recipe in CONFIG.recipes for model in models_of(recipe)}
     return "|".join(sorted({"base", *tuned, *(f"{model}_shuffled" for model in tuned)}))
 
 
 def recipes_exporting(form):
-    """Match the recipes that export in a format; nothing where there is none."""
-    names = [
-        name
-        for name, recipe in CONFIG.recipes.items()
-        if recipe.export and recipe.export.format == form
-    ]
-    return "|".join(names) or "(?!)"
+    """Match the recipes that export in a format."""
+    return recipes_where(lambda recipe: recipe.export and recipe.export.format == form)
+
+
+def models_of(recipe):
+    """List the models that a recipe tunes; none where it ends with its folds."""
+    train = CONFIG.recipes[recipe].train
+    return list(train.models) if train else []
 
 
 def recall_backend(recipe):
@@ -572,10 +680,9 @@ def recipes_recalling(backend):
 def per_model(recipe, pattern):
     """Fill a path under the results folder for every model and fold of a recipe."""
     folds = CONFIG.recipes[recipe].folds.names
-    models = CONFIG.recipes[recipe].train.models
     return [
         f"{RESULTS}/{recipe}/{pattern.format(model=model, fold=fold)}"
-        for model in models
+        for model in models_of(recipe)
         for fold in folds
     ]
 
@@ -584,8 +691,9 @@ def metrics_files():
     """List the metrics files of all chosen recipes."""
     return [
         path
-        for recipe in CONFIG.recipes
-        for path in per_model(recipe, "metrics/{model}/{fold}.json")
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.evaluate
+        for path in per_model(name, "metrics/{model}/{fold}.json")
     ]
 
 
@@ -610,9 +718,13 @@ def fold_files():
 
 
 def model_files():
-    """List the trained adapters of all chosen recipes."""
-    pattern = "models/{model}/{fold}/final_adapter/manifest.json"
-    return [path for recipe in CONFIG.recipes for path in per_model(recipe, pattern)]
+    """List the trained models of all chosen recipes."""
+    return [
+        f"{RESULTS}/{name}/models/{model}/{fold}/{weights_folder(name, model)}/manifest.json"
+        for name, recipe in CONFIG.recipes.items()
+        for model in models_of(name)
+        for fold in recipe.folds.names
+    ]
 
 
 def export_files():
@@ -635,43 +747,68 @@ def audit_files():
     return [f"{RESULTS}/{recipe}/audit/files.json" for recipe in CONFIG.recipes]
 
 
+# The steps of the phases before the folds, by the names of their meta files.
+STEPS = {
+    "ingest": ("records", "splits"),
+    "recall": ("passages", "queries", "recall", "reranked"),
+    "label": ("pointwise_labeled",),
+}
+SYNTHESIS = {
+    "answers": ("answers", "judged", "synthetic"),
+    "reasoning": ("replies", "synthetic"),
+}
+
+
+def data_metas(recipe):
+    """Name the meta files of what a recipe makes before its folds."""
+    steps = [step for phase in recipe.phases for step in STEPS.get(phase, ())]
+    if recipe.recall and recipe.recall.backend != "bm25":
+        steps.remove("passages")
+    steps += SYNTHESIS[recipe.synthesize.kind] if recipe.synthesize else ()
+    return [f"{step}.meta.json" for step in steps]
+
+
+def model_metas(recipe):
+    """Name the meta files of what a recipe makes of each model and fold."""
+    tiny = recipe.base_model.tiny
+    names = ["bases/{fold}.meta.json" if tiny else "base_model.meta.json"]
+    names += ["models/{model}/{fold}.meta.json"]
+    if recipe.evaluate:
+        names += ["models/{model}_shuffled/{fold}.meta.json"]
+        names += ["metrics/{model}/{fold}.meta.json"]
+        for predictor in ("{model}", *control_names("{model}")):
+            names += [f"predictions/{predictor}/{{fold}}.meta.json"]
+            names += [f"predictions/{predictor}/{{fold}}.judged.meta.json"]
+    if recipe.export and recipe.export.format != "none":
+        exported = ["Modelfile"]
+        exported += ["model.gguf"] if recipe.export.format == "gguf" else []
+        names += [f"ollama/{{model}}/{{fold}}/{name}.meta.json" for name in exported]
+    return names
+
+
+def merged_metas(name, recipe):
+    """List the meta files of merged models; one that was trained whole has nothing to merge."""
+    exported = recipe.export and recipe.export.format != "none"
+    return [
+        f"{RESULTS}/{name}/models/{model}/{fold}.merged.meta.json"
+        for model in models_of(name)
+        for fold in recipe.folds.names
+        if exported and not trained_whole(name, model)
+    ]
+
+
 def meta_files(wildcards):
     """List the meta files of everything that a recipe makes."""
-    recipe = CONFIG.recipe(wildcards.recipe)
-    steps = [
-        "records",
-        "splits",
-        *(["passages"] if recall_backend(wildcards.recipe) == "bm25" else []),
-        "queries",
-        "recall",
-        "reranked",
-        "pointwise_labeled",
+    name, recipe = wildcards.recipe, CONFIG.recipe(wildcards.recipe)
+    metas = [f"{RESULTS}/{name}/{meta}" for meta in data_metas(recipe)]
+    metas += [
+        f"{RESULTS}/{name}/folds/{fold}/fold.meta.json" for fold in recipe.folds.names
     ]
-    steps += ["answers", "judged", "synthetic"]
-    metas = [f"{RESULTS}/{wildcards.recipe}/{step}.meta.json" for step in steps]
-    exported = ["Modelfile"] if recipe.export and recipe.export.format != "none" else []
-    exported += (
-        ["model.gguf"] if recipe.export and recipe.export.format == "gguf" else []
-    )
-    base = (
-        "bases/{fold}.meta.json" if recipe.base_model.tiny else "base_model.meta.json"
-    )
-    patterns = ["folds/{fold}/fold.meta.json", base, "models/{model}/{fold}.meta.json"]
-    patterns += [
-        "models/{model}_shuffled/{fold}.meta.json",
-        "metrics/{model}/{fold}.meta.json",
-    ]
-    patterns += [f"ollama/{{model}}/{{fold}}/{name}.meta.json" for name in exported]
-    patterns += ["models/{model}/{fold}.merged.meta.json"] if exported else []
-    for predictor in ("{model}", "base", "{model}_shuffled", "trivial"):
-        patterns += [
-            f"predictions/{predictor}/{{fold}}.meta.json",
-            f"predictions/{predictor}/{{fold}}.judged.meta.json",
+    if recipe.train:
+        metas += [
+            path for meta in model_metas(recipe) for path in per_model(name, meta)
         ]
-    listed = [
-        path for pattern in patterns for path in per_model(wildcards.recipe, pattern)
-    ]
-    return list(dict.fromkeys(metas + listed))
+    return list(dict.fromkeys([*metas, *merged_metas(name, recipe)]))
 
 
 check_originals()

@@ -2,7 +2,7 @@ rule predict_answers:
     """Answer the test questions turn by turn, with the model's own earlier answers, and measure its held-out loss."""
     input:
         test=fold_file("test"),
-        base=base_manifest,
+        base=predicting_manifest,
         adapter=adapter_manifest,
     output:
         rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
@@ -20,7 +20,7 @@ rule predict_answers:
     resources:
         **resources_of("predict_answers"),
     params:
-        settings=settings_of("predict", "limits"),
+        settings=settings_of("predict.max_answer_tokens", "limits", "source.images"),
         environment=env_of("train"),
         code=code_of("evaluate/predict_answers.py"),
     shell:
@@ -50,7 +50,7 @@ rule predict_trivial:
     resources:
         **resources_of("predict_trivial"),
     params:
-        settings=settings_of("predict", "limits", "synthesize.refusal_text"),
+        settings=settings_of("predict.trivial_answer", "limits"),
         code=code_of("evaluate/predict_trivial.py"),
     shell:
         "python scripts/evaluate/predict_trivial.py --recipe {wildcards.recipe} --train {input.train:q}"
@@ -72,6 +72,8 @@ rule judge_predictions:
         "<logs>/{recipe}/judge_predictions.{model}.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/judge_predictions.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_scoring("turns"),
     retries: retries_of("judge_predictions")
     conda:
         "../envs/data.yaml"
@@ -80,15 +82,14 @@ rule judge_predictions:
         **resources_of("judge_predictions", asks="evaluate.judge"),
     params:
         settings=settings_of("evaluate"),
-        prompt=prompt_of("judge_answers"),
-        digest=prompt_digest_of("judge_answers"),
+        prompt=judging_prompt,
         teacher=teacher_of("evaluate.judge"),
         code=code_of("evaluate/judge_predictions.py"),
         shard=shard_option,
     shell:
         "python scripts/evaluate/judge_predictions.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --test {input.test:q}"
-        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --settings {params.settings:q} {params.prompt}"
         " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
@@ -105,6 +106,34 @@ use rule judge_predictions as judge_predictions_shard with:
         "<logs>/{recipe}/judge_predictions.{model}.{fold}.{shard}-of-{shards}.log",
     benchmark:
         "<benchmarks>/{recipe}/judge_predictions.{model}.{fold}.{shard}-of-{shards}.jsonl"
+
+
+rule grade_choices:
+    """Read each prediction of a multiple choice, as generated and by likelihood, and hold it to the key."""
+    input:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
+        test=fold_file("test"),
+    output:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.judged.jsonl",
+        meta="<results>/{recipe}/predictions/{model}/{fold}.judged.meta.json",
+    log:
+        "<logs>/{recipe}/grade_choices.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/grade_choices.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_scoring("choices"),
+    retries: retries_of("grade_choices")
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("grade_choices")
+    resources:
+        **resources_of("grade_choices"),
+    params:
+        code=code_of("evaluate/grade_choices.py"),
+    shell:
+        "python scripts/evaluate/grade_choices.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --test {input.test:q} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 
 rule score_answers:

@@ -1,10 +1,10 @@
 checkpoint make_folds:
     """Lay out train examples and the untouched dev and test records; what follows runs only if bytes changed."""
     input:
-        rows="<results>/{recipe}/synthetic.jsonl",
-        reranked="<results>/{recipe}/reranked.jsonl",
+        rows=before("folds"),
+        records=before("label"),
         splits="<results>/{recipe}/splits.jsonl",
-        passages="<results>/{recipe}/passages.jsonl",
+        passages=passages_file,
     output:
         train="<results>/{recipe}/folds/{fold}/train.jsonl",
         eval="<results>/{recipe}/folds/{fold}/eval.jsonl",
@@ -22,10 +22,10 @@ checkpoint make_folds:
     resources:
         **resources_of("make_folds"),
     params:
-        settings=settings_of("folds"),
+        settings=settings_of("folds", "splits.method"),
         code=code_of("folds/make_folds.py"),
     shell:
-        "python scripts/folds/make_folds.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --reranked {input.reranked:q} --splits {input.splits:q} --passages {input.passages:q}"
+        "python scripts/folds/make_folds.py --recipe {wildcards.recipe} --fold {wildcards.fold} --rows {input.rows:q}"
+        " --records {input.records:q} --splits {input.splits:q} --passages {input.passages:q}"
         " --settings {params.settings:q} --code {params.code} --train {output.train:q} --eval {output.eval:q}"
         " --test {output.test:q} --report {output.report:q} --meta {output.meta:q} 2> {log:q}"

@@ -43,7 +43,7 @@ rule make_splits:
     resources:
         **resources_of("make_splits"),
     params:
-        settings=settings_of("splits"),
+        settings=settings_of("splits", "folds.names"),
         code=code_of("ingest/make_splits.py"),
     shell:
         "python scripts/ingest/make_splits.py --recipe {wildcards.recipe} --rows {input.rows:q}"

@@ -13,6 +13,8 @@ rule label_relevance:
         "<logs>/{recipe}/label_relevance.log",
     benchmark:
         "<benchmarks>/{recipe}/label_relevance.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with("label"),
     retries: retries_of("label_relevance")
     conda:
         "../envs/data.yaml"

@@ -39,6 +39,8 @@ rule make_queries:
         "<logs>/{recipe}/make_queries.log",
     benchmark:
         "<benchmarks>/{recipe}/make_queries.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with("recall"),
     retries: retries_of("make_queries")
     conda:
         "../envs/data.yaml"
@@ -141,6 +143,8 @@ rule rerank_passages:
         "<logs>/{recipe}/rerank_passages.log",
     benchmark:
         "<benchmarks>/{recipe}/rerank_passages.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with("recall"),
     retries: retries_of("rerank_passages")
     conda:
         "../envs/data.yaml"

@@ -12,6 +12,8 @@ rule generate_answers:
         "<logs>/{recipe}/generate_answers.log",
     benchmark:
         "<benchmarks>/{recipe}/generate_answers.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("answers"),
     retries: retries_of("generate_answers")
     conda:
         "../envs/data.yaml"
@@ -59,6 +61,8 @@ rule judge_answers:
         "<logs>/{recipe}/judge_answers.log",
     benchmark:
         "<benchmarks>/{recipe}/judge_answers.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("answers"),
     retries: retries_of("judge_answers")
     conda:
         "../envs/data.yaml"
@@ -103,6 +107,8 @@ rule select_answers:
         "<logs>/{recipe}/select_answers.log",
     benchmark:
         "<benchmarks>/{recipe}/select_answers.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("answers"),
     retries: retries_of("select_answers")
     conda:
         "../envs/data.yaml"
@@ -120,4 +126,71 @@ rule select_answers:
     shell:
         "python scripts/synthesize/select_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --records {input.records:q} --settings {params.settings:q} --code {params.code}"
+        " --out {output.rows:q} --dropped {output.dropped:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule write_reasoning:
+    """Let a teacher reason about each train prompt, in several versions; it never sees the key."""
+    input:
+        rows=before("synthesize"),
+        splits="<results>/{recipe}/splits.jsonl",
+    output:
+        rows="<results>/{recipe}/replies.jsonl",
+        meta="<results>/{recipe}/replies.meta.json",
+    log:
+        "<logs>/{recipe}/write_reasoning.log",
+    benchmark:
+        "<benchmarks>/{recipe}/write_reasoning.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("reasoning"),
+    retries: retries_of("write_reasoning")
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("write_reasoning")
+    resources:
+        **resources_of("write_reasoning"),
+    params:
+        settings=settings_of(
+            "synthesize.versions",
+            "synthesize.teacher",
+            "synthesize.permute_options",
+        ),
+        prompt=prompt_of("write_reasoning"),
+        digest=prompt_digest_of("write_reasoning"),
+        teacher=teacher_of("synthesize.teacher"),
+        code=code_of("synthesize/write_reasoning.py"),
+    shell:
+        "python scripts/synthesize/write_reasoning.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --splits {input.splits:q}"
+        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule match_answers:
+    """Keep the replies whose answer equals the key, read strictly, and list what was dropped and why."""
+    input:
+        rows="<results>/{recipe}/replies.jsonl",
+    output:
+        rows="<results>/{recipe}/synthetic.jsonl",
+        dropped="<results>/{recipe}/synthetic.dropped.jsonl",
+        meta="<results>/{recipe}/synthetic.meta.json",
+    log:
+        "<logs>/{recipe}/match_answers.log",
+    benchmark:
+        "<benchmarks>/{recipe}/match_answers.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("reasoning"),
+    retries: retries_of("match_answers")
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("match_answers")
+    resources:
+        **resources_of("match_answers"),
+    params:
+        settings=settings_of("synthesize.kind", "synthesize.keep"),
+        code=code_of("synthesize/match_answers.py"),
+    shell:
+        "python scripts/synthesize/match_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --code {params.code}"
         " --out {output.rows:q} --dropped {output.dropped:q} --meta {output.meta:q} 2> {log:q}"

@@ -51,7 +51,7 @@ rule make_tiny_base:
 
 
 rule train_adapter:
-    """Fine-tune an adapter on one fold; checkpoints outlive a failure in the state directory."""
+    """Fine-tune an adapter on one fold; checkpoints outlive a failure in the state directory, and a retry goes on."""
     input:
         train=fold_file("train"),
         eval=fold_file("eval"),
@@ -64,6 +64,8 @@ rule train_adapter:
         "<logs>/{recipe}/train_adapter.{model}.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/train_adapter.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        model=models_trained_by("lora", "qlora"),
     retries: retries_of("train_adapter")
     conda:
         "../envs/train.yaml"
@@ -81,3 +83,12 @@ rule train_adapter:
         " --eval {input.eval:q} --base {input.base:q} --state {params.state:q} {params.control}"
         " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
         " --manifest {output.manifest:q} --training-log {output.training_log:q} --meta {output.meta:q} 2> {log:q} 1>&2"
+
+
+use rule train_adapter as train_whole_model with:
+    output:
+        manifest="<results>/{recipe}/models/{model}/{fold}/final_checkpoint/manifest.json",
+        training_log="<results>/{recipe}/models/{model}/{fold}/training_log.jsonl",
+        meta="<results>/{recipe}/models/{model}/{fold}.meta.json",
+    wildcard_constraints:
+        model=models_trained_by("full"),

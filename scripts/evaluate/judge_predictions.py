@@ -18,10 +18,10 @@ def work(step: Step, args: argparse.Namespace) -> None:
     """Write the predictions with their grades; every one of them, since a missing grade would flatter."""
     judge = step.settings["evaluate"]["judge"]
     model = model_at(step, "evaluate.judge") if judge else None
-    render = load_prompt(args.prompt).renderer()
+    render = load_prompt(args.prompt).renderer() if model else None
 
     def requests(row: Row) -> list[ChatRequest]:
-        if model is None or not needs_judge(row["answer"], row["reference"]):
+        if model is None or render is None or not needs_judge(row["answer"], row["reference"]):
             return []
         messages = render(
             question=row["question"],

@@ -1,16 +1,29 @@
 """Answer the test questions turn by turn, with the model's own earlier answers as history.
 
 Beside the answers stands the held-out loss: how unlikely the model finds the original answers, given the gold
-history, so that every model is asked about the same tokens.
+history, so that every model is asked about the same tokens. Of a multiple choice, each option is measured
+like that too, behind what the model itself said before its answer.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from finetrail.artifacts import check_manifest
-from finetrail.records import read_rows
+from finetrail.records import Row, read_rows
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.training.likelihood import AnswerLoss, answer_loss, option_losses
+
+
+def described(loss: AnswerLoss) -> Row:
+    """Return a loss as it is written."""
+    return {"nats": round(loss.nats, 6), "tokens": loss.tokens}
+
+
+def options_of(row: Row, measure: Callable[[], list[AnswerLoss]]) -> Row:
+    """Return what is measured of a row's options, where it has some."""
+    return {"options": [described(loss) for loss in measure()]} if "choice" in row else {}
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -18,18 +31,19 @@ def work(step: Step, args: argparse.Namespace) -> None:
     from transformers import AutoTokenizer
 
     from finetrail.training.generate import answer_sessions, load_model
-    from finetrail.training.likelihood import answer_loss
-    from finetrail.training.masks import encode_row, refuse_images
+    from finetrail.training.masks import choose_images, encode_row
+    from finetrail.training.pictures import load_vision
     from finetrail.training.settings import Limits
 
     limits = Limits(**step.settings["limits"])
     for manifest in [args.base, *args.adapter]:
         check_manifest(manifest.parent, manifest)
     rows = list(read_rows(args.test))
-    refuse_images(rows)
+    vision = choose_images(rows, limits, load_vision(args.base.parent, step.settings["source"]["images"]))
     tokenizer = AutoTokenizer.from_pretrained(args.base.parent)
     model = load_model(args.base.parent, args.adapter[0].parent if args.adapter else None)
-    losses = answer_loss(model, (encode_row(row, tokenizer, limits) for row in step.progress("losses").over(rows)))
+    encoded = (encode_row(row, tokenizer, limits, vision=vision) for row in step.progress("losses").over(rows))
+    losses = answer_loss(model, encoded, vision)
     progress = step.progress("turns", len(rows))
     answers = answer_sessions(
         model,
@@ -37,6 +51,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         rows,
         limits=limits,
         max_answer_tokens=step.settings["predict"]["max_answer_tokens"],
+        vision=vision,
         progress=lambda done, total: progress.advance(done - progress.done),
     )
     out = step.writer(args.out)
@@ -50,9 +65,11 @@ def work(step: Step, args: argparse.Namespace) -> None:
                 "turn": row["turn"],
                 "answer": answer.text,
                 "stopped": answer.stopped,
-                "loss": {"nats": round(loss.nats, 6), "tokens": loss.tokens},
+                "loss": described(loss),
+                **options_of(row, partial(option_losses, model, tokenizer, row, answer.text, limits, vision)),
             }
         )
+    step.facts["images_not_shown"] = 0 if vision else sum(row.get("image") is not None for row in rows)
     step.count(rows_in=len(rows), kept=out.count)
 
 

@@ -1,11 +1,23 @@
-"""The trivial baseline: every question is refused, and the answers' tokens cost what a unigram model says."""
+"""The trivial baseline: every question is refused, and the answers' tokens cost what a unigram model says.
+
+Of a multiple choice it takes the option that abstains; where there is none, the first.
+"""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.records import read_rows
+from finetrail.records import Row, read_rows
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.text.choices import answer_text
+
+
+def trivial_answer(row: Row, refusal: str) -> Row:
+    """Return the answer to a row; of options it has no likelihoods."""
+    if "choice" not in row:
+        return {"answer": refusal}
+    choice = row["choice"]
+    return {"answer": answer_text(choice, choice["unknown"] or 0), "options": None}
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -30,7 +42,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
                 "group": row["group"],
                 "session_id": row["session_id"],
                 "turn": row["turn"],
-                "answer": step.settings["synthesize"]["refusal_text"],
+                **trivial_answer(row, step.settings["predict"]["trivial_answer"]),
                 "stopped": "eos",
                 "loss": {"nats": round(loss.nats, 6), "tokens": loss.tokens},
             }

@@ -5,11 +5,12 @@ Every figure carries an interval of the group bootstrap, every comparison is pai
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from finetrail.artifacts import render_json
+from finetrail.metrics.choice_score import Answered, score_choices
 from finetrail.metrics.compare import Measurement, compare, table_lines
 from finetrail.metrics.turn_score import Turn, score_turns, sessions_of, stop_early
 from finetrail.records import Row, read_rows
@@ -18,6 +19,18 @@ from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_p
 HELD_OUT_LOSS = "held-out loss, nats a token (original answers, gold history)"
 TRUTHFULNESS = "truthfulness, mean of turns after the early stop"
 ACCURACY = "accuracy, share of correct turns before the early stop"
+OTHER_ANSWERS = "the same training on answers of other sessions' questions"
+OTHER_LABELS = "the same training with the answers' places shuffled among the prompts"
+REFUSES = "refuses every question; its loss is a unigram model's"
+ABSTAINS = "takes the option that abstains, else the first; its loss is a unigram model's"
+CONDITIONS = {"ambig": "ambiguous", "disambig": "disambiguated"}
+WAYS = {
+    "likeliest": "by likelihood over the options, behind the model's own reasoning",
+    "generated": "of generated answers",
+}
+
+Models = Mapping[str, Sequence[Row]]
+"""Model → its graded predictions."""
 
 
 def turns_of(rows: Sequence[Row]) -> list[Turn]:
@@ -44,6 +57,12 @@ def correct_units(rows: Sequence[Row]) -> dict[str, Measurement]:
     return {row["id"]: Measurement(row["group"], float(row["grade"]["correct"])) for row in rows}
 
 
+def choice_units(rows: Sequence[Row], way: str, condition: str | None) -> dict[str, Measurement]:
+    """Return whether each choice is the key; of one condition where one is named."""
+    chosen = (row for row in rows if condition in (None, row["choice"]["condition"]))
+    return {row["id"]: Measurement(row["group"], float(row["grade"][way] == row["choice"]["key"])) for row in chosen}
+
+
 def report_judge(settings: Row, rows: Sequence[Row]) -> Row:
     """Say who judged, and what its verdicts are worth."""
     judge = settings["judge"]
@@ -61,6 +80,43 @@ def report_judge(settings: Row, rows: Sequence[Row]) -> Row:
     }
 
 
+def held_out_loss(subject: str, models: Models, drawn: Row) -> Row:
+    """Compare the held-out losses."""
+    units = {name: loss_units(rows) for name, rows in models.items()}
+    compared = compare(HELD_OUT_LOSS, subject, units, higher_is_better=False, **drawn)
+    return compared | {"rests_on": "gold answers"}
+
+
+def score_conversations(settings: Row, subject: str, models: Models, drawn: Row) -> Row:
+    """Score judged answers, turn by turn."""
+    judge = report_judge(settings, models[subject])
+    measured = {"truthfulness": (TRUTHFULNESS, point_units), "accuracy": (ACCURACY, correct_units)}
+    comparisons = {"held_out_loss": held_out_loss(subject, models, drawn)}
+    for name, (metric, units_of) in measured.items():
+        units = {model: units_of(rows) for model, rows in models.items()}
+        compared = compare(metric, subject, units, higher_is_better=True, **drawn)
+        comparisons[name] = compared | {"rests_on": f"the judge {judge['model']}"}
+    scores = {name: score_turns(turns_of(rows)) for name, rows in models.items()}
+    return {"judge": judge, "comparisons": comparisons, "turn_scores": scores}
+
+
+def score_options(subject: str, models: Models, drawn: Row) -> Row:
+    """Score multiple-choice answers, by likelihood and as generated, and for each condition that the questions have."""
+    found = {row["choice"]["condition"] for row in models[subject]}
+    comparisons = {"held_out_loss": held_out_loss(subject, models, drawn)}
+    for way, said in WAYS.items():
+        for condition in (None, *(name for name in CONDITIONS if name in found)):
+            units = {name: choice_units(rows, way, condition) for name, rows in models.items()}
+            metric = f"accuracy {said}" + (f", {CONDITIONS[condition]} questions" if condition else "")
+            compared = compare(metric, subject, units, higher_is_better=True, **drawn)
+            comparisons["_".join(filter(None, (way, "accuracy", condition)))] = compared | {"rests_on": "gold keys"}
+    scores = {
+        name: {way: score_choices([Answered.of(row["choice"], row["grade"][way]) for row in rows]) for way in WAYS}
+        for name, rows in models.items()
+    }
+    return {"comparisons": comparisons, "choice_scores": scores}
+
+
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the metrics file."""
     settings: dict[str, Any] = step.settings["evaluate"]
@@ -68,45 +124,20 @@ def work(step: Step, args: argparse.Namespace) -> None:
     models = {path.parent.name: list(read_rows(path)) for path in paths}
     subject = args.tuned.parent.name
     drawn = {"resamples": settings["resamples"], "seed": settings["seed"]}
-    comparisons = {
-        "held_out_loss": compare(
-            HELD_OUT_LOSS,
-            subject,
-            {n: loss_units(r) for n, r in models.items()},
-            higher_is_better=False,
-            **drawn,
-        ),
-        "truthfulness": compare(
-            TRUTHFULNESS,
-            subject,
-            {n: point_units(r) for n, r in models.items()},
-            higher_is_better=True,
-            **drawn,
-        ),
-        "accuracy": compare(
-            ACCURACY,
-            subject,
-            {n: correct_units(r) for n, r in models.items()},
-            higher_is_better=True,
-            **drawn,
-        ),
-    }
-    judge = report_judge(settings, models[subject])
-    for name, comparison in comparisons.items():
-        comparison["rests_on"] = "gold answers" if name == "held_out_loss" else f"the judge {judge['model']}"
+    turns = settings["metric"] == "turns"
+    scores = score_conversations(settings, subject, models, drawn) if turns else score_options(subject, models, drawn)
+    for comparison in scores["comparisons"].values():
         LOGGER.info("%s", "\n".join(["", *table_lines(comparison)]))
     metrics = {
         "model": subject,
         "fold": args.tuned.stem.removesuffix(".judged"),
         "controls": {
             "base": "the untuned base model",
-            f"{subject}_shuffled": "the same training on answers of other sessions' questions",
-            "trivial": "refuses every question; its loss is a unigram model's",
+            f"{subject}_shuffled": OTHER_ANSWERS if turns else OTHER_LABELS,
+            "trivial": REFUSES if turns else ABSTAINS,
         },
         "training_seeds": [args.seeds],
-        "judge": judge,
-        "comparisons": comparisons,
-        "turn_scores": {name: score_turns(turns_of(rows)) for name, rows in models.items()},
+        **scores,
     }
     step.file(args.out).write_text(render_json(metrics), encoding="utf-8")
     step.count(rows_in=len(models[subject]), kept=len(models[subject]))

@@ -4,15 +4,18 @@ Records that share a value of any group key (a session, an image) belong togethe
 on the other, a model would be asked what it was told.
 """
 
+import random
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from finetrail.errors import FinetrailError
-from finetrail.records import Row, content_id, unit_interval
+from finetrail.records import Row, content_id, derive_seed, unit_interval
 
 TOLERANCE = 1e-9
+
+Draw = Callable[[Mapping[str, str], Mapping[str, float], int], list[Row]]
 
 
 class UnionFind:
@@ -102,6 +105,69 @@ def assign(groups: Mapping[str, str], shares: Mapping[str, float], seed: int) ->
     ]
 
 
+def assign_shuffled(groups: Mapping[str, str], shares: Mapping[str, float], seed: int) -> list[Row]:
+    """Assign single records by a seeded shuffle, in exact numbers: groups may straddle splits.
+
+    It is the draw of ``random.seed(seed); random.shuffle(lines)`` with a cut at ``int(len(lines) * share)``: the first
+    split gets the first lines, and the last one what is left.
+
+    Args:
+        groups: record id → group id, in the order of the records.
+        shares: split → share above 0; they add up to 1.
+        seed: of the shuffle.
+
+    Returns:
+        Rows as those of `assign`, in the order of `groups`.
+    """
+    _check_shares(shares)
+    order = list(groups)
+    random.Random(seed).shuffle(order)
+    ends = [int(len(order) * end + TOLERANCE) for end in accumulate(shares.values())]
+    ends[-1] = len(order)
+    names = list(shares)
+    places = {row_id: place for place, row_id in enumerate(order)}
+    return [
+        {
+            "id": row_id,
+            "group": group,
+            "split": names[bisect_right(ends, places[row_id])],
+            "reason": f"place {places[row_id]} of {len(order)} after the shuffle",
+        }
+        for row_id, group in groups.items()
+    ]
+
+
+def assign_folds(
+    groups: Mapping[str, str],
+    folds: Mapping[str, float],
+    shares: Mapping[str, float],
+    seed: int,
+    draw: Draw,
+) -> list[Row]:
+    """Give every record to one of several folds, and within its fold to train or dev.
+
+    What is trained on one fold is tested on the original records of the others, so there is no other test split.
+
+    Args:
+        groups: record id → group id, in the order of the records.
+        folds: fold → share above 0; they add up to 1.
+        shares: share above 0 of train and, where there is one, of dev; they add up to 1.
+        seed: of both draws.
+        draw: `assign` or `assign_shuffled`.
+
+    Returns:
+        Rows ``{"id", "group", "split", "reason", "fold"}`` in the order of `groups`.
+    """
+    homes = {row["id"]: row for row in draw(groups, folds, seed)}
+    rows: dict[str, Row] = {}
+    for fold in folds:
+        members = {row_id: group for row_id, group in groups.items() if homes[row_id]["split"] == fold}
+        for row in draw(members, shares, derive_seed("within the folds", seed)):
+            reason = f"{fold}: {homes[row['id']]['reason']}; {row['split']}: {row['reason']}"
+            rows[row["id"]] = {**row, "reason": reason, "fold": fold}
+    return [rows[row_id] for row_id in groups]
+
+
 def _nearest_spare(number: int, ends: Sequence[float], places: Mapping[str, float], numbers: Mapping[str, int]) -> str:
     """Find the group nearest to a split's empty stretch among those that their own split can spare."""
     members = Counter(numbers.values())
@@ -126,39 +192,50 @@ def _check_shares(shares: Mapping[str, float]) -> None:
         raise FinetrailError(f"the shares must be above 0 and add up to 1, found {listed or 'none'}")
 
 
-def prove_disjoint(rows: Iterable[Row], splits: Sequence[Row]) -> Row:
-    """Check over the records themselves that no value of a group key occurs in two splits.
+def place_of(row: Row) -> str:
+    """Name where a row of splits belongs: its split, below its fold where there are several."""
+    return f"{row['fold']}/{row['split']}" if "fold" in row else str(row["split"])
+
+
+def prove_disjoint(rows: Iterable[Row], splits: Sequence[Row], *, allowed: bool = False) -> Row:
+    """Check over the records themselves that no value of a group key occurs in two splits (or folds).
 
     This looks at every key value on its own and does not rely on how the groups were found.
 
+    Args:
+        rows: the records.
+        splits: their rows of `assign`, `assign_shuffled` or `assign_folds`.
+        allowed: count what straddles, and let it be: a shuffle of single records was asked for.
+
     Returns:
         What was checked: ``{"rows": {split: n}, "shares": {split: share}, "groups": n, "key_values": n,
-        "straddling": 0}``.
+        "straddling": records in another split than the first one of their group}``.
 
     Raises:
         FinetrailError: a record has no split, a split row has no record, or a value or group straddles.
     """
     assigned = {row["id"]: row for row in splits}
     homes: dict[str, str] = {}
-    straddling: list[str] = []
+    straddling: dict[str, str] = {}
     seen = 0
     for row in rows:
         if row["id"] not in assigned:
             raise FinetrailError("the record has no split", where=row["id"])
         seen += 1
-        place = assigned[row["id"]]
-        for key in [*_keys(row), f"group={place['group']}"]:
-            if homes.setdefault(key, place["split"]) != place["split"]:
-                straddling.append(f"{key} is in {homes[key]} and in {place['split']}")
-    if straddling:
-        raise FinetrailError(f"{len(straddling)} records straddle splits: {'; '.join(straddling[:20])}")
+        place = place_of(assigned[row["id"]])
+        for key in [*_keys(row), f"group={assigned[row['id']]['group']}"]:
+            if homes.setdefault(key, place) != place:
+                straddling.setdefault(row["id"], f"{key} is in {homes[key]} and in {place}")
+    if straddling and not allowed:
+        shown = "; ".join(list(straddling.values())[:20])
+        raise FinetrailError(f"{len(straddling)} records straddle splits: {shown}")
     if seen != len(assigned) or len(assigned) != len(splits):
         raise FinetrailError(f"{len(splits)} split rows do not match {seen} records one to one")
-    counts = Counter(row["split"] for row in splits)
+    counts = Counter(map(place_of, splits))
     return {
         "rows": dict(sorted(counts.items())),
         "shares": {split: round(count / seen, 6) for split, count in sorted(counts.items())},
         "groups": len({row["group"] for row in splits}),
         "key_values": sum(not key.startswith("group=") for key in homes),
-        "straddling": 0,
+        "straddling": len(straddling),
     }

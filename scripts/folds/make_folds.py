@@ -1,13 +1,16 @@
 """Lay out a fold: train examples from synthesis, and the original dev and test records, untouched.
 
 Every row carries its chat messages and the evidence that they show; the last message is the target. Dev and test
-rows show what the deployed system will have: the reranked chunks, whatever a judge would say of them.
+rows show what the deployed system will have: the reranked chunks, whatever a judge would say of them. With several
+folds, train and dev are those of the fold's own records, and test is every original record of the others. Where nothing
+was synthesized, the train records are the examples, as they are.
 """
 
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from finetrail.artifacts import render_json
@@ -16,7 +19,7 @@ from finetrail.lookup import PassageFile
 from finetrail.records import Row, read_rows, read_table
 from finetrail.splits import prove_disjoint
 from finetrail.step import RowWriter, Step, add_input, add_output, run_step, step_parser
-from finetrail.text.prompts import chat_messages
+from finetrail.text.prompts import chat_messages, whole_messages
 
 SPAN = ("passage_id", "start", "end")
 
@@ -24,17 +27,21 @@ SPAN = ("passage_id", "start", "end")
 class Layout:
     """Turns a record or an example into a fold's row."""
 
-    def __init__(self, settings: dict[str, Any], passages: PassageFile, groups: dict[str, str]) -> None:
+    def __init__(self, settings: dict[str, Any], passages: PassageFile | None, groups: dict[str, str]) -> None:
+        self._whole: bool = settings["layout"] == "prompt"
         self._system: str = settings["system_prompt"]
         self._most: int = settings["evidence"]
         self._passages = passages
         self._groups = groups
 
     def row(self, source: Row, *, row_id: str, record_id: str, parents: list[str], kind: str) -> Row:
-        """Lay out one row; `source` has question, history, image, chunks and answer."""
-        chunks = source["chunks"][: self._most]
-        evidence = [self._passages.evidence(chunk) for chunk in chunks]
-        messages = chat_messages(self._system, source["history"], source["question"], evidence, source["answer"])
+        """Lay out one row; `source` has question, history, image, answer and, behind recall, chunks."""
+        chunks = source["chunks"][: self._most] if self._passages else []
+        evidence = [self._passages.evidence(chunk) for chunk in chunks] if self._passages else []
+        if self._whole:
+            messages = whole_messages(self._system, source["history"], source["question"], source["answer"])
+        else:
+            messages = chat_messages(self._system, source["history"], source["question"], evidence, source["answer"])
         return {
             "id": row_id,
             "parents": parents,
@@ -50,6 +57,7 @@ class Layout:
             "evidence": evidence,
             "passages": [{key: chunk[key] for key in SPAN} for chunk in chunks],
             "messages": messages,
+            **({"choice": source["choice"]} if "choice" in source else {}),
         }
 
 
@@ -82,65 +90,108 @@ class Tally:
         }
 
 
-def write_train(rows: Iterable[Row], layout: Layout, tally: Tally, splits: dict[str, Row]) -> None:
-    """Write the train examples.
+class Homes:
+    """Where the records belong, as one fold sees it.
+
+    Args:
+        splits: id → row of splits.jsonl.
+        fold: name of the fold.
+    """
+
+    def __init__(self, splits: dict[str, Row], fold: str) -> None:
+        self._splits = splits
+        self._fold = fold
+
+    def split(self, record_id: str) -> str:
+        """Return train, dev or test; the records of other folds are tests."""
+        row = self._splits[record_id]
+        return row["split"] if row.get("fold", self._fold) == self._fold else "test"
+
+    def is_elsewhere(self, record_id: str) -> bool:
+        """Say whether a record belongs to another fold."""
+        return bool(self._splits[record_id].get("fold", self._fold) != self._fold)
+
+
+def record_of(row: Row) -> str:
+    """Return the record that an example was made from; a record that nothing was made from is its own example."""
+    return str(row.get("record_id", row["id"]))
+
+
+def examples_of(rows: Iterable[Row], homes: Homes) -> Iterator[Row]:
+    """Yield the train examples of a fold.
 
     Raises:
-        FinetrailError: an example comes from a record that is not in train.
+        FinetrailError: a synthetic example comes from a record that is not in train.
     """
     for row in rows:
-        if splits[row["record_id"]]["split"] != "train":
+        record_id = record_of(row)
+        if homes.split(record_id) == "train":
+            yield row
+        elif "record_id" in row and not homes.is_elsewhere(record_id):
             raise FinetrailError("an example of a dev or test record cannot be trained on", where=row["id"])
-        tally.write(
-            layout.row(row, row_id=row["id"], record_id=row["record_id"], parents=row["parents"], kind=row["kind"])
-        )
 
 
-def write_held_out(rows: Iterable[Row], layout: Layout, tallies: dict[str, Tally], splits: dict[str, Row]) -> None:
+def write_train(rows: Iterable[Row], layout: Layout, tally: Tally, homes: Homes) -> None:
+    """Write the train examples."""
+    for row in examples_of(rows, homes):
+        parents, kind = row.get("parents", [row["id"]]), row.get("kind", "original")
+        tally.write(layout.row(row, row_id=row["id"], record_id=record_of(row), parents=parents, kind=kind))
+
+
+def write_held_out(rows: Iterable[Row], layout: Layout, tallies: dict[str, Tally], homes: Homes) -> None:
     """Write the dev and test records, every one of them."""
     for row in rows:
-        split = splits[row["id"]]["split"]
+        split = homes.split(row["id"])
         if split in tallies:
             tallies[split].write(
                 layout.row(row, row_id=row["id"], record_id=row["id"], parents=[row["id"]], kind="original")
             )
 
 
-def rows_due(args: argparse.Namespace, splits: dict[str, Row]) -> int:
+def rows_due(args: argparse.Namespace, splits: dict[str, Row], homes: Homes) -> int:
     """Count what belongs into the fold, by the inputs and not by what was written."""
-    examples = sum(1 for _ in read_rows(args.rows))
-    return examples + sum(1 for row in splits.values() if row["split"] != "train")
+    examples = sum(1 for _ in examples_of(read_rows(args.rows), homes))
+    return examples + sum(1 for record_id in splits if homes.split(record_id) != "train")
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the three files and the report."""
     splits = read_table(args.splits)
+    homes = Homes(splits, args.fold)
     groups = {name: row["group"] for name, row in splits.items()}
-    train, dev, test = (Tally(step.writer(path)) for path in (args.train, args.eval, args.test))
-    with PassageFile(args.passages) as passages:
+    has_dev = any(homes.split(name) == "dev" for name in splits)
+    train, test = (Tally(step.writer(path)) for path in (args.train, args.test))
+    dev = Tally(step.writer(args.eval, may_be_empty=not has_dev))
+    with ExitStack() as opened:
+        passages = opened.enter_context(PassageFile(args.passages[0])) if args.passages else None
         layout = Layout(step.settings["folds"], passages, groups)
-        write_train(step.rows(args.rows, "examples"), layout, train, splits)
-        write_held_out(step.rows(args.reranked, "records"), layout, {"dev": dev, "test": test}, splits)
-    if overlap := (train.groups & (dev.groups | test.groups)) | (dev.groups & test.groups):
+        write_train(step.rows(args.rows, "examples"), layout, train, homes)
+        write_held_out(step.rows(args.records, "records"), layout, {"dev": dev, "test": test}, homes)
+    shuffled = step.settings["splits"]["method"] == "shuffle"
+    overlap = (train.groups & (dev.groups | test.groups)) | (dev.groups & test.groups)
+    if overlap and not shuffled:
         raise FinetrailError(f"{len(overlap)} groups straddle train, dev and test", where=min(overlap))
     report = {
         "train": train.report(),
         "eval": dev.report(),
         "test": test.report(),
-        "proof": prove_disjoint(read_rows(args.reranked), list(splits.values())),
+        "proof": prove_disjoint(read_rows(args.records), list(splits.values()), allowed=shuffled),
     }
     step.file(args.report).write_text(render_json(report), encoding="utf-8")
     kept = train.writer.count + dev.writer.count + test.writer.count
-    step.count(rows_in=rows_due(args, splits), kept=kept)
+    step.count(rows_in=rows_due(args, splits, homes), kept=kept)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
     parser = step_parser(__doc__)
-    add_input(parser, "--rows", "synthetic.jsonl")
-    add_input(parser, "--reranked", "reranked.jsonl, for the dev and test records")
+    parser.add_argument("--fold", default="fold0", help="name of the fold")
+    add_input(parser, "--rows", "synthetic.jsonl; or the records themselves")
+    add_input(parser, "--records", "the records with what is shown of them, for dev and test")
     add_input(parser, "--splits", "splits.jsonl")
-    add_input(parser, "--passages", "passages.jsonl")
+    add_input(
+        parser, "--passages", "passages.jsonl; none where nothing is searched", nargs="*", default=[], required=False
+    )
     for name in ("train", "eval", "test"):
         add_output(parser, f"--{name}", f"{name}.jsonl")
     add_output(parser, "--report", "report.json")

@@ -1,12 +1,13 @@
-"""Give every group of records to train, dev or test, before anything is synthesized."""
+"""Give every record to train, dev or test, and to one of several folds, before anything is synthesized."""
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from finetrail.errors import FinetrailError
 from finetrail.records import Row, read_rows
-from finetrail.splits import assign, group_rows, prove_disjoint
+from finetrail.splits import assign, assign_folds, assign_shuffled, group_rows, prove_disjoint
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
 
 
@@ -26,20 +27,35 @@ def chosen_keys(row: Row, names: Sequence[str]) -> dict[str, str | None]:
     return {name: known[name] for name in names}
 
 
+def draw(groups: Mapping[str, str], settings: Mapping[str, Any], folds: Sequence[str]) -> list[Row]:
+    """Assign the records by the method that the recipe chooses.
+
+    Args:
+        groups: record id → group id.
+        settings: of the section `splits`.
+        folds: names of the folds.
+    """
+    chosen = assign_shuffled if settings["method"] == "shuffle" else assign
+    shares = {split: settings[split] for split in ("train", "dev", "test") if settings[split]}
+    if len(folds) == 1:
+        return chosen(groups, shares, settings["seed"])
+    sizes = settings["fold_shares"] or [1 / len(folds)] * len(folds)
+    return assign_folds(groups, dict(zip(folds, sizes, strict=True)), shares, settings["seed"], chosen)
+
+
 def work(step: Step, args: argparse.Namespace) -> None:
-    """Write one row a record: its group, its split and the reason."""
+    """Write one row a record: its group, its split, its fold where there are several, and the reason."""
     settings = step.settings["splits"]
-    shares = {split: settings[split] for split in ("train", "dev", "test")}
 
     def keyed(rows: Iterator[Row]) -> Iterator[Row]:
         for row in rows:
             yield {"id": row["id"], "group_keys": chosen_keys(row, settings["group_by"])}
 
-    splits = assign(group_rows(keyed(step.rows(args.rows))), shares, settings["seed"])
+    splits = draw(group_rows(keyed(step.rows(args.rows))), settings, step.settings["folds"]["names"])
     out = step.writer(args.out)
     for row in splits:
         out.write(row)
-    step.facts["proof"] = prove_disjoint(keyed(read_rows(args.rows)), splits)
+    step.facts["proof"] = prove_disjoint(keyed(read_rows(args.rows)), splits, allowed=settings["method"] == "shuffle")
     step.count(rows_in=len(splits), kept=len(splits))
 
 

@@ -130,6 +130,7 @@ def calls_a_record(recipe: RecipeConfig, rule: str) -> int | None:
         "search_passages": recipe.queries.count if recipe.queries.enabled else 1,
         "label_relevance": recipe.rerank.keep_chunks,
         "generate_answers": versions,
+        "write_reasoning": versions,
         "judge_answers": versions,
         "judge_predictions": int(recipe.evaluate is not None and recipe.evaluate.judge is not None),
     }

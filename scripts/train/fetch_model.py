@@ -8,6 +8,7 @@ from pathlib import Path
 
 from finetrail.errors import FinetrailError
 from finetrail.step import Step, add_output, run_step, step_parser
+from finetrail.training.base_tokenizer import prepare_tokenizer
 
 
 def download(hub: str, revision: str, folder: Path) -> None:
@@ -50,8 +51,20 @@ def work(step: Step, args: argparse.Namespace) -> None:
     folder = step.folder(args.manifest.parent, args.manifest, facts)
     if choice["hub"]:
         download(choice["hub"], choice["revision"], folder)
-        return
-    source = Path(choice["path"])
+    else:
+        copy(Path(choice["path"]), folder)
+    changed = prepare_tokenizer(
+        folder, template=choice["template"], pad_token=choice["pad_token"], new_tokens=choice["new_tokens"]
+    )
+    step.manifest_facts(args.manifest.parent, {"tokenizer": changed})
+
+
+def copy(source: Path, folder: Path) -> None:
+    """Copy a local model's files.
+
+    Raises:
+        FinetrailError: the folder is no model's.
+    """
     if not (source / "config.json").is_file():
         raise FinetrailError("holds no config.json", where=str(source), hint="base_model.path names a model's folder")
     for path in sorted(source.iterdir()):

@@ -15,6 +15,7 @@ from typing import Any
 from finetrail.artifacts import check_manifest, publish_folder, write_manifest
 from finetrail.records import Row, canonical_json, read_rows, sha256_file, sha256_text
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.training.base_tokenizer import prepare_tokenizer
 from finetrail.training.settings import TinyBaseSettings
 from finetrail.training.tiny_base import build_tiny_base
 
@@ -67,6 +68,9 @@ def work(step: Step, args: argparse.Namespace) -> None:
                 seed=SEED,
                 out_dir=made,
                 progress=lambda done, total: progress.advance(done - progress.done),
+            )
+            prepare_tokenizer(
+                made, template=choice["template"], pad_token=choice["pad_token"], new_tokens=choice["new_tokens"]
             )
             publish_folder(made, cache)
             write_manifest(cache, cache / "manifest.json", {})

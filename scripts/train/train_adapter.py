@@ -1,58 +1,87 @@
-"""Fine-tune an adapter on one fold.
+"""Tune a model on one fold: an adapter (LoRA, QLoRA) or all its weights.
 
 Checkpoints live in a state directory that no failure deletes: a retry continues from the newest complete one.
 """
 
 import argparse
+import logging
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import check_manifest
+from finetrail.artifacts import check_manifest, read_json
 from finetrail.config.current import operation_key
+from finetrail.lineage.journal import shared_run_folder
 from finetrail.records import canonical_json, read_rows, sha256_file, sha256_text
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.training.settings import Limits, TrainSettings
-from finetrail.training.sft import ADAPTER, train_adapter
+from finetrail.training.hardware import use_gpus
+from finetrail.training.settings import Saving, train_settings
+from finetrail.training.sft import refuse_hopeless, train_adapter
 from finetrail.training.shuffle import shuffle_targets
 
-
-def tuning_settings(tuning: Mapping[str, Any], limits: Mapping[str, Any], save_steps: int) -> TrainSettings:
-    """Return the trainer's settings for what the recipe says of a model."""
-    chosen = dict(tuning)
-    targets = chosen.pop("target_modules")
-    epochs = chosen.pop("epochs")
-    return TrainSettings(
-        mode=chosen.pop("method"),
-        warmup_share=chosen.pop("warmup_ratio"),
-        target_modules=tuple(targets) if targets else "all-linear",
-        modules_to_save=tuple(chosen.pop("modules_to_save")),
-        epochs=epochs or 1.0,
-        limits=Limits(**limits),
-        save_steps=save_steps,
-        **chosen,
-    )
+LOGGER = logging.getLogger("finetrail.train_adapter")
 
 
 def state_folder(step: Step, args: argparse.Namespace) -> Path:
-    """Name the state directory by what decides weights and log, the code too: no checkpoint passes for another's."""
+    """Name the state directory by data and settings; code that changed is the state's own care."""
     files = [sha256_file(path) for path in (args.train, args.eval, args.base)]
-    parts = [*files, step.settings, args.shuffle_targets, args.code, args.environment]
+    parts = [*files, step.settings, args.shuffle_targets]
     folder: Path = args.state / sha256_text(canonical_json(parts))[:16]
     return folder
 
 
+def saving_of(step: Step, args: argparse.Namespace) -> Saving:
+    """Read when to save and to stop from the run's operation keys."""
+    keys: Mapping[str, Any] = operation_key(step.recipe, "train")
+    return Saving(
+        strategy=keys["save_strategy"],
+        save_steps=keys["save_steps"],
+        keep=keys["keep_checkpoints"],
+        on_code_change=keys["on_code_change"],
+        code=f"{args.code}.{args.environment}",
+        max_hours=keys["max_hours"],
+        save_before_minutes=keys["save_before_minutes"],
+    )
+
+
+def log_origins(step: Step, model: str) -> dict[str, str]:
+    """Log every hyperparameter with where it comes from, and return the origins by key."""
+    run = shared_run_folder()
+    known = read_json(run / "origins.json").get(step.recipe, {}) if run else {}
+    values = {f"train.models.{model}": step.settings["train"]["models"][model], "limits": step.settings["limits"]}
+    origins = {key: known.get(key, "given by hand") for key in _leaves(values)}
+    for key, value in _leaves(values).items():
+        LOGGER.info("%s = %s (%s)", key, value, origins[key])
+    return origins
+
+
+def _leaves(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= _leaves(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
+    return found
+
+
 def work(step: Step, args: argparse.Namespace) -> None:
-    """Train, and publish the adapter and the training log."""
-    (tuning,) = step.settings["train"]["models"].values()
-    settings = tuning_settings(tuning, step.settings["limits"], operation_key(step.recipe, "train.save_steps"))
+    """Train, and publish the model and the training log."""
+    ((name, tuning),) = step.settings["train"]["models"].items()
+    settings = train_settings(tuning, step.settings["limits"])
+    use_gpus(operation_key(step.recipe, "train.gpus"))
+    step.facts["origins"] = log_origins(step, name)
+    state_dir = state_folder(step, args)
+    refuse_hopeless(state_dir)
     check_manifest(args.base.parent, args.base)
     train = list(read_rows(args.train))
     if args.shuffle_targets:
         train = shuffle_targets(train, settings.seed)
-    facts = {"kind": "adapter", "base": sha256_file(args.base), "shuffled_targets": args.shuffle_targets}
+    facts = {
+        "kind": "adapter" if settings.adapter else "model",
+        "method": settings.method,
+        "base": sha256_file(args.base),
+        "shuffled_targets": args.shuffle_targets,
+    }
     folder = step.folder(args.manifest.parent, args.manifest, facts)
     scratch = folder.with_name(f"{folder.name}.training")
     progress = step.progress("steps")
@@ -67,12 +96,14 @@ def work(step: Step, args: argparse.Namespace) -> None:
             train,
             list(read_rows(args.eval)),
             settings,
-            state_dir=state_folder(step, args),
+            state_dir=state_dir,
             out_dir=scratch,
+            images=step.settings["source"]["images"],
+            saving=saving_of(step, args),
             progress=report,
         )
         folder.rmdir()
-        (scratch / ADAPTER).rename(folder)
+        (scratch / outcome.folder).rename(folder)
         (scratch / "training_log.jsonl").rename(step.file(args.training_log))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -91,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="control: train on answers of other sessions' questions",
     )
-    add_output(parser, "--manifest", "manifest.json in final_adapter/")
+    add_output(parser, "--manifest", "manifest.json in final_adapter/ or final_checkpoint/")
     add_output(parser, "--training-log", "training_log.jsonl")
     return run_step(parser, argv, __file__, work)
 

@@ -42,7 +42,8 @@ RECALL_CHANGES = {
     "b": ("b: 0.1", f"{RESULTS}/recall.jsonl", ["recall_passages"]),
 }
 # `replay` is a change as well: all answers are stored.
-OPERATION_LLM = """llm={mode: replay, run_on: submit, max_quarantined_share: 0.5, budget_usd: 1.0, budget_calls: 9, endpoints: {
+OPERATION_LLM = """llm={mode: replay, run_on: submit, max_quarantined_share: 0.5,
+    budget_usd: 1.0, budget_calls: 9, endpoints: {
     offline: {kind: offline, timeout_s: 33.0, max_concurrency: 3, max_retries: 1},
     other: {kind: offline},
     own: {kind: vllm, serve: {device: cpu, python: python3, tensor_parallel: 2, gpu_memory_utilization: 0.5,
@@ -53,7 +54,7 @@ OPERATION_LLM = """llm={mode: replay, run_on: submit, max_quarantined_share: 0.5
 OPERATION_SEARCH = """search={endpoints: {other: {base_url: 'http://127.0.0.1:9', api_key_env: OTHER_KEY,
     timeout_s: 9.0, max_concurrency: 3, max_retries: 1, requests_per_minute: 9, usd_per_1000: 9.0}},
     pages: {timeout_s: 9.0, max_bytes: 9, max_redirects: 9, max_concurrency: 9, allow_private: true}}"""
-OPERATION_RESOURCES = """resources={default: {mem_mb: 900, runtime: 7, threads: 2},
+OPERATION_RESOURCES = """resources={default: {mem_mb: 900, max_mem_mb: 990, runtime: 7, threads: 2},
     train_adapter: {threads: 2, gpus: 1, partition: long, gpu_model: a100, constraint: big, account: ours, qos: high},
     judge_answers: {llm: 2, retries: 3}, score_answers: {local: false}}"""
 OPERATION_SITE = """site={cpu_partition: cpu, gpu_partition: gpu, preemptible: [cpu], setup: ['true'], scratch: /tmp,
@@ -64,7 +65,8 @@ OPERATION_OVERRIDES = """overrides={crag_mm: {
     recall: {http: {search_endpoint: other, service: mine, custom: {params: {}, results: r, fields: {url: u},
         key_header: X-Key, key_param: key}}}, label: {model: {endpoint: other}},
     synthesize: {teacher: {endpoint: other}, judge: {endpoint: other}}, evaluate: {judge: {endpoint: other}},
-    train: {save_steps: 7}}}"""
+    train: {save_strategy: epoch, save_steps: 7, keep_checkpoints: 3, on_code_change: restart, max_hours: 9.0,
+            save_before_minutes: 1.0, gpus: [0]}}}"""
 # The only keys of kind operation that say what is made and where, and so make other files.
 PLACE = {"extends"}
 # Makes its steps again, from the call store: see test_shards.py.

@@ -16,7 +16,16 @@ DATA = ["ingest_records", "make_splits", "load_passages", "make_queries", "recal
 DATA += ["label_relevance", "generate_answers", "judge_answers", "select_answers", "make_folds"]
 CONTROLS = {"train_adapter": 2, "predict_answers": 3, "judge_predictions": 4}
 MODELS = ["predict_trivial", "score_answers", "merge_adapter", "list_artifacts"]
-VARIANT = "extends: {recipe}\ntrain:\n  models:\n    lora: {{rank: 8}}\n"
+FINISHED = """\
+description: Finished examples
+source: {format: responses, files: [finished.jsonl], licence: MIT}
+splits: {method: shuffle, train: 1.0, dev: 0.0, test: 0.0, group_by: [prompt]}
+folds: {names: [DA, DB], layout: prompt}
+base_model: {tiny: llama}
+train: {models: {lora: {method: lora, learning_rate: 1e-4, epochs: 1}}}
+evaluate: {resamples: 100}
+"""
+VARIANT = "extends: {recipe}\nlimit: 50\n"
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +96,16 @@ def test_the_jobs_of_the_tutorial(project: Workspace) -> None:
     jobs = project.planned("all", config=choice("crag_mm", "tutorial"))
     exported = ["make_tiny_base", "convert_gguf", "check_parity"]
     assert jobs == dict.fromkeys([*DATA, *MODELS, *exported], 1) | CONTROLS
+
+
+def test_finished_examples_need_no_teacher_no_judge_and_no_prompt(project: Workspace) -> None:
+    (project.root / "finished.jsonl").touch()
+    (project.root / "config/recipes/finished.yaml").write_text(FINISHED)
+    jobs = project.planned("all", config=choice("finished", "full"))
+    data = {"ingest_records": 1, "make_splits": 1, "make_folds": 2}
+    controls = {name: 2 * count for name, count in CONTROLS.items()}
+    models = dict.fromkeys(["make_tiny_base", "predict_trivial", "score_answers"], 2)
+    assert jobs == data | models | controls | {"list_artifacts": 1}
 
 
 def test_the_smaller_targets(project: Workspace) -> None:

@@ -1,13 +1,16 @@
 """Checks across sections; each runs on whatever sections are valid, so that no error hides another."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from finetrail.artifacts import read_json
 from finetrail.config.fields import Section
 from finetrail.config.messages import did_you_mean, dotted
 from finetrail.config.model import RecipeConfig
 from finetrail.config.model_llm import OFFLINE_PREFIX, ModelReference
 from finetrail.config.model_serve import pin_problem
+from finetrail.config.model_train import BaseModelChoice
 from finetrail.config.schema import as_section, child, is_mapping
 from finetrail.config.yaml_lines import KeyPath
 
@@ -20,15 +23,43 @@ class Finding(NamedTuple):
     hint: str | None = None
 
 
-def _is_there(name: str) -> Callable[[RecipeConfig], Iterator[Finding]]:
-    """Make the check that a recipe has a section that today's rules read."""
+def _leans_on(
+    name: str, needed: str, only: Callable[[Any], bool] = bool
+) -> Callable[[RecipeConfig], Iterator[Finding]]:
+    """Make the check that a section is not there without another that it works on."""
 
     def check(recipe: RecipeConfig) -> Iterator[Finding]:
-        if getattr(recipe, name) is None:
-            text = f"the section {name} is missing, and the workflow cannot leave it out yet"
-            yield Finding((name,), text, "Write it, or remove the `null` that takes it back")
+        section = getattr(recipe, name)
+        if section is not None and only(section) and getattr(recipe, needed) is None:
+            text = f"{name} needs the section {needed}, which is missing"
+            yield Finding((needed,), text, f"Write {needed}, or leave {name} out too (`{name}: null`)")
 
     return check
+
+
+def _folds_have_tests(recipe: RecipeConfig) -> Iterator[Finding]:
+    """One fold is tested on records of its own, several are tested on each other's."""
+    splits, names = recipe.splits, recipe.folds.names
+    if len(names) == 1 and not (splits.test and splits.dev):
+        none = "test" if not splits.test else "dev"
+        yield Finding(("splits", none), f"splits.{none} is 0, and there is one fold", "Leave it some records")
+    if len(names) > 1 and splits.test:
+        text = f"splits.test is {splits.test:g}, but each of {len(names)} folds is tested on all records of the others"
+        yield Finding(("splits", "test"), text, "Set it to 0, and let train and dev sum to 1")
+    if splits.fold_shares and len(splits.fold_shares) != len(names):
+        text = f"splits.fold_shares has {len(splits.fold_shares)} shares for {len(names)} folds"
+        yield Finding(("splits", "fold_shares"), text)
+    if len(set(names)) < len(names):
+        yield Finding(("folds", "names"), "folds.names: a name occurs twice")
+
+
+def _prompts_are_whole(recipe: RecipeConfig) -> Iterator[Finding]:
+    if recipe.recall is not None and recipe.folds.layout == "prompt":
+        yield Finding(
+            ("folds", "layout"),
+            "folds.layout: a prompt that is shown as it is has no place for the passages of recall",
+            "Use `layout: evidence`, or leave recall out",
+        )
 
 
 def _recall_has_passages(recipe: RecipeConfig) -> Iterator[Finding]:
@@ -61,6 +92,8 @@ def _judges_differ(recipe: RecipeConfig) -> Iterator[Finding]:
     if recipe.synthesize is None or recipe.evaluate is None or recipe.evaluate.judge is None:
         return
     model = recipe.evaluate.judge.model
+    if recipe.synthesize.judge is None:
+        return
     if model == recipe.synthesize.judge.model and not recipe.evaluate.allow_same_judge:
         yield Finding(
             ("evaluate", "judge", "model"),
@@ -72,17 +105,64 @@ def _judges_differ(recipe: RecipeConfig) -> Iterator[Finding]:
 # The presets of `finetrail.web.services`; a test compares them.
 SEARCH_PRESETS = ("searxng", "brave", "tavily")
 
-# Sections that today's rules cannot leave out, though the model allows it.
-COMPULSORY = ("recall", "label", "synthesize", "base_model", "train", "evaluate")
+
+def _whole_answers_carry_loss(recipe: RecipeConfig) -> Iterator[Finding]:
+    if recipe.train is None or recipe.limits.history_answer_tokens is None:
+        return
+    for name, model in recipe.train.models.items():
+        if model.loss == "assistant":
+            yield Finding(
+                ("train", "models", name, "loss"),
+                f"train.models.{name}.loss is assistant, but limits.history_answer_tokens cuts earlier answers:"
+                " the model would learn to stop in the middle",
+                "Set `loss: answer`, or `history_answer_tokens: null`",
+            )
+
+
+def _vision_fits(recipe: RecipeConfig) -> Iterator[Finding]:
+    """What is known not to work for a vision model, as far as the configuration tells that it is one."""
+    if recipe.base_model is None or not _reads_images(recipe.base_model):
+        return
+    if recipe.export is not None and recipe.export.format == "gguf":
+        yield Finding(
+            ("export", "format"),
+            "export.format is gguf, but llama.cpp's file format has no Mllama",
+            "Set `safetensors`, which Ollama converts itself",
+        )
+    for name, model in (recipe.train.models if recipe.train else {}).items():
+        if model.packing and recipe.limits.images == "show":
+            yield Finding(
+                ("train", "models", name, "packing"),
+                f"train.models.{name}.packing is true, but rows with images cannot share a sequence",
+                "Set it to false, or `limits.images` to drop",
+            )
+
+
+def _reads_images(choice: BaseModelChoice) -> bool:
+    """Whether the base is a vision model, as far as can be told before it is fetched."""
+    if choice.path is not None:
+        config = Path(choice.path, "config.json")
+        return config.is_file() and "vision_config" in read_json(config)
+    name = (choice.hub or "").lower()
+    return choice.tiny == "mllama" or ("llama-3.2" in name and "vision" in name)
+
 
 Check = Callable[[RecipeConfig], Iterator[Finding]]
 
 # Each check, and the sections that must be valid for it to run.
 CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
-    *((_is_there(name), frozenset({name})) for name in COMPULSORY),
+    (_leans_on("label", "recall"), frozenset({"label", "recall"})),
+    (_leans_on("synthesize", "label", lambda section: section.kind == "answers"), frozenset({"synthesize", "label"})),
+    (_leans_on("train", "base_model"), frozenset({"train", "base_model"})),
+    (_leans_on("evaluate", "train"), frozenset({"evaluate", "train"})),
+    (_leans_on("export", "train", lambda section: section.format != "none"), frozenset({"export", "train"})),
+    (_folds_have_tests, frozenset({"splits", "folds"})),
+    (_prompts_are_whole, frozenset({"recall", "folds"})),
     (_recall_has_passages, frozenset({"source", "recall"})),
     (_counts_fit, frozenset({"recall", "rerank", "folds"})),
     (_judges_differ, frozenset({"synthesize", "evaluate"})),
+    (_whole_answers_carry_loss, frozenset({"train", "limits"})),
+    (_vision_fits, frozenset({"base_model", "train", "limits", "export"})),
 )
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 Kind = Literal["result", "operation"]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+$")]
+FoldName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_]+$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]

@@ -6,7 +6,7 @@ config/tutorial/<recipe>.yaml, the user's `overrides` (config/config.yaml, confi
 A variant (`extends`) starts from its base with all of these layers.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,10 @@ class LoadedConfig(RunConfig):
         if path[0] == "recipes" and len(path) > 1:
             return self._layers[str(path[1])].origins.get(path[2:], Origin("default"))
         return self._project.origins.get(path, Origin("default"))
+
+    def origins(self, recipe: str) -> dict[str, str]:
+        """Return where every result value of a recipe comes from, by its dotted key, such as ``overlay file:line``."""
+        return {key: str(self.origin(f"recipes.{recipe}.{key}")) for key in _leaves(self.result_settings(recipe))}
 
 
 def load_config(
@@ -207,3 +211,12 @@ def _loaded(project: Layers, recipes: Mapping[str, Layers | None], files: Config
     )
     loaded.set_origins(project, layers, files)
     return loaded
+
+
+def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Yield the dotted keys of values that are no mappings."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}"

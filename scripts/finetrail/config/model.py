@@ -46,6 +46,9 @@ class Resources(Section):
     """What a rule's job asks for; a key left out is taken from the entry `default`, then as said below."""
 
     mem_mb: Count | None = operation(None, "memory, in MB; 2000 where nothing is said")
+    max_mem_mb: Count | None = operation(
+        None, "most memory that growing with the attempts leads to, in MB; twice `mem_mb` where nothing is said"
+    )
     runtime: Count | None = operation(None, "time limit, in minutes; 60 where nothing is said")
     threads: Count | None = operation(None, "CPU cores; 1 where nothing is said")
     gpus: Annotated[int, Field(ge=0)] | None = operation(None, "GPUs; 0 where nothing is said")
@@ -59,8 +62,8 @@ class Resources(Section):
     qos: Text | None = operation(None, "SLURM quality of service")
     retries: Annotated[int, Field(ge=0)] | None = operation(
         None,
-        "further attempts of a job that failed on a cluster, each with as much more memory; 1 where nothing is said; "
-        "a local run has none",
+        "further attempts of a failed job, each with as much more memory; where nothing is said, 1 on a cluster and "
+        "none in a local run, which shows a failure at once",
     )
     local: bool | None = operation(None, "whether jobs run where Snakemake runs, none is submitted to a cluster")
     llm: Count | None = operation(
@@ -75,7 +78,6 @@ LEAST_RESOURCES: dict[str, Any] = {
     "threads": 1,
     "gpus": 0,
     "llm": 1,
-    "retries": 1,
     "local": False,
 }
 
@@ -89,22 +91,24 @@ class RecipeConfig(Section):
     source: Source = result(..., "the original records")
     splits: Splits = result(Splits(), "train, dev and test")
     queries: Queries = result(Queries(), "search queries")
-    recall: Recall | None = result(None, "retrieval of passages; compulsory: no rule can leave the phase out yet")
+    recall: Recall | None = result(None, "retrieval of passages; without this section the phase is left out")
     rerank: Rerank = result(Rerank(), "ranking of the retrieved passages")
-    label: Label | None = result(None, "relevance labels; compulsory: no rule can leave the phase out yet")
-    synthesize: Synthesize | None = result(None, "synthetic examples; compulsory: no rule can leave the phase out yet")
+    label: Label | None = result(None, "relevance labels; without this section the phase is left out")
+    synthesize: Synthesize | None = result(
+        None, "synthetic examples; without this section the train records are the examples, as they are"
+    )
     folds: Folds = result(Folds(), "data sets for training")
     limits: Limits = result(Limits(), "what of a row a model sees")
-    base_model: BaseModelChoice | None = result(None, "model that tuning starts from; compulsory")
-    train: Train | None = result(None, "tuning; compulsory: no rule can leave the phase out yet")
+    base_model: BaseModelChoice | None = result(None, "model that tuning starts from")
+    train: Train | None = result(None, "tuning; without this section the recipe ends with its folds")
     predict: Predict = result(Predict(), "answers of the models")
-    evaluate: Evaluate | None = result(None, "scores; compulsory: no rule can leave the phase out yet")
+    evaluate: Evaluate | None = result(None, "scores; without this section the phase is left out")
     export: Export | None = result(None, "folders for Ollama; without this section the phase is left out")
 
     @property
     def phases(self) -> tuple[str, ...]:
         """The phases that the recipe uses, in the order of the chain."""
-        optional = {"export"}  # the others are compulsory yet: see `finetrail.config.checks`
+        optional = {"recall", "label", "synthesize", "train", "evaluate", "export"}
         return tuple(name for name in PHASES if name not in optional or getattr(self, name) is not None)
 
 

@@ -4,13 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from finetrail.config.fields import Count, Name, Section, Share, Text, operation, result
+from finetrail.config.fields import Count, FoldName, Name, Section, Share, Text, operation, result
 from finetrail.config.model_llm import ModelReference, shards_key
 from finetrail.config.model_search import without_keys
 
 _SUM_TOLERANCE = 1e-9
 
 SplitShare = Annotated[float, Field(gt=0)]
+MaybeShare = Annotated[float, Field(ge=0)]
 
 
 class Source(Section):
@@ -28,9 +29,17 @@ class Splits(Section):
     """Shares of the original records for train, dev and test; groups stay together."""
 
     train: SplitShare = result(0.8, "share of the groups that training may see")
-    dev: SplitShare = result(0.1, "share for choices (checkpoint, threshold)")
-    test: SplitShare = result(0.1, "share that only the final score reads")
+    dev: MaybeShare = result(0.1, "share for choices (checkpoint, threshold)")
+    test: MaybeShare = result(
+        0.1, "share that only the final score reads; 0 where there are several folds, each tested on the others"
+    )
     seed: int = result(42, "seed of the assignment")
+    method: Literal["groups", "shuffle"] = result(
+        "groups",
+        "`groups`: whole groups, by a hash; `shuffle`: single records in exact numbers, which lets groups straddle "
+        "(the reports count them)",
+    )
+    fold_shares: list[SplitShare] = result([], "share of each of several folds; none for equal ones")
     group_by: list[Name] = result(
         ["session", "image"], "records that share any of these keys stay together", min_length=1
     )
@@ -40,6 +49,8 @@ class Splits(Section):
         total = self.train + self.dev + self.test
         if abs(total - 1.0) > _SUM_TOLERANCE:
             raise ValueError(f"train, dev and test must sum to 1, their sum is {total:g}")
+        if self.fold_shares and abs(sum(self.fold_shares) - 1.0) > _SUM_TOLERANCE:
+            raise ValueError(f"`fold_shares` must sum to 1, their sum is {sum(self.fold_shares):g}")
         return self
 
 
@@ -128,25 +139,62 @@ class Label(Section):
     shards: int = shards_key()
 
 
-class Synthesize(Section):
-    """Answer versions, their verdicts, refusals and deduplication."""
+_OF_ANSWERS = ("judge", "keep_original", "refusal_share", "refusal_text")
+_OF_REASONING = ("permute_options",)
 
+
+class Synthesize(Section):
+    """Answer versions, their verdicts, refusals and deduplication; or reasoned choices that are held to a key."""
+
+    kind: Literal["answers", "reasoning"] = result(
+        "answers",
+        "`answers`: answers from passages, judged by a model; `reasoning`: Reasoning / Reflection / Answer to "
+        "multiple-choice prompts, kept where the answer equals the key",
+    )
     versions: Count = result(20, "answers written for each train record")
     teacher: ModelReference = result(..., "model that writes the answers")
-    judge: ModelReference = result(..., "model that judges the answers; it filters train rows only")
+    judge: ModelReference | None = result(
+        None, "answers: model that judges them, compulsory; it filters train rows only"
+    )
     keep_original: bool = result(True, "whether the original answer is one of the versions")
-    keep: Literal["all", "best"] = result("all", "keep all distinct right versions of a record, or the best one")
+    keep: Literal["all", "best"] = result(
+        "all", "keep all distinct right versions of a record, or the best one (reasoning: the first)"
+    )
     refusal_share: Annotated[float, Field(ge=0, lt=1)] = result(
         0.2, "largest share of refusals among the examples; rows without a right answer become refusals"
     )
     refusal_text: Text = result("I don't know", "what a refusal says")
+    permute_options: bool = result(
+        True,
+        "reasoning: each version shows the lettered options in an order of its own, to the teacher and in training",
+    )
     shards: int = shards_key()
+
+    def unused_keys(self) -> tuple[str, ...]:
+        """What belongs to the other kind means nothing."""
+        return _OF_REASONING if self.kind == "answers" else _OF_ANSWERS
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> "Synthesize":
+        if self.kind == "answers" and self.judge is None:
+            raise ValueError("`kind: answers` needs a `judge`")
+        if strangers := [name for name in self.unused_keys() if name in self.model_fields_set]:
+            raise ValueError(f"`{strangers[0]}` means nothing for `kind: {self.kind}`")
+        return self
 
 
 class Folds(Section):
     """The data sets that models are trained on."""
 
-    names: list[Name] = result(["fold0"], "name of the fold", min_length=1, max_length=1)
+    names: list[FoldName] = result(
+        ["fold0"],
+        "names of the folds; with several, each record belongs to one, and what is trained on one is tested on all "
+        "original records of the others",
+        min_length=1,
+    )
+    layout: Literal["evidence", "prompt"] = result(
+        "evidence", "the user's turn: numbered passages and `Question: ...`, or the record's prompt as it is"
+    )
     system_prompt: str = result("", "system message of every example, and SYSTEM of the exported model")
     evidence: int = result(3, "most chunks shown with a question", ge=0)
 
@@ -159,3 +207,6 @@ class Limits(Section):
         None, "latest exchanges that stay in the prompt; none for all"
     )
     history_answer_tokens: Count | None = result(None, "each earlier answer is cut to so many tokens; none for whole")
+    images: Literal["show", "drop"] = result(
+        "show", "`show` needs a vision model for rows with images; `drop` shows their text alone, and counts them"
+    )

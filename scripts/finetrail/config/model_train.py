@@ -10,6 +10,10 @@ from finetrail.config.model_llm import ModelReference, shards_key
 
 Rate = Annotated[float, Field(gt=0)]
 
+# The layouts of finetrail.text.chat_layout, which a test compares with these.
+Template = Literal["qwen", "qwen2", "qwen2_5", "qwen3", "chatml", "llama3", "llama3_1", "mistral", "gemma", "alpaca"]
+
+_TOKENIZER_KEYS = ("template", "pad_token", "new_tokens")
 _TINY_KEYS = (
     "vocabulary_size", "hidden_size", "intermediate_size", "layers", "heads", "key_value_heads", "context",
     "pretrain_steps", "pretrain_learning_rate",
@@ -19,12 +23,17 @@ _TINY_KEYS = (
 class BaseModelChoice(Section):
     """The model that tuning starts from: exactly one of `tiny`, `hub` and `path`."""
 
-    tiny: Literal["llama", "mistral", "qwen2", "qwen3"] | None = result(
+    tiny: Literal["llama", "mistral", "qwen2", "qwen3", "mllama"] | None = result(
         None, "architecture of a tiny model, made and pre-trained on the recipe's own text"
     )
     hub: Text | None = result(None, "id of a model on the hub; needs `revision`")
     revision: Commit | None = result(None, "commit of the hub model, 40 hexadecimal digits")
     path: Text | None = result(None, "folder of a local model")
+    template: Template | None = result(
+        None, "chat layout to write in, its end of a turn as EOS; none for the model's own template"
+    )
+    pad_token: Text | None = result(None, "token of the vocabulary to pad with; none for the model's own")
+    new_tokens: list[Text] = result([], "control tokens to add, whose embeddings `modules_to_save` must then train")
     vocabulary_size: Annotated[int, Field(ge=300)] = result(1024, "tiny: tokens, control tokens included")
     hidden_size: Count = result(128, "tiny: width")
     intermediate_size: Count = result(384, "tiny: width of the feed-forward layers")
@@ -36,9 +45,9 @@ class BaseModelChoice(Section):
     pretrain_learning_rate: Rate = result(3e-3, "tiny: peak learning rate of pre-training")
 
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "tiny": ("hub", "revision", "path"),
-        "hub": ("tiny", "revision", "path", *_TINY_KEYS),
-        "path": ("tiny", "hub", "revision", *_TINY_KEYS),
+        "tiny": ("hub", "revision", "path", *_TOKENIZER_KEYS),
+        "hub": ("tiny", "revision", "path", *_TOKENIZER_KEYS, *_TINY_KEYS),
+        "path": ("tiny", "hub", "revision", *_TOKENIZER_KEYS, *_TINY_KEYS),
     }
 
     def unused_keys(self) -> tuple[str, ...]:
@@ -62,33 +71,114 @@ class BaseModelChoice(Section):
         return self
 
 
+class Quantization(Section):
+    """How the frozen base of a `qlora` model is held (Dettmers et al. 2023, arXiv:2305.14314)."""
+
+    type: Literal["nf4", "fp4"] = result("nf4", "number format of four bits")
+    double: bool = result(True, "quantize the scales too")
+    compute: Literal["auto", "bf16", "fp16", "fp32"] = result(
+        "auto", "format of the arithmetic; `auto`: bf16 where the GPU has it, fp32 on a CPU, else fp16"
+    )
+
+
+class Launch(Section):
+    """Over how many processes a model is trained; one process a GPU."""
+
+    processes: Count = result(1, "processes a node; the batch grows with them")
+    nodes: Count = result(1, "nodes; more than one need SLURM")
+    deepspeed_stage: Annotated[int, Field(ge=0, le=3)] | None = result(
+        None,
+        "ZeRO stage of DeepSpeed: what is split among processes (1 optimizer, 2 gradients, 3 weights); none for DDP",
+    )
+    offload: Literal["none", "optimizer", "all"] = result("none", "ZeRO: what waits in the CPU's memory")
+
+    @model_validator(mode="after")
+    def _check_stage(self) -> "Launch":
+        if self.offload != "none" and (self.deepspeed_stage or 0) < 2:
+            raise ValueError("`offload` needs a `deepspeed_stage` of 2 or 3")
+        if self.offload == "all" and self.deepspeed_stage != 3:
+            raise ValueError("`offload: all` moves the weights too, which needs `deepspeed_stage: 3`")
+        return self
+
+
+_ADAPTER_KEYS = ("rank", "alpha", "dropout", "target_modules", "modules_to_save")
+
+
 class TrainedModel(Section):
     """How one model is tuned."""
 
-    method: Literal["lora"] = result(..., "kind of tuning: `lora` trains an adapter")
+    method: Literal["lora", "qlora", "full"] = result(
+        ..., "kind of tuning: `lora` trains an adapter, `qlora` one on a base of four bits, `full` every weight"
+    )
     rank: Count = result(16, "rank of the adapter")
     alpha: Count = result(32, "scale of the adapter is alpha / rank")
     dropout: Share = result(0.0, "dropout of the adapter's input")
     target_modules: list[Text] | None = result(
         None, "modules that get an adapter; none for every linear layer but the head"
     )
+    modules_to_save: list[Text] = result([], "modules that are trained whole beside the adapter")
+    quantization: Quantization = result(Quantization(), "qlora: how the base is held")
+    vision_layers: bool = result(False, "vision models: adapters in the image encoder too")
+    loss: Literal["answer", "assistant"] = result(
+        "answer", "what carries loss: the last answer, or every turn of the assistant that is left in the row"
+    )
     learning_rate: Rate = result(..., "peak learning rate")
     epochs: Rate | None = result(None, "passes over the rows; this or `max_steps`")
     max_steps: Count | None = result(None, "optimizer steps; this or `epochs`")
     batch_size: Count = result(1, "rows per device and step")
     gradient_accumulation: Count = result(8, "steps whose gradients are summed before an update")
+    fit_to_memory: bool = result(
+        True,
+        "GPU: make a batch that cannot fit smaller and accumulate more often; an update sees as many rows",
+    )
     warmup_ratio: Share = result(0.05, "share of the steps in which the rate rises")
-    modules_to_save: list[Text] = result([], "modules that are trained whole beside the adapter")
     schedule: Literal["cosine", "linear", "constant_with_warmup"] = result("cosine", "course of the learning rate")
+    optimizer: Literal[
+        "adamw_torch", "adamw_torch_fused", "adamw_bnb_8bit", "paged_adamw_32bit", "paged_adamw_8bit"
+    ] = result("adamw_torch", "form of AdamW; 8 bits need less memory, paged ones move to the CPU under pressure")
     weight_decay: Annotated[float, Field(ge=0)] = result(0.0, "weight decay of AdamW")
+    max_grad_norm: Annotated[float, Field(ge=0)] = result(1.0, "longer gradients are cut to this length; 0 for none")
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = result(
+        "auto", "format of the arithmetic; `auto`: bf16 where the GPU has it, fp32 on a CPU, else fp16"
+    )
+    weights: Literal["fp32", "bf16"] = result(
+        "fp32",
+        "full: format of the trained weights; bf16 needs half the memory and loses small steps",
+    )
+    gradient_checkpointing: bool = result(False, "compute activations twice, keep few: less memory, a third more time")
+    packing: bool = result(False, "several rows in a sequence of `limits.max_length` tokens, each blind to the others")
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = result(
+        "auto", "form of attention; `auto`: FlashAttention where GPU and package are there, else SDPA"
+    )
+    liger: Literal["auto", "on", "off"] = result(
+        "auto", "Liger's fused kernels; `auto`: on a GPU where the package is there"
+    )
+    deterministic: bool = result(False, "GPU: only operations that give the same bits each time; slower")
+    eval_steps: Count | None = result(
+        None, "optimizer steps between losses on the dev rows, the best of which is kept; none for the end only"
+    )
+    patience: Count | None = result(None, "stop after so many losses on the dev rows without a better one")
     seed: int = result(42, "seed of row order, dropout and adapter")
+    launch: Launch = result(Launch(), "processes and nodes")
 
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"epochs": ("max_steps",), "max_steps": ("epochs",)}
+
+    def unused_keys(self) -> tuple[str, ...]:
+        """Name the keys of the other methods."""
+        adapter = () if self.method != "full" else _ADAPTER_KEYS
+        base = () if self.method == "qlora" else ("quantization",)
+        return (*adapter, *base, *(() if self.method == "full" else ("weights",)))
 
     @model_validator(mode="after")
     def _check_choices(self) -> "TrainedModel":
         if (self.epochs is None) == (self.max_steps is None):
             raise ValueError("exactly one of `epochs` and `max_steps` is needed")
+        if wrong := [name for name in self.unused_keys() if name in self.model_fields_set]:
+            raise ValueError(f"`{wrong[0]}` means nothing for the method {self.method}: take it out")
+        if self.patience is not None and self.eval_steps is None:
+            raise ValueError("`patience` needs `eval_steps`")
+        if self.method == "qlora" and self.launch.deepspeed_stage == 3:
+            raise ValueError("ZeRO stage 3 cannot split a base of four bits: use stage 2, or the method lora")
         return self
 
 
@@ -96,7 +186,17 @@ class Train(Section):
     """The models of the recipe, each tuned on every fold."""
 
     models: dict[Name, TrainedModel] = result(..., "models by name", min_length=1)
+    save_strategy: Literal["steps", "epoch"] = operation("steps", "a checkpoint every `save_steps`, or every epoch")
     save_steps: Count = operation(100, "optimizer steps between checkpoints")
+    keep_checkpoints: Count = operation(2, "how many of the newest checkpoints are kept; the best is kept besides")
+    on_code_change: Literal["continue", "restart"] = operation(
+        "continue", "what a retry does with checkpoints that other code wrote: go on (recorded), or begin again"
+    )
+    max_hours: Rate | None = operation(None, "longest attempt, in hours; under SLURM the job's own limit holds too")
+    save_before_minutes: Rate = operation(30.0, "an attempt with a time limit saves and stops so long before its end")
+    gpus: list[Annotated[int, Field(ge=0)]] | None = operation(
+        None, "local runs: numbers of the GPUs to use; none for all that are there. Under SLURM the allocation decides"
+    )
 
     @model_validator(mode="after")
     def _check_names(self) -> "Train":
@@ -112,16 +212,32 @@ class Predict(Section):
     """Answers of a model, turn by turn with its own earlier answers."""
 
     max_answer_tokens: Count = result(75, "longest answer, in tokens")
+    trivial_answer: Text = result(
+        "I don't know", "what the trivial baseline says; of a multiple choice it takes the option that says so"
+    )
 
 
 class Evaluate(Section):
     """Scores and their intervals."""
 
-    judge: ModelReference | None = result(None, "model that judges answers; none scores by exact match alone")
+    metric: Literal["turns", "choices"] = result(
+        "turns", "`turns`: answers in conversations, judged; `choices`: multiple choice, by generation and likelihood"
+    )
+    judge: ModelReference | None = result(None, "turns: model that judges answers; none scores by exact match alone")
     resamples: Annotated[int, Field(ge=100)] = result(1000, "bootstrap resamples over groups")
     seed: int = result(42, "seed of the bootstrap")
     allow_same_judge: bool = result(False, "let the judge that filtered train rows score too; the report says so")
     shards: int = shards_key()
+
+    def unused_keys(self) -> tuple[str, ...]:
+        """A choice is compared with its key: nobody judges it."""
+        return () if self.metric == "turns" else ("judge", "allow_same_judge")
+
+    @model_validator(mode="after")
+    def _check_metric(self) -> "Evaluate":
+        if strangers := [name for name in self.unused_keys() if name in self.model_fields_set]:
+            raise ValueError(f"`{strangers[0]}` means nothing for `metric: {self.metric}`")
+        return self
 
 
 class Parameters(Section):

@@ -91,7 +91,7 @@ class Model:
         row_id: str,
         phase: str,
         messages: Sequence[Message],
-        schema: ResponseSchema,
+        schema: ResponseSchema | None,
         *,
         sample: int = 0,
         seed: int | None = None,
@@ -102,7 +102,7 @@ class Model:
             row_id: the row that needs the answer.
             phase: the rule that asks.
             messages: the filled-in prompt.
-            schema: what the answer must look like.
+            schema: what the answer must look like; None for free text.
             sample: which of several answers to one question.
             seed: the row's seed; None where temperature 0 needs none.
         """
@@ -115,8 +115,8 @@ class Model:
             model=settings["model"],
             revision=settings["revision"],
             sampling=Sampling(settings["temperature"], settings["top_p"], settings["max_tokens"], seed),
-            schema=schema.schema,
-            schema_name=schema.name,
+            schema=schema and schema.schema,
+            schema_name=schema and schema.name,
             sample=sample,
             logprobs=settings["logprobs"],
             extra_body=settings["extra_body"],

@@ -25,6 +25,8 @@ class ChatLayout:
             with a blank line, in front of the last user message.
         user: the text before and after a user message.
         assistant: the text before (which is also the generation prompt) and after an assistant message.
+        prompt_lead: what the prompt itself writes behind ``assistant[0]`` in the turn that is to be answered (an empty
+            block of thoughts, say); earlier turns show none of it.
         answer_lead: what the model writes before its answer's first word.
         answer_break: what follows an assistant message without being written by the model.
         trimmed: the roles whose messages lose white space at both ends.
@@ -39,6 +41,7 @@ class ChatLayout:
     user: tuple[str, str]
     assistant: tuple[str, str]
     stop: tuple[str, ...]
+    prompt_lead: str = ""
     answer_lead: str = ""
     answer_break: str = ""
     trimmed: frozenset[Role] = frozenset()
@@ -78,12 +81,14 @@ class ChatLayout:
         for number, message in enumerate(messages):
             if message["role"] == "user":
                 merged = self.system is None and system is not None and number == last_user
-                content = f"{system}\n\n{message['content']}" if merged else message["content"]
-                parts.append(self._wrap(self.user, "user", content))
+                before = f"{self.user[0]}{system}\n\n" if merged else self.user[0]
+                parts.append(self._wrap((before, self.user[1]), "user", message["content"]))
             elif message["role"] == "assistant":
-                parts.append(self._wrap(self.assistant, "assistant", message["content"]) + self.answer_break)
+                opening = self.assistant[0] + (self.prompt_lead if number == len(messages) - 1 else "")
+                around = (opening, self.assistant[1])
+                parts.append(self._wrap(around, "assistant", message["content"]) + self.answer_break)
         if add_generation_prompt:
-            parts.append(self.assistant[0])
+            parts.append(self.assistant[0] + self.prompt_lead)
         return "".join(parts)
 
     def _wrap(self, around: tuple[str, str], role: Role, content: str) -> str:
@@ -150,6 +155,7 @@ def _jinja(layout: ChatLayout) -> str:
         system_turn = ["        " + _sum(_quote(before), content("system"), _quote(after))]
         user_turn = ["        " + user]
     opening = _sum(_quote(layout.assistant[0])) if layout.assistant[0] else ""
+    lead = _sum(_quote(layout.prompt_lead)) if layout.prompt_lead else ""
     answer = _sum(_quote(layout.answer_lead), content("assistant"), _quote(layout.assistant[1]))
     lines += [
         "{%- for message in messages %}",
@@ -159,6 +165,7 @@ def _jinja(layout: ChatLayout) -> str:
         *user_turn,
         "    {%- elif message['role'] == 'assistant' %}",
         *(["        " + opening] if opening else []),
+        *(["        {%- if loop.last %}" + lead + "{%- endif %}"] if lead else []),
         "        {%- generation %}",
         "        " + answer,
         "        {%- endgeneration %}",
@@ -168,8 +175,8 @@ def _jinja(layout: ChatLayout) -> str:
         "    {%- endif %}",
         "{%- endfor %}",
     ]
-    if opening:
-        lines += ["{%- if add_generation_prompt %}", "    " + opening, "{%- endif %}"]
+    if opening or lead:
+        lines += ["{%- if add_generation_prompt %}", "    " + opening + lead, "{%- endif %}"]
     return "\n".join(lines)
 
 
@@ -198,12 +205,14 @@ def _go_template(layout: ChatLayout) -> str:
         + f'{{{{ if eq $message.Role "assistant" }}}}{layout.assistant[0]}{answer}{{{{ end }}}}'
         + "{{ end }}"
         + layout.assistant[0]
+        + layout.prompt_lead
     )
 
 
-def _chatml(name: str, default_system: str | None, *more_stops: str) -> ChatLayout:
+def _chatml(name: str, default_system: str | None, *more_stops: str, prompt_lead: str = "") -> ChatLayout:
     return ChatLayout(
         name=name,
+        prompt_lead=prompt_lead,
         bos=False,
         system=("<|im_start|>system\n", "<|im_end|>\n"),
         user=("<|im_start|>user\n", "<|im_end|>\n"),
@@ -236,6 +245,8 @@ _ALL = (
     _chatml("qwen2", "You are a helpful assistant.", "<|endoftext|>"),
     _chatml("qwen2_5", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.", "<|endoftext|>"),
     _chatml("chatml", None),
+    # Qwen3 asked not to think (enable_thinking=false): the prompt closes an empty block of thoughts.
+    _chatml("qwen3", None, "<|endoftext|>", prompt_lead="<think>\n\n</think>\n\n"),
     _llama3("llama3", "", None),
     # Llama 3.1's template with the date that it falls back to; 3.2's writes the present day instead.
     _llama3("llama3_1", "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n", ""),
@@ -248,6 +259,27 @@ _ALL = (
         answer_lead=" ",
         trimmed=frozenset({"assistant"}),
         stop=("</s>", "[INST]"),
+    ),
+    ChatLayout(
+        name="gemma",
+        bos=True,
+        system=None,
+        user=("<start_of_turn>user\n", "<end_of_turn>\n"),
+        assistant=("<start_of_turn>model\n", "<end_of_turn>"),
+        answer_break="\n",
+        trimmed=frozenset({"user", "assistant"}),
+        stop=("<end_of_turn>", "<start_of_turn>", "<eos>"),
+    ),
+    # Plain text for bases without control tokens of their own (Taori et al. 2023, without its preamble).
+    ChatLayout(
+        name="alpaca",
+        bos=True,
+        system=("", "\n\n"),
+        user=("### Instruction:\n", "\n\n"),
+        assistant=("### Response:\n", "</s>"),
+        answer_break="\n\n",
+        trimmed=frozenset({"system", "user", "assistant"}),
+        stop=("</s>", "### Instruction:"),
     ),
 )
 LAYOUTS: dict[str, ChatLayout] = {layout.name: layout for layout in _ALL}

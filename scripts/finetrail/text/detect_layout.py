@@ -18,6 +18,8 @@ _TURNS = (
     {"role": "assistant", "content": "In Lisbon; 'quoted' {{ text }}."},
     {"role": "user", "content": "And where?"},
 )
+# What every rendering passes: a template that knows how to ask for thoughts is told not to, others do not look.
+TEMPLATE_OPTIONS = {"enable_thinking": False}
 # Prompts, as a server renders them: each ends with a question and asks for the answer.
 PROBES: tuple[tuple[dict[str, str], ...], ...] = (
     _TURNS[:1],
@@ -29,7 +31,7 @@ PROBES: tuple[tuple[dict[str, str], ...], ...] = (
 
 
 def template_text(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Mapping[str, str]]) -> str:
-    """Render a prompt with the tokenizer's own template, the assistant's turn opened.
+    """Render a prompt with the tokenizer's own template, the assistant's turn opened, thinking switched off.
 
     Raises:
         FinetrailError: the tokenizer has no template, or the template refuses the messages.
@@ -39,7 +41,10 @@ def template_text(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Mappi
     if not tokenizer.chat_template:
         raise FinetrailError("the tokenizer has no chat template", hint="Give it LAYOUTS[<family>].jinja")
     try:
-        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True))
+        text = tokenizer.apply_chat_template(
+            list(messages), tokenize=False, add_generation_prompt=True, **TEMPLATE_OPTIONS
+        )
+        return str(text)
     except TemplateError as error:
         raise FinetrailError(f"the tokenizer's chat template refuses the messages: {error}") from error
 

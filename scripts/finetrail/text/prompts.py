@@ -25,6 +25,22 @@ def user_turn(question: str, evidence: Sequence[Evidence]) -> str:
     return "\n".join([*lines, "", asked]) if lines else asked
 
 
+def whole_messages(
+    system: str, history: Sequence[Mapping[str, str]] | Sequence[Message], prompt: str, answer: str
+) -> list[Message]:
+    """Build the messages of an example whose prompt and answer are shown as they are, to the last character.
+
+    Args:
+        system: the system prompt; an empty one adds no message.
+        history: earlier turns, oldest first, alternating user and assistant.
+        prompt: the user's turn.
+        answer: the assistant's target.
+    """
+    messages = [Message(role="system", content=system)] if system else []
+    messages += [Message(role=turn["role"], content=turn["content"]) for turn in history]
+    return [*messages, Message(role="user", content=prompt), Message(role="assistant", content=answer)]
+
+
 def chat_messages(
     system: str,
     history: Sequence[Mapping[str, str]] | Sequence[Message],

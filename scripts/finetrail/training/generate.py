@@ -6,13 +6,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from finetrail.errors import FinetrailError
+from finetrail.llm.request import Image
 from finetrail.text.prompts import Message, chat_messages
+from finetrail.training.base import load_base
+from finetrail.training.chat_tokens import chat_tokens, pad_id
 from finetrail.training.hardware import precision
 from finetrail.training.masks import cut_text, prompt_ids, shorten_history
+from finetrail.training.pictures import Vision
 from finetrail.training.settings import Limits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """What one row asks: ids, images in the order of their tokens, and how many passages were left out."""
+
+    ids: list[int]
+    images: tuple[Image, ...]
+    dropped_passages: int
 
 
 @dataclass(frozen=True)
@@ -38,10 +51,9 @@ def load_model(folder: Path, adapter: Path | None = None) -> "PreTrainedModel":
     The weights are fp32 on a CPU and bf16 on a GPU that has it.
     """
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
 
     formats = precision()
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=formats.dtype)
+    model = load_base(folder, formats.dtype)
     if adapter is not None:
         model = PeftModel.from_pretrained(model, adapter)
     return model.to("cpu" if formats.use_cpu else "cuda").eval()
@@ -55,6 +67,7 @@ def answer_sessions(
     limits: Limits,
     max_answer_tokens: int = 75,
     batch_size: int = 16,
+    vision: Vision | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
     """Answer every row greedily; turn t of all sessions goes in left-padded batches before turn t + 1.
@@ -62,12 +75,13 @@ def answer_sessions(
     Args:
         model: in evaluation mode, on its device.
         tokenizer: with its chat template.
-        rows: ``id``, ``session_id``, ``turn``, ``question``, ``evidence`` and ``messages`` (for the system
-            message only: gold history and answer are not looked at). A session's rows may stand anywhere.
+        rows: ``id``, ``session_id``, ``turn``, ``question``, ``evidence`` and ``messages`` (for the system message
+            and the last user's turn: gold history and answer are not looked at). A session's rows may stand anywhere.
         limits: as in training; passages are dropped until prompt and answer fit.
         max_answer_tokens: an answer ends there, also as history of the next turn.
         batch_size: rows at once. Batches are made in row order, so that the same rows give the same answers;
             another size may flip a token where two are equally likely.
+        vision: how images are shown; None for the text alone.
         progress: called with (rows answered, rows in all).
 
     Returns:
@@ -82,12 +96,12 @@ def answer_sessions(
         for start in range(0, len(wave), batch_size):
             batch = wave[start : start + batch_size]
             prompts = [
-                _fitting_prompt(row, own.get(row["session_id"], []), tokenizer, limits, max_answer_tokens)
+                _fitting_prompt(row, own.get(row["session_id"], []), tokenizer, limits, max_answer_tokens, vision)
                 for row in batch
             ]
-            replies = _greedy(model, tokenizer, [ids for ids, _ in prompts], max_answer_tokens)
-            for row, (_, dropped), (text, stopped) in zip(batch, prompts, replies, strict=True):
-                answers[row["id"]] = Answer(row["id"], text, stopped, dropped)
+            replies = _greedy(model, tokenizer, prompts, max_answer_tokens, vision)
+            for row, prompt, (text, stopped) in zip(batch, prompts, replies, strict=True):
+                answers[row["id"]] = Answer(row["id"], text, stopped, prompt.dropped_passages)
                 own.setdefault(row["session_id"], []).extend(
                     [
                         Message(role="user", content=row["question"]),
@@ -118,20 +132,26 @@ def _fitting_prompt(
     tokenizer: "PreTrainedTokenizerBase",
     limits: Limits,
     max_answer_tokens: int,
-) -> tuple[list[int], int]:
-    """The prompt's ids and how many passages were left out, so that an answer still fits behind it."""
+    vision: Vision | None,
+) -> _Prompt:
+    """The prompt with as many passages as fit before the longest answer."""
     first = row["messages"][0]
     system = first["content"] if first["role"] == "system" else ""
     evidence = row.get("evidence") or []
+    where = str(row["id"])
+    images = vision.images_of(row) if vision else ()
     for kept in range(len(evidence), -1, -1):
         messages = chat_messages(system, history, row["question"], evidence[:kept], None)
-        ids = prompt_ids(shorten_history(messages, tokenizer, limits), tokenizer, where=str(row["id"]))
+        if kept == len(evidence):
+            messages[-1] = row["messages"][-2]  # as it was laid out, which need not be as a question
+        messages = shorten_history(messages, tokenizer, limits)
+        ids = prompt_ids(vision.show(messages, images, where) if vision else messages, tokenizer, where=where)
         if len(ids) + max_answer_tokens <= limits.max_length:
-            return ids, len(evidence) - kept
+            return _Prompt(ids, images, len(evidence) - kept)
     raise FinetrailError(
         f"the prompt has {len(ids)} tokens without any evidence, and {max_answer_tokens} for the answer"
         f" do not fit into {limits.max_length}",
-        where=str(row["id"]),
+        where=where,
         hint="Raise max_length, or lower history_turns",
     )
 
@@ -139,20 +159,24 @@ def _fitting_prompt(
 def _greedy(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[_Prompt],
     max_answer_tokens: int,
+    vision: Vision | None,
 ) -> list[tuple[str, Literal["eos", "length"]]]:
     """Generate for prompts padded on the left to [rows, longest]; the most likely token each time."""
     import torch
 
-    longest = max(len(ids) for ids in prompts)
-    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id
-    inputs = torch.tensor([[pad] * (longest - len(ids)) + list(ids) for ids in prompts], device=model.device)
-    mask = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts], device=model.device)
+    longest = max(len(prompt.ids) for prompt in prompts)
+    pad, end = pad_id(tokenizer), chat_tokens(tokenizer).end
+    padded = [[pad] * (longest - len(prompt.ids)) + prompt.ids for prompt in prompts]
+    attended = [[0] * (longest - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts]
+    paths = [[image.path for image in prompt.images] for prompt in prompts]
+    pixels = vision.tensors(paths, padded) if vision else {}
     with torch.inference_mode():
         made = model.generate(
-            input_ids=inputs,
-            attention_mask=mask,
+            input_ids=torch.tensor(padded, device=model.device),
+            attention_mask=torch.tensor(attended, device=model.device),
+            **{name: tensor.to(model.device) for name, tensor in pixels.items()},
             do_sample=False,
             max_new_tokens=max_answer_tokens,
             eos_token_id=end,

@@ -28,23 +28,24 @@ def lay_induction_circuit(model: "PreTrainedModel") -> None:
     """Change the fresh weights of a decoder with rotary positions and tied embeddings.
 
     Args:
-        model: of the Llama, Mistral, Qwen2 or Qwen3 architecture, with two layers or more and heads of an even
-            width that together are as wide as the model; draws from torch's global generator.
+        model: of the Llama, Mistral, Qwen2, Qwen3 or Mllama architecture, with two layers or more and heads of an
+            even width that together are as wide as the model; draws from torch's global generator.
     """
     import torch
 
-    config = model.config
+    config = model.config.get_text_config()
     width = config.hidden_size
     head = width // config.num_attention_heads
     speeds = config.rope_parameters["rope_theta"] ** (-torch.arange(head // 2) * 2 / head)
-    layers: list[Any] = list(model.model.layers)
+    decoder = getattr(model.model, "language_model", model.model)
+    layers: list[Any] = [layer for layer in decoder.layers if hasattr(layer, "self_attn")]
     first, second = (layer.self_attn for layer in layers[:2])
     with torch.no_grad():
         for layer in layers:
             layer.mlp.down_proj.weight *= _LOUDNESS
             layer.self_attn.o_proj.weight *= _LOUDNESS
         shared = torch.nn.functional.normalize(torch.randn(width), dim=0)
-        model.model.embed_tokens.weight += _SHARED * shared
+        model.get_input_embeddings().weight += _SHARED * shared
         read, written = _orthonormal(width), _orthonormal(width)
         carried = _write_predecessors(first, shared, read, written, speeds, head)
         _copy_what_followed(second, read, written, carried, speeds, head)

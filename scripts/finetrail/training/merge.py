@@ -3,6 +3,9 @@
 import shutil
 from pathlib import Path
 
+from finetrail.training.base import load_base
+from finetrail.training.pictures import copy_processor
+
 MERGED = "final_merged_checkpoint"
 
 
@@ -18,12 +21,13 @@ def merge_adapter(base_dir: Path, adapter_dir: Path, out_dir: Path) -> Path:
         out_dir.
     """
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    base = AutoModelForCausalLM.from_pretrained(base_dir, dtype="float32")
+    base = load_base(base_dir, "float32")
     merged = PeftModel.from_pretrained(base, adapter_dir).merge_and_unload(safe_merge=True)
     shutil.rmtree(out_dir, ignore_errors=True)
     out_dir.mkdir(parents=True)
     merged.save_pretrained(out_dir)
     AutoTokenizer.from_pretrained(adapter_dir).save_pretrained(out_dir)
+    copy_processor(base_dir, out_dir)
     return out_dir

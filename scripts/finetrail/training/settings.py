@@ -1,10 +1,14 @@
 """The settings of the tiny base and of training, as plain values; the config model is mapped onto them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-Architecture = Literal["llama", "mistral", "qwen2", "qwen3"]
-ARCHITECTURES: tuple[Architecture, ...] = ("llama", "mistral", "qwen2", "qwen3")
+Architecture = Literal["llama", "mistral", "qwen2", "qwen3", "mllama"]
+ARCHITECTURES: tuple[Architecture, ...] = ("llama", "mistral", "qwen2", "qwen3", "mllama")
+
+Loss = Literal["answer", "assistant"]
+"""Which of the assistant's turns carry loss: the last one, or all that are left in the row."""
 
 
 @dataclass(frozen=True)
@@ -40,51 +44,164 @@ class Limits:
         max_length: tokens of prompt and target together; passages go, the last first, until a row fits.
         history_turns: how many of the latest exchanges stay in the prompt; None for all.
         history_answer_tokens: each earlier answer is cut to so many tokens; None for whole.
+        images: ``drop`` shows the text of rows with images alone; ``show`` needs a vision model for them.
     """
 
     max_length: int = 1024
     history_turns: int | None = None
     history_answer_tokens: int | None = None
+    images: Literal["show", "drop"] = "show"
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How the frozen base of a QLoRA model is held (Dettmers et al. 2023, arXiv:2305.14314).
+
+    Attributes:
+        type: number format of four bits.
+        double: whether the scales are quantized too.
+        compute: format of the arithmetic; ``auto`` asks the hardware.
+    """
+
+    type: Literal["nf4", "fp4"] = "nf4"
+    double: bool = True
+    compute: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Over how many processes a model is trained, one a GPU.
+
+    Attributes:
+        processes: a node.
+        nodes: how many.
+        deepspeed_stage: ZeRO's stage (Rajbhandari et al. 2020, arXiv:1910.02054); None for DDP.
+        offload: what ZeRO keeps in the CPU's memory.
+    """
+
+    processes: int = 1
+    nodes: int = 1
+    deepspeed_stage: int | None = None
+    offload: Literal["none", "optimizer", "all"] = "none"
+
+    @property
+    def world(self) -> int:
+        """How many processes there are in all."""
+        return self.processes * self.nodes
+
+    @property
+    def distributed(self) -> bool:
+        """Whether the processes need a launcher: DeepSpeed does for one process, too."""
+        return self.world > 1 or self.deepspeed_stage is not None
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How an adapter (or a whole model) is tuned.
+    """How an adapter (or a whole model) is tuned; all of it decides the weights.
 
     Attributes:
-        mode: ``lora`` or ``full``.
+        method: ``lora``, ``qlora`` or ``full``.
         rank, alpha, dropout, target_modules: LoRA's; ``all-linear`` means every linear layer but the head.
         modules_to_save: modules trained whole beside the adapter.
-        learning_rate, warmup_share, schedule, weight_decay, max_grad_norm: the optimizer's (AdamW).
+        vision_layers: whether the adapter reaches into a vision model's image encoder.
+        loss: which of the assistant's turns carry loss.
+        quantization: of the base under ``qlora``.
+        learning_rate, warmup_share, schedule, optimizer, weight_decay, max_grad_norm: the optimizer's (AdamW).
         epochs: passes over the rows; used when max_steps is None.
         max_steps: optimizer steps; replaces epochs.
         batch_size, gradient_accumulation: rows per device and step, and steps summed before an update.
+        fit_to_memory: whether a batch too large for the GPU is made smaller and accumulated more often.
+        precision: format of the arithmetic; ``auto`` asks the hardware.
+        weights: format of the weights that ``full`` changes.
         limits: what of a row the model sees.
         gradient_checkpointing: trades time for memory.
-        save_steps, save_total_limit: how often a checkpoint is written, and how many are kept.
-        eval_steps: how often the evaluation loss is taken; None for the end only.
+        packing: several rows in one sequence of ``limits.max_length`` tokens, each blind to the others.
+        attention, liger: forms of the kernels; ``auto`` asks the hardware.
+        deterministic: only operations that give the same bits each time.
+        eval_steps: how often the dev loss is taken; the best model is kept. None for the end only.
+        patience: stop after so many dev losses without a better one.
         seed: of the order of rows, dropout and the adapter's start.
+        launch: processes and nodes.
     """
 
-    mode: Literal["lora", "full"] = "lora"
+    method: Literal["lora", "qlora", "full"] = "lora"
     rank: int = 128
     alpha: int = 256
     dropout: float = 0.05
     target_modules: str | tuple[str, ...] = "all-linear"
     modules_to_save: tuple[str, ...] = field(default=())
+    vision_layers: bool = False
+    loss: Loss = "answer"
+    quantization: Quantization = field(default_factory=Quantization)
     learning_rate: float = 5e-5
     warmup_share: float = 0.05
     schedule: str = "cosine"
+    optimizer: str = "adamw_torch"
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     epochs: float = 1.0
     max_steps: int | None = None
     batch_size: int = 1
     gradient_accumulation: int = 8
+    fit_to_memory: bool = True
+    precision: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
+    weights: Literal["fp32", "bf16"] = "fp32"
     limits: Limits = field(default_factory=Limits)
     gradient_checkpointing: bool = False
-    save_steps: int = 100
-    save_total_limit: int = 2
+    packing: bool = False
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto"
+    liger: Literal["auto", "on", "off"] = "auto"
+    deterministic: bool = False
     eval_steps: int | None = None
-    logging_steps: int = 1
+    patience: int | None = None
     seed: int = 42
+    launch: Launch = field(default_factory=Launch)
+
+    @property
+    def adapter(self) -> bool:
+        """Whether an adapter is trained, not the model itself."""
+        return self.method != "full"
+
+
+@dataclass(frozen=True)
+class Saving:
+    """When checkpoints are written and kept, and when an attempt must end; none of it changes the weights.
+
+    Attributes:
+        strategy: a checkpoint every ``save_steps``, or every epoch.
+        save_steps: optimizer steps between checkpoints.
+        keep: how many of the newest are kept; the best is kept besides.
+        on_code_change: what a retry does with checkpoints that other code wrote.
+        code: digest of the code that trains now; None where nobody says.
+        max_hours: longest attempt.
+        save_before_minutes: an attempt with a time limit saves and stops so long before its end.
+    """
+
+    strategy: Literal["steps", "epoch"] = "steps"
+    save_steps: int = 100
+    keep: int = 2
+    on_code_change: Literal["continue", "restart"] = "continue"
+    code: str | None = None
+    max_hours: float | None = None
+    save_before_minutes: float = 30.0
+
+
+def train_settings(tuning: Mapping[str, Any], limits: Mapping[str, Any]) -> TrainSettings:
+    """Return the trainer's settings for what a recipe says of a model.
+
+    Args:
+        tuning: the result keys of one of ``train.models``.
+        limits: the result keys of ``limits``.
+    """
+    chosen = dict(tuning)
+    targets = chosen.pop("target_modules", None)
+    return TrainSettings(
+        warmup_share=chosen.pop("warmup_ratio"),
+        target_modules=tuple(targets) if targets else "all-linear",
+        modules_to_save=tuple(chosen.pop("modules_to_save", ())),
+        epochs=chosen.pop("epochs") or 1.0,
+        limits=Limits(**limits),
+        quantization=Quantization(**chosen.pop("quantization", {})),
+        launch=Launch(**chosen.pop("launch")),
+        **chosen,
+    )

@@ -1,57 +1,92 @@
-"""Supervised fine-tuning of a chat model: LoRA or all weights, on TRL and PEFT, with exact resume."""
+"""Supervised fine-tuning of a chat model on TRL and PEFT: LoRA, QLoRA or all weights, with exact resume.
+
+`train_adapter` prepares in this process what all share (rows as token ids, the state directory, what is chosen for
+the machine), trains here or in several processes (`finetrail.training.launch`), and publishes from the checkpoint.
+"""
 
 import logging
-import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetrail.artifacts import read_json, write_json
 from finetrail.errors import FinetrailError
 from finetrail.records import canonical_json, sha256_file, sha256_text
-from finetrail.training.checkpoints import newest_complete, open_state
-from finetrail.training.hardware import Precision, precision
-from finetrail.training.masks import Example, encode_row, refuse_images
-from finetrail.training.settings import TrainSettings
-from finetrail.training.training_log import speed_callback, write_training_log
+from finetrail.training.attempts import (
+    begin_attempt,
+    end_attempt,
+    note_attempt,
+    refuse_another,
+    segments,
+    trained,
+)
+from finetrail.training.chat_tokens import check_chat, check_new_tokens
+from finetrail.training.checkpoints import (
+    IDENTITY,
+    best_checkpoint,
+    checkpoint_step,
+    ended,
+    forget,
+    hold,
+    newest_complete,
+    open_state,
+    trainer_state,
+)
+from finetrail.training.deadline import Deadline, heed_signals
+from finetrail.training.fit import fit
+from finetrail.training.hardware import Choices, choose, detect, log_choices
+from finetrail.training.job import Job, Stopped
+from finetrail.training.launch import fit_distributed
+from finetrail.training.masks import Example, encode_rows
+from finetrail.training.memory import fit_batch, shape_of
+from finetrail.training.model import count_parameters
+from finetrail.training.pictures import copy_processor, load_vision
+from finetrail.training.publish import publish_checkpoint
+from finetrail.training.settings import Saving, TrainSettings
+from finetrail.training.training_log import drop_steps_after, write_training_log
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from peft import LoraConfig
-    from transformers import PreTrainedTokenizerBase, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
-
-ADAPTER = "final_adapter"
-CHECKPOINT = "final_checkpoint"
-
-_ABOUT_CHECKPOINTS = ("save_steps", "save_total_limit")
 
 logger = logging.getLogger(__name__)
+
+Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What a finished run says of itself; the same for a straight and a resumed run.
+    """What a finished run says of itself; the same for a straight and a resumed run, but for choices and segments.
 
     Attributes:
         folder: ``final_adapter`` or ``final_checkpoint``.
-        steps: optimizer steps in all.
+        steps, published_step: optimizer steps in all, and the one whose weights are published.
+        ended: why no more steps were taken.
         rows, target_tokens: training rows and the tokens that carry loss in one epoch.
         trimmed_rows, dropped_passages: rows that lost passages so that they fit, and how many passages.
+        dropped_images: rows whose image was not shown, by ``limits.images``.
         trainable_parameters, parameters: counts.
-        final_loss, eval_loss: the last logged training loss and the evaluation loss (nats a token).
+        final_loss, eval_loss: the last logged training loss, and the dev loss of what is published (nats a token).
+        choices: what was chosen for the machine, with reasons.
+        segments: which code trained from which step on.
     """
 
     folder: str
     steps: int
+    published_step: int
+    ended: str
     rows: int
     target_tokens: int
     trimmed_rows: int
     dropped_passages: int
+    dropped_images: int
     trainable_parameters: int
     parameters: int
     final_loss: float | None
     eval_loss: float | None
+    choices: Mapping[str, Any]
+    segments: Sequence[Mapping[str, Any]]
 
 
 def train_adapter(
@@ -62,195 +97,223 @@ def train_adapter(
     *,
     state_dir: Path,
     out_dir: Path,
-    progress: Callable[[int, int], None] | None = None,
+    images: str | None = None,
+    saving: Saving | None = None,
+    progress: Report | None = None,
 ) -> TrainReport:
-    """Tune a base model on chat rows; only the assistant's last turn carries loss.
+    """Tune a base model on chat rows; the assistant's last turn carries loss, or all of its turns do.
 
     Args:
         base_dir: model and tokenizer in the layout of the transformers library, with a chat template.
         train_rows: see `finetrail.training.masks.encode_row` for their fields.
-        eval_rows: dev rows for the evaluation loss; may be empty.
+        eval_rows: dev rows for the evaluation loss; may be empty where nothing is chosen by it.
         settings: everything that decides the weights.
-        state_dir: checkpoints, and ``training_speed.jsonl``; a run that finds a checkpoint continues from the newest
-            complete one, bit for bit.
+        state_dir: checkpoints and records of steps and attempts; a run that finds a checkpoint continues from the
+            newest complete one, bit for bit, and one that finds all steps done only publishes.
         out_dir: gets ``final_adapter/`` (or ``final_checkpoint/``) and ``training_log.jsonl``.
+        images: folder that image paths of the rows are relative to.
+        saving: when checkpoints are written, and how long the attempt may take.
         progress: called with (steps done, steps in all).
 
     Raises:
-        FinetrailError: no rows, a row with an image, a row that does not fit, a state directory of another run,
-            or a loss that is not finite.
+        FinetrailError: no rows, a row with an image for a model that reads text only, a row that does not fit, a
+            tokenizer that would teach the wrong thing (`finetrail.training.chat_tokens.check_chat`), a state directory
+            of another run, a loss that is not finite, a setting that needs a GPU, no memory or disk left, or an attempt
+            that had to stop (`finetrail.training.job.Stopped`).
     """
+    deadline = Deadline()
+    with hold(state_dir), heed_signals(deadline):
+        rows = (train_rows, eval_rows)
+        return _train(base_dir, rows, settings, images, state_dir, out_dir, saving or Saving(), deadline, progress)
+
+
+def _train(
+    base_dir: Path,
+    rows: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]],
+    settings: TrainSettings,
+    images: str | None,
+    state_dir: Path,
+    out_dir: Path,
+    saving: Saving,
+    deadline: Deadline,
+    progress: Report | None,
+) -> TrainReport:
+    """Note an attempt, make it, and publish what came of it."""
+    started, step = time.time(), _reached(state_dir)
+    refuse_another(state_dir, step)
+    number = begin_attempt(state_dir, step, saving.code)
+    outcome, cause = "failed", None
+    try:
+        train, evaluation = _encode(base_dir, *rows, settings, images)
+        open_state(state_dir, _identity(base_dir, train, evaluation, settings), saving.code)
+        resume = _resume_from(state_dir, saving)
+        if resume is not None and ended(resume) is not None:
+            logger.info("%s: %s, nothing to train", resume, ended(resume))
+            outcome = "published"
+        else:
+            choices = _choices(base_dir, settings, train, state_dir, resume)
+            step = checkpoint_step(resume) if resume else 0
+            note_attempt(state_dir, number, step, asdict(choices))
+            job = Job(base_dir, state_dir, resume, settings, saving, choices, started, _longest(train))
+            _fit(job, train, evaluation, deadline, progress)
+            outcome = "finished"
+        report = _publish(base_dir, settings, train, state_dir, out_dir)
+        drops = settings.limits.images == "drop"
+        return replace(report, dropped_images=sum(row.get("image") is not None for row in rows[0]) if drops else 0)
+    except BaseException as error:
+        outcome = "stopped" if isinstance(error, Stopped) else "failed"
+        cause = str(error) or type(error).__name__
+        raise
+    finally:
+        end_attempt(state_dir, number, _reached(state_dir), outcome, cause)
+
+
+def refuse_hopeless(state_dir: Path) -> None:
+    """Stop a retry that would advance nothing, before anything large is read.
+
+    Raises:
+        FinetrailError: with the cause of the attempt before it (`finetrail.training.attempts.refuse_another`).
+    """
+    refuse_another(state_dir, _reached(state_dir))
+
+
+def _reached(state_dir: Path) -> int:
+    """Return the step of the newest complete checkpoint; 0 where there is none."""
+    newest = newest_complete(state_dir)
+    return checkpoint_step(newest) if newest else 0
+
+
+def _encode(
+    base_dir: Path,
+    train_rows: Sequence[Mapping[str, Any]],
+    eval_rows: Sequence[Mapping[str, Any]],
+    settings: TrainSettings,
+    images: str | None,
+) -> tuple[list[Example], list[Example]]:
+    """Turn rows into token ids."""
     from transformers import AutoTokenizer
 
     if not train_rows:
         raise FinetrailError("there are no rows to train on", hint="See what the folds kept and dropped")
-    refuse_images([*train_rows, *eval_rows])
+    if settings.eval_steps is not None and not eval_rows:
+        raise FinetrailError(
+            "there are no dev rows, and the best model is to be chosen by their loss",
+            where="train.models",
+            hint="Give `splits.dev` a share, or take `eval_steps` out",
+        )
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
-    train = [encode_row(row, tokenizer, settings.limits) for row in train_rows]
-    evaluation = [encode_row(row, tokenizer, settings.limits) for row in eval_rows]
-    open_state(state_dir, _identity(base_dir, train, evaluation, settings))
-    trainer = build_trainer(base_dir, tokenizer, train, evaluation, settings, state_dir)
-    speed = state_dir / "training_speed.jsonl"
-    _train(trainer, newest_complete(state_dir), speed_callback(speed, _tokens_of_step(train, settings), progress))
-    eval_loss = trainer.evaluate()["eval_loss"] if evaluation else None
-    return _publish(trainer, tokenizer, settings, train, eval_loss, out_dir)
-
-
-def _train(trainer: "SFTTrainer", resume: Path | None, watch: "TrainerCallback") -> None:
-    """Train from the start or from a checkpoint; a finished one is only loaded: the trainer would go a step too far."""
-    from transformers import TrainerState
-
-    state = TrainerState.load_from_json(str(resume / "trainer_state.json")) if resume else None
-    if state is not None and state.global_step >= state.max_steps:
-        logger.info("%s is complete: nothing to train", resume)
-        trainer._load_from_checkpoint(str(resume))  # what train() itself does first
-        trainer.state = state
-        return
-    if resume is not None:
-        logger.info("resuming from %s", resume)
-    trainer.add_callback(watch)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-
-
-def build_trainer(
-    base_dir: Path,
-    tokenizer: "PreTrainedTokenizerBase",
-    train: Sequence[Example],
-    evaluation: Sequence[Example],
-    settings: TrainSettings,
-    state_dir: Path,
-) -> "SFTTrainer":
-    """Build the trainer with model, adapter and encoded rows; nothing has been trained yet."""
-    from transformers import AutoModelForCausalLM, set_seed
-    from trl import SFTTrainer
-
-    formats = precision()
-    set_seed(settings.seed)
-    dtype = formats.dtype if settings.mode == "lora" else "float32"  # mixed precision keeps fp32 master weights
-    model = AutoModelForCausalLM.from_pretrained(base_dir, dtype=dtype)
-    return SFTTrainer(
-        model=model,
-        args=trainer_arguments(settings, formats, state_dir, evaluate=bool(evaluation)),
-        train_dataset=_dataset(train),
-        eval_dataset=_dataset(evaluation) if evaluation else None,
-        processing_class=tokenizer,
-        peft_config=lora_config(settings) if settings.mode == "lora" else None,
-    )
-
-
-def trainer_arguments(settings: TrainSettings, formats: Precision, state_dir: Path, *, evaluate: bool) -> "SFTConfig":
-    """Name every argument of the trainer that our settings decide."""
-    from trl import SFTConfig
-
-    return SFTConfig(
-        output_dir=str(state_dir),
-        use_cpu=formats.use_cpu,
-        bf16=formats.bf16,
-        fp16=formats.fp16,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        max_length=None,  # rows fit already; the trainer must not cut them
-        packing=False,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warmup_share,  # below 1 it is a share of the steps
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        optim="adamw_torch",
-        num_train_epochs=settings.epochs,
-        max_steps=-1 if settings.max_steps is None else settings.max_steps,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.gradient_accumulation,
-        eval_strategy="steps" if evaluate and settings.eval_steps else "no",
-        eval_steps=settings.eval_steps,
-        save_strategy="steps",
-        save_steps=settings.save_steps,
-        save_total_limit=settings.save_total_limit,
-        logging_strategy="steps",
-        logging_steps=settings.logging_steps,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to=[],
-        dataloader_pin_memory=not formats.use_cpu,
-        seed=settings.seed,
-        data_seed=settings.seed,
-    )
-
-
-def lora_config(settings: TrainSettings) -> "LoraConfig":
-    """The adapter as PEFT names it."""
-    from peft import LoraConfig
-
-    targets = settings.target_modules
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules=targets if isinstance(targets, str) else list(targets),
-        modules_to_save=list(settings.modules_to_save) or None,
-        bias="none",
-    )
-
-
-def _dataset(examples: Sequence[Example]) -> "Dataset":
-    from datasets import Dataset
-
-    return Dataset.from_dict(
-        {
-            "input_ids": [example.input_ids for example in examples],
-            "labels": [example.labels for example in examples],
-        }
-    )
+    check_chat(tokenizer, base_dir, loss=settings.loss, max_length=settings.limits.max_length)
+    if settings.adapter:
+        check_new_tokens(tokenizer, base_dir, settings.modules_to_save)
+    vision = load_vision(base_dir, images)
+    train, _ = encode_rows(train_rows, tokenizer, settings.limits, loss=settings.loss, vision=vision)
+    return train, encode_rows(eval_rows, tokenizer, settings.limits, loss=settings.loss, vision=vision)[0]
 
 
 def _identity(base_dir: Path, train: Sequence[Example], evaluation: Sequence[Example], settings: TrainSettings) -> str:
-    """Digest what decides weights and log: settings, encoded rows, and the bytes of the base."""
+    """Digest what decides the weights: settings, encoded rows, and the bytes of the base."""
     base = sorted((path.name, sha256_file(path)) for path in base_dir.iterdir() if path.is_file())
-    rows = [[example.input_ids, example.target_tokens] for example in (*train, *evaluation)]
-    deciding = {name: value for name, value in asdict(settings).items() if name not in _ABOUT_CHECKPOINTS}
-    return sha256_text(canonical_json([deciding, base, rows]))
+    rows = [
+        [example.input_ids, example.labels, [image.sha256 for image in example.images]]
+        for example in (*train, *evaluation)
+    ]
+    return sha256_text(canonical_json([asdict(settings), base, rows]))
 
 
-def _tokens_of_step(train: Sequence[Example], settings: TrainSettings) -> float:
-    mean = sum(len(example.input_ids) for example in train) / len(train)
-    return mean * settings.batch_size * settings.gradient_accumulation
+def _resume_from(state_dir: Path, saving: Saving) -> Path | None:
+    """Find the checkpoint to go on from, or begin again where other code wrote it and that is not wanted."""
+    resume = newest_complete(state_dir)
+    before = trained(state_dir)
+    if resume is None or not before or before[-1]["code"] == saving.code:
+        return resume
+    if saving.on_code_change == "restart":
+        logger.warning("%s was written by other code: training begins again (train.on_code_change)", resume)
+        identity = read_json(state_dir / IDENTITY)
+        forget(state_dir)
+        write_json(state_dir / IDENTITY, identity | {"code": saving.code})
+        return None
+    logger.warning("%s was written by other code: training goes on from it (train.on_code_change)", resume)
+    return resume
+
+
+def _choices(
+    base_dir: Path, settings: TrainSettings, train: Sequence[Example], state_dir: Path, resume: Path | None
+) -> Choices:
+    """Choose for this machine; a training that was begun keeps its batch, so that its steps stay the same."""
+    from transformers import AutoConfig
+
+    hardware = detect()
+    choices = choose(settings, hardware)
+    if resume is not None:
+        kept = trained(state_dir)[-1]["choices"]
+        names = ("batch_size", "gradient_accumulation", "gradient_checkpointing")
+        reasons = {**choices.reasons, **dict.fromkeys(names, "as the training was begun")}
+        choices = replace(choices, **{name: kept[name] for name in names}, reasons=reasons)
+        for name in ("precision", "attention", "liger"):
+            if kept[name] != getattr(choices, name):
+                logger.warning("%s was %s before: weights will not be those of a straight run", name, kept[name])
+    elif settings.fit_to_memory and not hardware.use_cpu:
+        shape = shape_of(AutoConfig.from_pretrained(base_dir), settings)
+        choices = fit_batch(settings, choices, shape, _longest(train), hardware.memory)
+    log_choices(choices, hardware)
+    return choices
+
+
+def _fit(
+    job: Job,
+    train: Sequence[Example],
+    evaluation: Sequence[Example],
+    deadline: Deadline,
+    progress: Report | None,
+) -> None:
+    """Train to the end, or as far as this attempt comes, here or in processes of their own."""
+    drop_steps_after(job.state_dir, checkpoint_step(job.resume) if job.resume else 0)
+    if job.resume is not None:
+        logger.info("resuming from %s", job.resume)
+    run = fit_distributed if job.settings.launch.distributed else fit
+    run(job, _dataset(train, job.settings), _dataset(evaluation, None) if evaluation else None, deadline, progress)
+
+
+def _dataset(examples: Sequence[Example], settings: TrainSettings | None) -> "Dataset":
+    from finetrail.training.dataset import build_dataset
+
+    return build_dataset(examples, pack_to=settings.limits.max_length if settings and settings.packing else None)
+
+
+def _longest(train: Sequence[Example]) -> int:
+    return max(len(example.input_ids) for example in train)
 
 
 def _publish(
-    trainer: "SFTTrainer",
-    tokenizer: "PreTrainedTokenizerBase",
-    settings: TrainSettings,
-    train: Sequence[Example],
-    eval_loss: float | None,
-    out_dir: Path,
+    base_dir: Path, settings: TrainSettings, train: Sequence[Example], state_dir: Path, out_dir: Path
 ) -> TrainReport:
-    """Write the result folder and the logs, and gather the report."""
-    import math
+    """Write the result folder and the log, and gather the report, from the state directory alone."""
+    from transformers import AutoConfig
 
-    folder = ADAPTER if settings.mode == "lora" else CHECKPOINT
-    history = trainer.state.log_history
+    last = newest_complete(state_dir)
+    assert last is not None
+    best = best_checkpoint(last) if settings.eval_steps is not None else last
+    folder = publish_checkpoint(best, out_dir, adapter=settings.adapter)
+    copy_processor(base_dir, folder)
+    history = trainer_state(last)["log_history"]
+    write_training_log(out_dir / "training_log.jsonl", history, state_dir, [example.row_id for example in train])
     losses = [entry["loss"] for entry in history if "loss" in entry]
-    if not all(math.isfinite(loss) for loss in losses):
-        raise FinetrailError(
-            "the training loss is not finite", where=str(out_dir), hint="Lower the learning rate or use bf16"
-        )
-    target = out_dir / folder
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
-    trainer.model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
-    write_training_log(out_dir / "training_log.jsonl", history)
-    trainable = sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad)
+    dev = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
+    trainable, parameters = count_parameters(AutoConfig.from_pretrained(base_dir), settings)
     return TrainReport(
-        folder=folder,
-        steps=trainer.state.global_step,
+        folder=folder.name,
+        steps=checkpoint_step(last),
+        published_step=checkpoint_step(best),
+        ended=ended(last) or "",
         rows=len(train),
         target_tokens=sum(example.target_tokens for example in train),
         trimmed_rows=sum(example.dropped_passages > 0 for example in train),
         dropped_passages=sum(example.dropped_passages for example in train),
+        dropped_images=0,
         trainable_parameters=trainable,
-        parameters=trainer.model.num_parameters(),
+        parameters=parameters,
         final_loss=losses[-1] if losses else None,
-        eval_loss=eval_loss,
+        eval_loss=dev.get(checkpoint_step(best)),
+        choices=trained(state_dir)[-1]["choices"],
+        segments=segments(state_dir),
     )

@@ -1,4 +1,8 @@
-"""The shuffled-label control: the same rows, each with the answer of a row of another session."""
+"""The shuffled-label control: the same rows, each with the answer of a row of another session.
+
+Of a multiple choice only the label moves: the reasoning stays, and the answer names, among the row's own options, the
+one that stands where the other row's right one does. Whatever the control knows, it does not know it from the labels.
+"""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -6,6 +10,7 @@ from typing import Any
 
 from finetrail.errors import FinetrailError
 from finetrail.records import derive_seed
+from finetrail.text.choices import answer_text
 
 
 def shuffle_targets(rows: Sequence[Mapping[str, Any]], seed: int, group: str = "session_id") -> list[dict[str, Any]]:
@@ -37,6 +42,16 @@ def shuffle_targets(rows: Sequence[Mapping[str, Any]], seed: int, group: str = "
         order += rng.sample(groups[name], k=len(groups[name]))
     source = {place: order[(position + largest) % len(order)] for position, place in enumerate(order)}
     return [
-        {**row, "messages": [*row["messages"][:-1], rows[source[index]]["messages"][-1]]}
+        {**row, "messages": [*row["messages"][:-1], _target(row, rows[source[index]])]}
         for index, row in enumerate(rows)
     ]
+
+
+def _target(row: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, str]:
+    """Return the target that a row gets from another one."""
+    if "choice" not in row or "choice" not in other:
+        return dict(other["messages"][-1])
+    choice = row["choice"]
+    label = other["choice"]["key"] % len(choice["options"])
+    reasoning = row["messages"][-1]["content"].rpartition("Answer: ")[0]
+    return {"role": "assistant", "content": f"{reasoning}Answer: {answer_text(choice, label)}"}

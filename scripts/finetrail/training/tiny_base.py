@@ -17,6 +17,7 @@ from finetrail.training.induction import lay_induction_circuit
 from finetrail.training.lookups import Difficulty, Wordstock, difficulty_at, made_up_lookup, wordstock
 from finetrail.training.masks import prompt_ids
 from finetrail.training.settings import Architecture, TinyBaseSettings
+from finetrail.training.tiny_mllama import random_mllama, save_image_processor, tie_head_once
 from finetrail.training.tiny_tokenizer import train_tokenizer
 
 if TYPE_CHECKING:
@@ -30,7 +31,13 @@ _IGNORED = -100
 _WARMUP_SHARE = 0.05
 _FINAL_SHARE = 0.1
 _DRAWN_AT_ONCE = 256
-_ROPE_THETA: dict[Architecture, float] = {"llama": 5e5, "mistral": 1e6, "qwen2": 1e6, "qwen3": 1e6}  # as published
+_ROPE_THETA: dict[Architecture, float] = {
+    "llama": 5e5,
+    "mistral": 1e6,
+    "qwen2": 1e6,
+    "qwen3": 1e6,
+    "mllama": 5e5,
+}  # as published
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +82,8 @@ def build_tiny_base(
     figures = _pretrain(model, tokenizer, stock, settings, system, seed, progress)
     model.save_pretrained(out_dir)
     tokenizer.save_pretrained(out_dir)
+    if architecture == "mllama":
+        save_image_processor(out_dir)
     return {"parameters": float(model.num_parameters()), **figures}
 
 
@@ -84,6 +93,8 @@ def new_model(
     """Initialise the small model in fp32, able to copy from the start; depends on torch's global seed."""
     model = _random_model(architecture, tokenizer, settings)
     lay_induction_circuit(model)
+    if architecture == "mllama":
+        tie_head_once(model)
     return model
 
 
@@ -118,6 +129,8 @@ def _random_model(
     if architecture == "qwen2":
         del shape["head_dim"]  # Qwen2 derives it
         return transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**shape))
+    if architecture == "mllama":
+        return random_mllama(shape)
     return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**shape))
 
 

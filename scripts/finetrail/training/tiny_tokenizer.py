@@ -1,11 +1,11 @@
 """Train a small tokenizer of a published kind on given texts, byte for byte the same each time.
 
-``llama``, ``qwen2`` and ``qwen3`` get a byte-level BPE with the published split expressions, ``mistral`` a
+``llama``, ``mllama``, ``qwen2`` and ``qwen3`` get a byte-level BPE with the published split expressions, ``mistral`` a
 SentencePiece-style BPE with byte fallback (as Llama 2 and Mistral v0.2/v0.3): exporters meet both kinds.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from finetrail.errors import FinetrailError
@@ -73,7 +73,15 @@ _MISTRAL = _Kind(
     pad="<pad>",
     bos_by_post_processor=True,
 )
-_KINDS: dict[Architecture, _Kind] = {"llama": _LLAMA, "mistral": _MISTRAL, "qwen2": _QWEN, "qwen3": _QWEN}
+# Mllama's image token has to be the last one: the head has no row for it.
+_MLLAMA = replace(_LLAMA, control=(*_LLAMA.control, "<|image|>"))
+_KINDS: dict[Architecture, _Kind] = {
+    "llama": _LLAMA,
+    "mistral": _MISTRAL,
+    "qwen2": _QWEN,
+    "qwen3": _QWEN,
+    "mllama": _MLLAMA,
+}
 
 
 def train_tokenizer(

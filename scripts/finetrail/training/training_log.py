@@ -1,18 +1,19 @@
-"""What a training run leaves to read: losses step by step, and speed (which is never the same)."""
+"""What a training run leaves to read: losses step by step, the rows of every batch, speed and memory."""
 
 import json
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.artifacts import atomic_path
-from finetrail.records import write_jsonl
+from finetrail.records import read_rows, write_jsonl
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
 
-# The trainer's names and ours; whatever it measures by the clock stays out.
+# The trainer's names and ours.
 _FIELDS = {
     "loss": "loss",
     "eval_loss": "eval_loss",
@@ -21,15 +22,22 @@ _FIELDS = {
     "mean_token_accuracy": "token_accuracy",
     "eval_mean_token_accuracy": "eval_token_accuracy",
 }
+# Differ from run to run; everything else in the log is the same for the same weights.
+MEASURED = ("tokens_per_second", "peak_memory_mb")
 
 
-def write_training_log(path: Path, history: Sequence[Mapping[str, Any]]) -> int:
-    """Write the trainer's history as one row a logged step, evaluations merged into their step's row.
+def write_training_log(
+    path: Path, history: Sequence[Mapping[str, Any]], state_dir: Path, row_ids: Sequence[str]
+) -> int:
+    """Write one row a step, evaluations merged into their step's row.
 
     Args:
-        path: ``training_log.jsonl``: step, epoch, loss and eval_loss (nats a token), learning_rate,
-            grad_norm, token_accuracy.
+        path: ``training_log.jsonl``: step, epoch, loss and eval_loss (nats a token), learning_rate, grad_norm,
+            token_accuracy, rows (ids of the rows that the update saw), and, measured by the clock, tokens_per_second
+            (of all processes) and peak_memory_mb (of the largest process).
         history: ``trainer.state.log_history``, which a resumed run continues.
+        state_dir: holds what `step_recorder` wrote.
+        row_ids: ids of the training rows, in the order of the examples.
 
     Returns:
         The number of rows.
@@ -40,38 +48,104 @@ def write_training_log(path: Path, history: Sequence[Mapping[str, Any]]) -> int:
         if values:
             row = rows.setdefault(entry["step"], {"step": entry["step"], "epoch": entry.get("epoch")})
             row.update(values)
+    for step, seen in _steps(state_dir):
+        if step in rows:
+            rows[step].update(_merged(seen, row_ids))
     with atomic_path(path) as temporary:
         return write_jsonl(temporary, (rows[step] for step in sorted(rows)))
 
 
-def speed_callback(path: Path, tokens_of_step: float, report: Any) -> "TrainerCallback":
-    """Make the trainer's callback that appends wall-clock figures to a file and reports progress.
+def _steps(state_dir: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Yield each step with what its processes recorded; of a step that was done twice, the later time counts."""
+    by_step: dict[int, dict[str, dict[str, Any]]] = {}
+    for path in sorted(state_dir.glob("steps.*.jsonl"), key=lambda path: int(path.name.split(".")[1])):
+        for row in read_rows(path):
+            by_step.setdefault(row["step"], {})[path.name] = row
+    for step, seen in sorted(by_step.items()):
+        yield step, list(seen.values())
+
+
+def _merged(seen: Sequence[Mapping[str, Any]], row_ids: Sequence[str]) -> dict[str, Any]:
+    seconds = max(row["seconds"] for row in seen)
+    return {
+        "rows": [row_ids[place] for row in seen for place in row["rows"]],
+        "tokens_per_second": round(sum(row["tokens"] for row in seen) / seconds, 1) if seconds > 0 else None,
+        "peak_memory_mb": max(row["peak_memory_mb"] for row in seen),
+    }
+
+
+def drop_steps_after(state_dir: Path, step: int) -> None:
+    """Forget steps that will be done again, and a line that a dying process cut off."""
+    for path in state_dir.glob("steps.*.jsonl"):
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            if not line.endswith("\n") or json.loads(line)["step"] > step:
+                break
+            kept.append(line)
+        with atomic_path(path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+
+
+def step_recorder(state_dir: Path, rank: int, report: Any) -> "TrainerCallback":
+    """Make the callback that notes every step of this process: rows, tokens, seconds, memory.
 
     Args:
-        path: ``training_speed.jsonl``: step, seconds since this process began to train, tokens_per_second (by
-            the mean length of the rows). Differs from run to run and enters no hash.
-        tokens_of_step: tokens of an average optimizer step.
+        state_dir: gets ``steps.<rank>.jsonl``.
+        rank: of this process.
         report: called with (step, steps in all), or None.
     """
     from transformers import TrainerCallback
 
-    class Speed(TrainerCallback):  # type: ignore[misc]
+    class StepRecorder(TrainerCallback):  # type: ignore[misc]
+        """The trainer calls `saw` with each batch, then `on_step_end`."""
+
+        def __init__(self) -> None:
+            self.rows: list[int] = []
+            self.tokens = 0
+            self.stream = (state_dir / f"steps.{rank}.jsonl").open("a", encoding="utf-8")
+
+        def saw(self, rows: Sequence[int], tokens: int) -> None:
+            self.rows.extend(rows)
+            self.tokens += tokens
+
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self.began, self.first = time.monotonic(), state.global_step
+            self.since = time.monotonic()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            now = time.monotonic()
+            row = {
+                "step": state.global_step,
+                "steps": state.max_steps,
+                "rows": self.rows,
+                "tokens": self.tokens,
+                "seconds": round(now - self.since, 4),
+                "peak_memory_mb": peak_memory() >> 20,
+            }
+            self.stream.write(json.dumps(row) + "\n")
+            self.stream.flush()
+            self.rows, self.tokens, self.since = [], 0, now
             if report is not None:
                 report(state.global_step, state.max_steps)
 
-        def on_log(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            seconds = time.monotonic() - self.began
-            tokens = tokens_of_step * (state.global_step - self.first)
-            row = {
-                "step": state.global_step,
-                "seconds": round(seconds, 3),
-                "tokens_per_second": round(tokens / seconds, 1) if seconds > 0 else None,
-            }
-            with path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(row) + "\n")
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            os.fsync(self.stream.fileno())
+            self.since = time.monotonic()  # neither saving nor evaluating is training
 
-    return Speed()
+        def on_evaluate(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.since = time.monotonic()
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.stream.close()
+
+    return StepRecorder()
+
+
+def peak_memory() -> int:
+    """Return the most bytes that this process has held: of the GPU where there is one."""
+    import resource
+
+    import torch
+
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

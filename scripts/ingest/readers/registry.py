@@ -3,6 +3,10 @@
 from collections.abc import Callable, Iterator
 
 from finetrail.records import Row
-from ingest.readers import crag_mm
+from ingest.readers import crag_mm, multiple_choice, responses
 
-READERS: dict[str, Callable[..., Iterator[Row]]] = {"crag_mm": crag_mm.read_records}
+READERS: dict[str, Callable[..., Iterator[Row]]] = {
+    "crag_mm": crag_mm.read_records,
+    "multiple_choice": multiple_choice.read_records,
+    "responses": responses.read_records,
+}

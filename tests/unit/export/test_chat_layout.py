@@ -75,6 +75,23 @@ def test_published_templates_say_the_same(file: str, name: str) -> None:
         assert jinja(template, list(probe), True)[0] == LAYOUTS[name].render(probe, True, "<s>")
 
 
+def test_published_qwen3_asked_not_to_think_says_the_same() -> None:
+    spec = find_spec("trl")
+    assert spec is not None and spec.origin is not None
+    template = (Path(spec.origin).parent / "chat_templates" / "qwen3.jinja").read_text("utf-8")
+    unthinking = "{%- set enable_thinking = false %}" + template
+    for probe in PROBES:
+        assert jinja(unthinking, list(probe), True)[0] == LAYOUTS["qwen3"].render(probe, True, "<s>")
+
+
+def test_published_gemma_says_the_same_where_it_takes_the_messages() -> None:
+    spec = find_spec("trl")
+    assert spec is not None and spec.origin is not None
+    template = (Path(spec.origin).parent / "chat_templates" / "gemma.jinja").read_text("utf-8")
+    for probe in (probe for probe in PROBES if probe[0]["role"] != "system"):
+        assert jinja(template, list(probe), True)[0] == LAYOUTS["gemma"].render(probe, True, "<s>")
+
+
 def test_mistral_puts_the_system_message_into_the_last_question() -> None:
     text = LAYOUTS["mistral"].render([SYSTEM, *TURNS[:3]], True, "<s>")
     assert text == ("<s>[INST] One?\n\nTwo?[/INST] Three.</s>[INST] Be 'brief', {{ please }}.\n\nOne?\n\nTwo?[/INST]")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetrail.errors import FinetrailError
-from finetrail.splits import assign, group_rows, prove_disjoint
+from finetrail.splits import assign, assign_folds, assign_shuffled, group_rows, prove_disjoint
 from ingest.make_splits import chosen_keys
 from ingest.readers.crag_mm import read_records
 
@@ -146,3 +146,61 @@ def test_the_bundled_turns_split_by_session() -> None:
     proof = prove_disjoint(rows, assign(group_rows(rows), SHARES, 0))
     assert proof["groups"] == 28
     assert proof["straddling"] == 0
+
+
+def seeds_own_split(lines: list[str], ratio: float, seed: int) -> tuple[list[str], list[str]]:
+    """Shuffle and cut as the published pipeline says that it does."""
+    shuffled = list(lines)
+    random.seed(seed)
+    random.shuffle(shuffled)
+    cut = int(len(shuffled) * ratio)
+    return shuffled[:cut], shuffled[cut:]
+
+
+@pytest.mark.parametrize(("rows", "ratio", "sizes"), [(10908, 0.5, (5454, 5454)), (7, 0.5, (3, 4)), (10, 0.7, (7, 3))])
+def test_the_shuffle_is_the_published_one_in_exact_numbers(rows: int, ratio: float, sizes: tuple[int, int]) -> None:
+    ids = [f"r{number}" for number in range(rows)]
+    groups = {row_id: f"g{number // 4}" for number, row_id in enumerate(ids)}
+    splits = assign_folds(groups, {"DA": ratio, "DB": 1 - ratio}, {"train": 1.0}, 42, assign_shuffled)
+    assert [row["id"] for row in splits] == ids
+    found = [{row["id"] for row in splits if row["fold"] == fold} for fold in ("DA", "DB")]
+    assert found == [set(part) for part in seeds_own_split(ids, ratio, 42)]
+    assert tuple(map(len, found)) == sizes
+    assert {row["split"] for row in splits} == {"train"}
+
+
+def test_a_shuffle_lets_groups_straddle_and_the_proof_counts_them() -> None:
+    rows = [row(i, str(i // 4)) for i in range(400)]
+    groups = group_rows(rows)
+    splits = assign_folds(groups, {"DA": 0.5, "DB": 0.5}, {"train": 1.0}, 42, assign_shuffled)
+    with pytest.raises(FinetrailError, match="records straddle splits"):
+        prove_disjoint(rows, splits)
+    homes = {r["id"]: r["fold"] for r in splits}
+    first = {session: homes[f"r{4 * session}"] for session in range(100)}
+    straddling = sum(homes[f"r{i}"] != first[i // 4] for i in range(400))
+    assert straddling > 100
+    assert prove_disjoint(rows, splits, allowed=True)["straddling"] == straddling
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(40, 90), st.integers(0, 30), st.sampled_from([("DA", "DB"), ("a", "b", "c")]))
+def test_no_group_is_in_two_folds_or_in_train_and_dev(sessions: int, seed: int, names: tuple[str, ...]) -> None:
+    rows = [row(i, str(i // 3)) for i in range(3 * sessions)]
+    groups = group_rows(rows)
+    splits = assign_folds(groups, dict.fromkeys(names, 1 / len(names)), {"train": 0.8, "dev": 0.2}, seed, assign)
+    assert [r["id"] for r in splits] == [r["id"] for r in rows]
+    assert {(r["fold"], r["split"]) for r in splits} == {(name, split) for name in names for split in ("train", "dev")}
+    homes: dict[str, set[tuple[str, str]]] = {}
+    for r in splits:
+        homes.setdefault(r["group"], set()).add((r["fold"], r["split"]))
+    assert all(len(places) == 1 for places in homes.values())
+    assert prove_disjoint(rows, splits)["straddling"] == 0
+
+
+def test_a_group_that_is_in_two_folds_is_found() -> None:
+    rows = [row(i, str(i // 4)) for i in range(80)]
+    splits = assign_folds(group_rows(rows), {"DA": 0.5, "DB": 0.5}, {"train": 1.0}, 0, assign)
+    other = {"DA": "DB", "DB": "DA"}
+    moved = [{**r, "fold": other[r["fold"]]} if r["id"] == "r5" else r for r in splits]
+    with pytest.raises(FinetrailError, match="session=1 is in"):
+        prove_disjoint(rows, moved)

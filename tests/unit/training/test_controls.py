@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
+from finetrail.text.choices import read_answer
 from finetrail.training.masks import IGNORED, Example
 from finetrail.training.shuffle import shuffle_targets
 from finetrail.training.unigram import Unigram
@@ -33,6 +34,29 @@ def test_no_target_stays_in_its_session(sizes: tuple[int, ...], seed: int) -> No
     assert all(target.split()[0] != row["session_id"] for target, row in zip(targets, rows, strict=True))
     assert [row["id"] for row in shuffled] == [row["id"] for row in rows]
     assert shuffled == shuffle_targets(rows, seed)
+
+
+def test_of_a_choice_the_label_moves_and_the_rest_stays() -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "id": str(number),
+            "session_id": str(number),
+            "choice": {"kind": "letter", "options": [f"a{number}", f"b{number}", f"c{number}"], "key": number % 3},
+            "messages": [
+                {"role": "user", "content": "?"},
+                {"role": "assistant", "content": f"Reasoning: {number}\n\nReflection: NO\n\nAnswer: gold"},
+            ],
+        }
+        for number in range(30)
+    ]
+    changed = 0
+    for row, shuffled in zip(rows, shuffle_targets(rows, 42), strict=True):
+        head, _, answer = shuffled["messages"][-1]["content"].rpartition("Answer: ")
+        assert head == f"Reasoning: {row['id']}\n\nReflection: NO\n\n"
+        index = read_answer(answer, row["choice"])
+        changed += index != row["choice"]["key"]
+        assert shuffled["messages"][:-1] == row["messages"][:-1]
+    assert 10 <= changed < 30
 
 
 def test_one_session_cannot_be_shuffled(rows: list[dict[str, Any]]) -> None:

@@ -4,12 +4,16 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from finetrail.text.chat_layout import LAYOUTS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def fetch(run_script: Run, folder: Path) -> subprocess.CompletedProcess[str]:
-    choice = {"base_model": {"hub": None, "revision": None, "path": str(folder)}}
+def fetch(run_script: Run, folder: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
+    tokenizer: dict[str, Any] = {"template": None, "pad_token": None, "new_tokens": []}
+    choice = {"base_model": {"hub": None, "revision": None, "path": str(folder)} | tokenizer | changes}
     outputs = ("--manifest", "base/manifest.json", "--meta", "base.meta.json")
     return run_script("train/fetch_model.py", "--settings", json.dumps(choice), *outputs)
 
@@ -36,3 +40,13 @@ def test_a_snapshot_of_links_is_followed(run_script: Run, tmp_path: Path) -> Non
     assert [entry["path"] for entry in json.loads((tmp_path / "base/manifest.json").read_text())["files"]] == [
         "config.json"
     ]
+
+
+def test_a_template_is_written_into_the_copy_and_recorded(run_script: Run, base_dir: Path, tmp_path: Path) -> None:
+    ran = fetch(run_script, base_dir, template="llama3_1", pad_token="<|end_of_text|>")
+    assert ran.returncode == 0, ran.stderr
+    manifest = json.loads((tmp_path / "base" / "manifest.json").read_text())
+    changed = {"template": "llama3_1", "pad_token": "<|end_of_text|>", "new_tokens": []}
+    assert manifest["tokenizer"] == changed
+    template = (tmp_path / "base" / "chat_template.jinja").read_text()
+    assert template == LAYOUTS["llama3_1"].jinja != (base_dir / "chat_template.jinja").read_text()

@@ -15,7 +15,8 @@ def losses_of_halves(architecture: Architecture, key_value_heads: int) -> tuple[
     tokenizer = train_tokenizer(architecture, TEXTS, vocabulary_size=512, context=256)
     torch.manual_seed(7)
     model = new_model(architecture, tokenizer, TinyBaseSettings(key_value_heads=key_value_heads)).eval()
-    half = torch.stack([torch.randperm(len(tokenizer))[:48] for _ in range(16)])
+    vocabulary = model.get_output_embeddings().weight.shape[0]
+    half = torch.stack([torch.randperm(vocabulary)[:48] for _ in range(16)])
     ids = torch.cat([half, half], dim=1)
     with torch.inference_mode():
         logits = model(input_ids=ids, use_cache=False).logits

@@ -16,15 +16,17 @@ from finetrail.training.generate import answer_sessions, load_model
 from finetrail.training.likelihood import answer_loss
 from finetrail.training.masks import encode_row
 from finetrail.training.merge import merge_adapter
-from finetrail.training.settings import Limits, TrainSettings
+from finetrail.training.settings import Limits, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
+from finetrail.training.training_log import MEASURED
 from tests.unit.training.conftest import make_row
 
 LIMITS = Limits(max_length=256)
 SETTINGS = TrainSettings(
     rank=4, alpha=8, dropout=0.1, learning_rate=1e-2, max_steps=4, batch_size=2, gradient_accumulation=2,
-    limits=LIMITS, save_steps=2, save_total_limit=5,
+    limits=LIMITS,
 )  # fmt: skip
+SAVING = Saving(save_steps=2, keep=5)
 
 
 class Killed(Exception):
@@ -32,7 +34,8 @@ class Killed(Exception):
 
 
 def _train(base: Path, rows: list[dict[str, Any]], work: Path, settings: TrainSettings, **more: Any) -> Path:
-    train_adapter(base, rows, rows[:2], settings, state_dir=work / "state", out_dir=work / "out", **more)
+    given = {"saving": SAVING} | more
+    train_adapter(base, rows, rows[:2], settings, state_dir=work / "state", out_dir=work / "out", **given)
     return work / "out"
 
 
@@ -46,11 +49,17 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(path)
 
 
+def _log(out: Path) -> list[dict[str, Any]]:
+    """The log without what the clock measured."""
+    rows = [json.loads(line) for line in (out / "training_log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name not in MEASURED} for row in rows]
+
+
 @pytest.mark.parametrize("mode", ["lora", "full"])
 def test_a_killed_run_ends_with_the_same_weights(
     mode: Any, base_dir: Path, rows: list[dict[str, Any]], trained: Path, tmp_path: Path
 ) -> None:
-    settings = dataclasses.replace(SETTINGS, mode=mode)
+    settings = dataclasses.replace(SETTINGS, method=mode)
     folder = "final_adapter" if mode == "lora" else "final_checkpoint"
     straight = trained if mode == "lora" else _train(base_dir, rows, tmp_path / "straight", settings)
 
@@ -63,35 +72,38 @@ def test_a_killed_run_ends_with_the_same_weights(
     # A checkpoint that was being written when the process died: newer, and incomplete.
     state = tmp_path / "killed" / "state"
     shutil.copytree(state / "checkpoint-2", state / "checkpoint-3")
-    (state / "checkpoint-3" / "trainer_state.json").write_text("{", encoding="utf-8")
+    (state / "checkpoint-3" / "optimizer.pt").write_bytes(b"half")
     steps: list[int] = []
     resumed = _train(base_dir, rows, tmp_path / "killed", settings, progress=lambda step, _: steps.append(step))
     assert steps == [3, 4]
     expected, found = _weights(straight / folder), _weights(resumed / folder)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
-    assert (straight / "training_log.jsonl").read_bytes() == (resumed / "training_log.jsonl").read_bytes()
+    assert _log(straight) == _log(resumed)
 
 
 def test_a_finished_state_is_published_again_as_it_is(
     base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    settings = dataclasses.replace(SETTINGS, schedule="constant", save_steps=3)  # a further step would show
-    first = _train(base_dir, rows, tmp_path, settings)
+    settings = dataclasses.replace(SETTINGS, schedule="constant")  # a further step would show
+    first = _train(base_dir, rows, tmp_path, settings, saving=Saving(save_steps=3))
     before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
     steps: list[int] = []
-    other = dataclasses.replace(settings, save_steps=1)  # of no weight for what comes out
-    again = _train(base_dir, rows, tmp_path, other, progress=lambda step, _: steps.append(step))
+    other = Saving(save_steps=1)  # of no weight for what comes out
+    again = _train(base_dir, rows, tmp_path, settings, saving=other, progress=lambda step, _: steps.append(step))
     assert steps == []
     assert {path: path.read_bytes() for path in again.rglob("*") if path.is_file()} == before
 
 
-def test_the_log_holds_no_clock(trained: Path) -> None:
+def test_the_log_says_what_every_step_saw(trained: Path, rows: list[dict[str, Any]]) -> None:
     log = [json.loads(line) for line in (trained / "training_log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in log] == [1, 2, 3, 4]
-    assert {"loss", "learning_rate", "grad_norm"} <= log[0].keys()
+    assert {"loss", "learning_rate", "grad_norm", *MEASURED} <= log[0].keys()
     assert "eval_loss" in log[-1]
-    assert not any("second" in key or "runtime" in key for row in log for key in row)
+    assert all(len(row["rows"]) == 4 for row in log)
+    seen = [row_id for row in log[:2] for row_id in row["rows"]]  # two updates are one pass over the eight rows
+    assert sorted(seen) == sorted(row["id"] for row in rows)
+    assert log[0]["rows"] + log[1]["rows"] != log[2]["rows"] + log[3]["rows"]
 
 
 def test_another_run_s_state_is_refused(

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from transformers import AutoModelForCausalLM
 
 from finetrail.errors import FinetrailError
+from finetrail.training.base import load_base
 from finetrail.training.lookups import (
     ANSWERING,
     COPYING,
@@ -28,7 +28,7 @@ def test_same_bytes(architecture: Architecture, texts: list[str], tmp_path: Path
         figures = build_tiny_base(architecture, texts, settings=SMALL, system="", seed=3, out_dir=tmp_path / name)
     one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("one", "two"))
     assert one == two
-    model = AutoModelForCausalLM.from_pretrained(tmp_path / "one")
+    model = load_base(tmp_path / "one", "float32")
     assert model.config.model_type == architecture
     assert figures["parameters"] == model.num_parameters()
     assert getattr(model.config, "sliding_window", None) is None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.llm.offline import MODEL_ID, teacher_digest
 from finetrail.llm.offline.sections import UnknownRequest, last_user_text
-from finetrail.llm.offline.tasks import perform
+from finetrail.llm.offline.tasks import perform, write_text
 from finetrail.records import canonical_json, sha256_text
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ def complete(body: dict[str, Any]) -> dict[str, Any]:
     try:
         prompt = last_user_text(body.get("messages") or [])
         name = ((body.get("response_format") or {}).get("json_schema") or {}).get("name")
-        text = json.dumps(perform(name, prompt, body.get("seed")), ensure_ascii=False)
+        if name is None:
+            text = write_text(prompt, body.get("seed"))
+        else:
+            text = json.dumps(perform(name, prompt, body.get("seed")), ensure_ascii=False)
     except UnknownRequest as error:
         raise Refusal(400, str(error), "unknown_task") from error
     prompt_tokens, completion_tokens = len(prompt.split()), len(text.split())

@@ -1,9 +1,13 @@
-"""What the offline teacher can do, by the name of the response schema: same request, same answer."""
+"""What the offline teacher can do: same request, same answer.
+
+A task goes by the name of its response schema; where free text is asked for, by a section of the prompt.
+"""
 
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from finetrail.llm.offline.choices import reasoned_choice
 from finetrail.llm.offline.sections import UnknownRequest, section, sections
 from finetrail.llm.offline.words import (
     PRONOUNS,
@@ -126,6 +130,8 @@ TASKS: dict[str, Task] = {
     "grounded_answer": grounded_answer,
     "answer_verdict": answer_verdict,
 }
+# Free text, by the section of the prompt that holds what it is about.
+TEXT_TASKS: dict[str, Callable[[str, int | None], str]] = {"multiple_choice": reasoned_choice}
 
 
 def perform(name: str | None, prompt: str, seed: int | None) -> dict[str, Any]:
@@ -140,3 +146,18 @@ def perform(name: str | None, prompt: str, seed: int | None) -> dict[str, Any]:
             f"not {name!r}; ask a real model for others"
         )
     return TASKS[name](prompt, seed)
+
+
+def write_text(prompt: str, seed: int | None) -> str:
+    """Do the task of the first known section that the prompt has.
+
+    Raises:
+        UnknownRequest: there is none.
+    """
+    for name, task in TEXT_TASKS.items():
+        if sections(prompt, name):
+            return task(prompt, seed)
+    raise UnknownRequest(
+        f"the offline teacher knows the tasks {', '.join(TASKS)} (the names of response schemas), and writes free text "
+        f"about the sections {', '.join(TEXT_TASKS)}; ask a real model for others"
+    )

@@ -1,0 +1,46 @@
+"""docs/recipes/<recipe>.md: the table of published settings holds the values of the configuration, key by key."""
+
+import re
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from finetrail.config.load import load_config
+from finetrail.config.schema import plain
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
+ROW = re.compile(r"^\|[^|]+\| `([a-z0-9_.]+)` \| `([^`]+)` \|[^|]*\|$", re.MULTILINE)
+# What a reader of the original would look for; each must stand in the table.
+WANTED = {
+    "cal": {
+        "splits.method", "splits.seed", "folds.names", "limits.max_length", "base_model.hub", "base_model.revision",
+        "train.models.qlora.rank", "train.models.qlora.alpha", "train.models.qlora.target_modules",
+        "train.models.qlora.learning_rate", "train.models.qlora.schedule", "train.models.qlora.epochs",
+        "train.models.qlora.batch_size", "train.models.qlora.gradient_accumulation", "train.models.qlora.method",
+        "train.models.qlora.quantization.type", "train.models.qlora.optimizer", "train.models.qlora.precision",
+        "train.models.full.method", "train.models.full.weights", "train.models.full.learning_rate",
+    },
+}  # fmt: skip
+
+
+def table(page: Path) -> dict[str, Any]:
+    """Return the values of a page by their keys, as YAML reads them."""
+    return {key: yaml.safe_load(value) for key, value in ROW.findall(page.read_text(encoding="utf-8"))}
+
+
+def as_number(value: Any) -> Any:
+    """Read 1e-4, which YAML takes for a text, as the configuration does."""
+    return float(value) if isinstance(value, str) and re.fullmatch(r"\d+e-?\d+", value) else value
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_the_table_says_what_the_configuration_says(page: Path) -> None:
+    settings = plain(load_config(ROOT, config={"recipes": f"[{page.stem}]", "scale": "full"}).recipe(page.stem))
+    said = table(page)
+    assert WANTED.get(page.stem, set()) <= said.keys()
+    found = {key: reduce(lambda tree, name: tree[name], key.split("."), settings) for key in said}
+    assert {key: as_number(value) for key, value in said.items()} == found

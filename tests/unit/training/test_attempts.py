@@ -1,0 +1,253 @@
+"""Time limits, signals, changed code, full disks, cut checkpoints: what an attempt leaves, and what the next does."""
+
+import dataclasses
+import json
+import os
+import stat
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetrail.errors import FinetrailError
+from finetrail.training.attempts import begin_attempt, end_attempt, note_attempt, refuse_another, segments
+from finetrail.training.checkpoints import checkpoint_folder, hold, is_complete, mark_complete, newest_complete, rotate
+from finetrail.training.deadline import Deadline, find_limits, parse_left, slurm_end
+from finetrail.training.job import Stopped
+from finetrail.training.keeping import check_finite
+from finetrail.training.settings import Limits, Saving, TrainSettings
+from finetrail.training.sft import TrainReport, train_adapter
+
+SETTINGS = TrainSettings(
+    rank=4, alpha=8, learning_rate=1e-2, max_steps=4, batch_size=2, gradient_accumulation=1,
+    limits=Limits(max_length=256),
+)  # fmt: skip
+
+
+def train(base: Path, rows: list[dict[str, Any]], work: Path, **more: Any) -> TrainReport:
+    saving = more.pop("saving", Saving(save_steps=1, code="a"))
+    settings = dataclasses.replace(SETTINGS, **more)
+    return train_adapter(base, rows, rows[:2], settings, state_dir=work / "s", out_dir=work / "o", saving=saving)
+
+
+def make_checkpoint(state: Path, step: int) -> Path:
+    folder = checkpoint_folder(state, step)
+    folder.mkdir(parents=True)
+    (folder / "adapter_model.safetensors").write_bytes(b"weights" * step)
+    (folder / "trainer_state.json").write_text("{}")
+    return folder
+
+
+def test_a_checkpoint_counts_once_it_is_marked_and_whole(tmp_path: Path) -> None:
+    first, second = make_checkpoint(tmp_path, 9), make_checkpoint(tmp_path, 10)
+    assert newest_complete(tmp_path) is None
+    mark_complete(first)
+    assert newest_complete(tmp_path) == first
+    mark_complete(second)
+    assert newest_complete(tmp_path) == second
+    (second / "adapter_model.safetensors").write_bytes(b"cut")
+    assert newest_complete(tmp_path) == first
+
+
+def test_the_last_and_the_best_stay(tmp_path: Path) -> None:
+    for step in (8, 9, 10, 11, 12):
+        mark_complete(make_checkpoint(tmp_path, step))
+    half = make_checkpoint(tmp_path, 7)
+    rotate(tmp_path, keep=2, best=9)
+    assert not half.exists()
+    assert sorted(int(path.name[11:]) for path in tmp_path.iterdir()) == [9, 11, 12]
+
+
+def test_a_checkpoint_is_never_removed_for_one_that_is_half_written(tmp_path: Path) -> None:
+    mark_complete(make_checkpoint(tmp_path, 1))
+    newer = make_checkpoint(tmp_path, 2)
+    rotate(tmp_path, keep=1, best=None)
+    assert is_complete(checkpoint_folder(tmp_path, 1)) and newer.exists()
+
+
+def test_a_deadline_leaves_three_saves_and_a_step() -> None:
+    deadline = Deadline([(1000.0, 0.0, "SLURM's time limit")], last_save=20.0, longest_step=5.0)
+    assert deadline.reason(900.0) is None
+    assert deadline.reason(936.0) == "SLURM's time limit leaves 0:01:04"
+    own = Deadline(find_limits(Saving(max_hours=12.0, save_before_minutes=30.0), started=0.0))
+    assert own.reason(11.5 * 3600 - 1) is None
+    assert own.reason(11.5 * 3600 + 1) == "`train.max_hours` leaves 0:29:59"
+    assert dataclasses.replace(deadline, signalled="SIGUSR1").reason(0.0) == "SIGUSR1 asked for it"
+
+
+def test_slurm_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)
+    assert slurm_end() is None
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert slurm_end() is None  # no squeue here: only a warning
+    program = tmp_path / "squeue"
+    program.write_text('#!/bin/sh\n[ "$3" = 7 ] && echo 1-02:03:04\n')
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    before = time.time()
+    found = slurm_end()
+    assert found is not None and before <= found - 93784 <= time.time()
+    monkeypatch.setenv("SLURM_JOB_END_TIME", "1234")
+    assert slurm_end() == 1234.0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1-02:03:04", 93784.0), ("2:03:04", 7384.0), ("3:04", 184.0), ("UNLIMITED", None), ("INVALID", None)],
+)
+def test_times_of_slurm(text: str, seconds: float | None) -> None:
+    assert parse_left(text) == seconds
+
+
+def test_a_loss_without_use_stops_the_training() -> None:
+    check_finite({"loss": 1.0, "grad_norm": float("inf")}, 3, fp16=True)  # the scaler leaves the update out
+    with pytest.raises(FinetrailError, match="not finite at step 3"):
+        check_finite({"loss": float("nan")}, 3, fp16=True)
+    with pytest.raises(FinetrailError, match="not finite at step 3"):
+        check_finite({"loss": 1.0, "grad_norm": float("nan")}, 3, fp16=False)
+    with pytest.raises(FinetrailError, match="not finite"):
+        check_finite({"eval_loss": float("inf")}, 3, fp16=False)
+
+
+def test_losses_without_use_leave_the_checkpoints(base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    with pytest.raises(FinetrailError, match="not finite at step"):
+        train(base_dir, rows, tmp_path, learning_rate=1e30, max_grad_norm=0.0, warmup_share=0.0)
+    assert newest_complete(tmp_path / "s") is not None
+
+
+def test_an_attempt_out_of_time_saves_and_the_next_goes_on_until_one_advances_nothing(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINETRAIL_RUN", str(tmp_path / "run1"))
+    hurried = Saving(save_steps=100, code="a", max_hours=1.0, save_before_minutes=60.0)
+    for step in (1, 2):
+        with pytest.raises(Stopped, match=f"stopped at step {step} of 4: `train.max_hours` leaves"):
+            train(base_dir, rows, tmp_path, saving=hurried)
+    assert train(base_dir, rows, tmp_path).segments == [{"from_step": 0, "code": "a"}]
+    attempts = [json.loads(line) for line in (tmp_path / "s/attempts.jsonl").read_text().splitlines()]
+    assert [row["outcome"] for row in attempts if "outcome" in row] == ["stopped", "stopped", "finished"]
+
+
+def begun(state: Path, step: int, code: str) -> int:
+    number = begin_attempt(state, step, code)
+    note_attempt(state, number, step, {})
+    return number
+
+
+def test_an_attempt_that_advanced_nothing_ends_the_retries_of_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINETRAIL_RUN", str(tmp_path / "run1"))
+    refuse_another(tmp_path, 0)
+    end_attempt(tmp_path, begun(tmp_path, 0, "a"), 3, "stopped", "SIGTERM asked for it")
+    refuse_another(tmp_path, 3)
+    end_attempt(tmp_path, begun(tmp_path, 3, "b"), 3, "failed", "the disk is full")
+    with pytest.raises(FinetrailError, match=r"began at step 3 advanced nothing.*: the disk is full"):
+        refuse_another(tmp_path, 3)
+    begun(tmp_path, 4, "b")  # and was killed
+    with pytest.raises(FinetrailError, match="ended from outside"):
+        refuse_another(tmp_path, 4)
+    monkeypatch.setenv("FINETRAIL_RUN", str(tmp_path / "run2"))
+    refuse_another(tmp_path, 4)
+    monkeypatch.delenv("FINETRAIL_RUN")
+    refuse_another(tmp_path, 4)
+    assert segments(tmp_path) == [{"from_step": 0, "code": "a"}, {"from_step": 3, "code": "b"}]
+
+
+@pytest.mark.parametrize("policy", ["continue", "restart"])
+def test_code_that_changed(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path, policy: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    hurried = Saving(save_steps=1, code="a", max_hours=1.0, save_before_minutes=60.0)
+    with pytest.raises(Stopped):
+        train(base_dir, rows, tmp_path, saving=hurried)
+    report = train(base_dir, rows, tmp_path, saving=Saving(save_steps=1, code="b", on_code_change=policy))
+    first = {"from_step": 0, "code": "a"}
+    expected = [first, {"from_step": 1, "code": "b"}] if policy == "continue" else [{"from_step": 0, "code": "b"}]
+    assert report.segments == expected
+    assert "was written by other code" in caplog.text
+
+
+def test_other_code_that_reads_the_rows_otherwise_begins_again(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(base_dir, rows, tmp_path)
+    report = train(base_dir, rows[1:], tmp_path, saving=Saving(save_steps=1, code="b"))
+    assert report.rows == len(rows) - 1
+    assert "training begins again" in caplog.text
+
+
+def test_a_full_disk_loses_nothing(base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    """The second checkpoint's last file goes to a device that is always full."""
+    folder = checkpoint_folder(tmp_path / "s", 2)
+    folder.mkdir(parents=True)
+    (folder / "trainer_state.json").symlink_to("/dev/full")
+    with pytest.raises(FinetrailError, match=r"the disk is full \(\d+ MB left\)") as failure:
+        train(base_dir, rows, tmp_path)
+    assert "continues from the newest complete checkpoint" in str(failure.value)
+    newest = newest_complete(tmp_path / "s")
+    assert newest is not None and newest.name == "checkpoint-1"
+    (folder / "trainer_state.json").unlink()
+    resumed = train(base_dir, rows, tmp_path)
+    assert resumed.steps == 4
+    straight = train(base_dir, rows, tmp_path / "straight")
+    assert resumed.final_loss == straight.final_loss
+
+
+def test_the_best_model_is_published_and_patience_ends(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """A rate at which the model gets worse: the first evaluation stays the best."""
+    report = train(
+        base_dir, rows, tmp_path, learning_rate=0.3, max_steps=12, eval_steps=1, patience=3, warmup_share=0.0,
+        schedule="constant", saving=Saving(save_steps=100, keep=1),
+    )  # fmt: skip
+    log = [json.loads(line) for line in (tmp_path / "o/training_log.jsonl").read_text().splitlines()]
+    losses = {row["step"]: row["eval_loss"] for row in log if "eval_loss" in row}
+    best = min(losses, key=lambda step: losses[step])
+    assert report.published_step == best and report.eval_loss == losses[best]
+    assert report.steps == min(best + 3, 12)
+    assert report.steps < 12 and report.ended == "no better dev loss in 3 evaluations"
+    assert {path.name for path in (tmp_path / "s").glob("checkpoint-*")} == {
+        f"checkpoint-{best}",
+        f"checkpoint-{report.steps}",
+    }
+    again = train(
+        base_dir, rows, tmp_path, learning_rate=0.3, max_steps=12, eval_steps=1, patience=3, warmup_share=0.0,
+        schedule="constant", saving=Saving(save_steps=100, keep=1),
+    )  # fmt: skip
+    assert again == report
+
+
+def test_two_processes_never_train_in_one_state_directory(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    with hold(tmp_path / "s"), pytest.raises(FinetrailError, match="another process trains in this state directory"):
+        train(base_dir, rows, tmp_path)
+    assert train(base_dir, rows, tmp_path).steps == 4
+
+
+def test_no_dev_rows_where_they_choose(base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    with pytest.raises(FinetrailError, match="there are no dev rows"):
+        train_adapter(
+            base_dir, rows, [], dataclasses.replace(SETTINGS, eval_steps=1), state_dir=tmp_path / "s", out_dir=tmp_path
+        )
+
+
+def test_permissions_of_what_is_published_follow_the_umask(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    train(base_dir, rows, tmp_path, max_steps=1)
+    mask = os.umask(0)
+    os.umask(mask)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "o/final_adapter").iterdir()}
+    assert modes == {0o666 & ~mask}
+
+
+def test_a_checkpoint_an_epoch(base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    """Eight rows in batches of two are four steps; the last step, within an epoch, is saved too."""
+    train(base_dir, rows, tmp_path, max_steps=10, saving=Saving(strategy="epoch", keep=9))
+    steps = sorted(int(path.parent.name[11:]) for path in (tmp_path / "s").glob("checkpoint-*/complete.json"))
+    assert steps == [4, 8, 10]

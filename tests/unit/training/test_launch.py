@@ -1,0 +1,50 @@
+"""Several processes: what they are given, how they are started, and what is said when one fails."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetrail.errors import FinetrailError
+from finetrail.training.checkpoints import newest_complete
+from finetrail.training.hardware import choose, detect
+from finetrail.training.job import Job, job_as_plain, job_from_plain
+from finetrail.training.launch import launcher
+from finetrail.training.settings import Launch, Limits, Saving, TrainSettings
+from finetrail.training.sft import train_adapter
+
+SETTINGS = TrainSettings(
+    rank=4, alpha=8, target_modules=("q_proj", "v_proj"), max_steps=2, batch_size=1, gradient_accumulation=2,
+    limits=Limits(max_length=256), launch=Launch(processes=2),
+)  # fmt: skip
+
+
+def test_a_job_reaches_another_process_as_it_is(tmp_path: Path) -> None:
+    job = Job(tmp_path, tmp_path, None, SETTINGS, Saving(code="a"), choose(SETTINGS, detect()), 1.5, 12)
+    for sent in (job, dataclasses.replace(job, resume=tmp_path / "checkpoint-1")):
+        assert job_from_plain(json.loads(json.dumps(job_as_plain(sent)))) == sent
+
+
+def test_one_process_a_gpu_on_this_node() -> None:
+    assert launcher(Launch(processes=4))[-2:] == ["--standalone", "--nproc-per-node=4"]
+    with pytest.raises(FinetrailError, match=r"`launch\.nodes` is 2, and this job has one"):
+        launcher(Launch(nodes=2))
+
+
+@pytest.mark.long
+def test_two_processes_train_and_the_failure_of_one_is_told(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    report = train_adapter(base_dir, rows, rows[:2], SETTINGS, state_dir=tmp_path / "s", out_dir=tmp_path / "o")
+    log = [json.loads(line) for line in (tmp_path / "o/training_log.jsonl").read_text().splitlines()]
+    seen = [row_id for row in log for row_id in row["rows"]]
+    assert report.steps == 2 and sorted(seen) == sorted(row["id"] for row in rows)  # 2 steps x 2 processes x 2 rows
+    harm: dict[str, Any] = {"learning_rate": 1e30, "max_grad_norm": 0.0, "warmup_share": 0.0}
+    spoilt = dataclasses.replace(SETTINGS, target_modules="all-linear", max_steps=4, **harm)
+    with pytest.raises(FinetrailError, match="the loss is not finite at step"):
+        train_adapter(
+            base_dir, rows, [], spoilt, state_dir=tmp_path / "s2", out_dir=tmp_path / "o2", saving=Saving(save_steps=1)
+        )
+    assert newest_complete(tmp_path / "s2") is not None

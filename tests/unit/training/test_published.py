@@ -1,0 +1,174 @@
+"""The published settings of the seeds become exactly the objects of TRL, PEFT, bitsandbytes and DeepSpeed they name."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import Qwen3Config
+
+from finetrail.config.load import load_config
+from finetrail.config.model_train import TrainedModel
+from finetrail.config.schema import result_keys
+from finetrail.training.arguments import build_arguments, build_deepspeed
+from finetrail.training.hardware import Choices, Hardware, choose
+from finetrail.training.model import build_lora, build_quantization, count_parameters, weights_dtype
+from finetrail.training.settings import Saving, TrainSettings, train_settings
+
+ROOT = Path(__file__).resolve().parents[3]
+GPU = Hardware("A100", 8, 80 * 10**9, bf16=True, flash_attention=False, liger=False)
+SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+CAL: dict[str, Any] = {
+    "learning_rate": 1e-4, "epochs": 3.0, "gradient_accumulation": 8, "schedule": "cosine",
+    "optimizer": "paged_adamw_32bit", "precision": "bf16", "warmup_ratio": 0.0,
+}  # fmt: skip
+CAL_QLORA = CAL | {"method": "qlora", "rank": 8, "alpha": 16, "target_modules": SEVEN, "batch_size": 4}
+CAL_FULL = CAL | {"method": "full", "weights": "bf16"}
+HOTPOTQA: dict[str, Any] = {
+    "method": "qlora", "rank": 16, "alpha": 32, "target_modules": SEVEN, "learning_rate": 5e-4, "weight_decay": 0.01,
+    "epochs": 2.0, "batch_size": 1, "gradient_accumulation": 8, "gradient_checkpointing": True, "eval_steps": 100,
+}  # fmt: skip
+DOCUMENTS: dict[str, Any] = {"method": "lora", "learning_rate": 2e-4, "epochs": 1.0}  # the seed names LoRA, no number
+
+
+def built(tuning: dict[str, Any], max_length: int) -> tuple[TrainSettings, Choices]:
+    """Settings as a recipe's script makes them, and the choices of a GPU, with `use_cpu` added."""
+    model = TrainedModel.model_validate(tuning)
+    settings = train_settings(result_keys(model), {"max_length": max_length})
+    return settings, dataclasses.replace(choose(settings, GPU), use_cpu=True)
+
+
+def arguments(settings: TrainSettings, choices: Choices, path: Path, saving: Saving | None = None) -> Any:
+    return build_arguments(settings, choices, saving or Saving(), path, evaluate=True)
+
+
+def has(thing: Any, **expected: Any) -> None:
+    found = {name: getattr(thing, name) for name in expected}
+    assert found == expected
+
+
+@pytest.fixture(autouse=True)
+def no_deepspeed_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments with DeepSpeed tell accelerate by the environment, which the next test must not inherit."""
+    for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_MIXED_PRECISION"):
+        monkeypatch.setenv(name, "false" if "USE" in name else "no")
+
+
+def test_cal_qlora(tmp_path: Path) -> None:
+    settings, choices = built(CAL_QLORA, 1024)
+    has(
+        arguments(settings, choices, tmp_path, Saving(strategy="epoch")),
+        per_device_train_batch_size=4,
+        gradient_accumulation_steps=8,
+        num_train_epochs=3.0,
+        max_steps=-1,
+        learning_rate=1e-4,
+        lr_scheduler_type="cosine",
+        warmup_steps=0.0,
+        optim="paged_adamw_32bit",
+        bf16=True,
+        fp16=False,
+        save_strategy="epoch",
+        gradient_checkpointing=False,
+        deepspeed=None,
+    )
+    has(build_lora(settings), r=8, lora_alpha=16, target_modules={*SEVEN}, lora_dropout=0.0, bias="none")
+    has(
+        build_quantization(settings, choices),
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def test_cal_full(tmp_path: Path) -> None:
+    settings, choices = built(CAL_FULL, 1024)
+    has(
+        arguments(settings, choices, tmp_path),
+        bf16=True,
+        num_train_epochs=3.0,
+        learning_rate=1e-4,
+        optim="paged_adamw_32bit",
+        gradient_accumulation_steps=8,
+    )
+    assert weights_dtype(settings, choices) == torch.bfloat16
+
+
+def test_hotpotqa_generator(tmp_path: Path) -> None:
+    settings, choices = built(HOTPOTQA, 2048)
+    has(
+        arguments(settings, choices, tmp_path, Saving(save_steps=100)),
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=8,
+        num_train_epochs=2.0,
+        learning_rate=5e-4,
+        weight_decay=0.01,
+        gradient_checkpointing=True,
+        bf16=True,
+        save_strategy="steps",
+        save_steps=100,
+        eval_strategy="steps",
+        eval_steps=100,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+    )
+    has(build_lora(settings), r=16, lora_alpha=32, target_modules={*SEVEN})
+    has(build_quantization(settings, choices), load_in_4bit=True, bnb_4bit_quant_type="nf4")
+    assert settings.limits.max_length == 2048
+
+
+def test_documents(tmp_path: Path) -> None:
+    settings, choices = built(DOCUMENTS, 2048)
+    has(arguments(settings, choices, tmp_path), bf16=True, optim="adamw_torch", learning_rate=2e-4)
+    has(build_lora(settings), r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    assert weights_dtype(settings, dataclasses.replace(choices, use_cpu=False)) == torch.bfloat16
+
+
+def test_crag_mm_lora_with_deepspeed(tmp_path: Path) -> None:
+    """From the recipe itself."""
+    config = load_config(ROOT, config={"recipes": ["crag_mm"]})
+    tuning = config.settings_at("crag_mm", "train.models.lora", "limits")
+    settings = train_settings(tuning["train"]["models"]["lora"], tuning["limits"])
+    choices = dataclasses.replace(choose(settings, GPU), use_cpu=True)
+    plain = dataclasses.replace(settings, launch=dataclasses.replace(settings.launch, deepspeed_stage=None))
+    has(
+        arguments(plain, choices, tmp_path),  # DeepSpeed itself is asserted below: it need not be installed here
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=8,
+        num_train_epochs=10.0,
+        learning_rate=5e-5,
+        warmup_steps=0.05,
+        bf16=True,
+    )
+    has(build_lora(settings), r=128, lora_alpha=256, lora_dropout=0.05)
+    assert settings.launch.world > 1
+    assert build_deepspeed(settings) == {
+        "zero_optimization": {"stage": 2},
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": "auto"},
+        "fp16": {"enabled": "auto"},
+        "train_batch_size": "auto",
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+    }
+
+
+def test_deepspeed_reaches_the_trainer(tmp_path: Path) -> None:
+    pytest.importorskip("deepspeed")
+    settings, choices = built(DOCUMENTS | {"launch": {"deepspeed_stage": 3, "offload": "all"}}, 128)
+    zero = arguments(settings, choices, tmp_path).hf_deepspeed_config.config["zero_optimization"]
+    assert zero["stage"] == 3 and zero["offload_param"]["device"] == zero["offload_optimizer"]["device"] == "cpu"
+    assert zero["stage3_gather_16bit_weights_on_model_save"] is True
+
+
+def test_trainable_parameters_of_cal_by_the_public_configuration() -> None:
+    """The seed's log says 6,815,744, which belongs to another model."""
+    config = Qwen3Config(  # config.json of Qwen3-4B-Instruct-2507
+        hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8,
+        head_dim=128, vocab_size=151936, tie_word_embeddings=True,
+    )  # fmt: skip
+    settings, _ = built(CAL_QLORA, 1024)
+    assert count_parameters(config, settings) == (16_515_072, 4_038_983_168)

@@ -1,0 +1,166 @@
+"""Tokenizers and settings with which training would teach the wrong thing are refused, each with its reason."""
+
+import shutil
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from finetrail.config.model_train import Template
+from finetrail.errors import FinetrailError
+from finetrail.text.chat_layout import LAYOUTS
+from finetrail.training.base import load_base
+from finetrail.training.base_tokenizer import prepare_tokenizer
+from finetrail.training.chat_tokens import check_chat, check_new_tokens, pad_id
+from finetrail.training.generate import load_model
+from finetrail.training.masks import encode_row
+from finetrail.training.merge import merge_adapter
+from finetrail.training.settings import Limits, TrainSettings
+from finetrail.training.sft import train_adapter
+from tests.unit.training.conftest import make_row
+
+LIMITS = Limits(max_length=256)
+SETTINGS = TrainSettings(rank=2, alpha=4, max_steps=2, batch_size=2, gradient_accumulation=1, limits=LIMITS)
+NO_MARKS = LAYOUTS["llama3"].jinja.replace("{%- generation %}", "").replace("{%- endgeneration %}", "")
+BOS, EOT = "<|begin_of_text|>", "<|eot_id|>"
+
+
+@pytest.fixture
+def base(base_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the base that a test may spoil."""
+    return shutil.copytree(base_dir, tmp_path / "base")
+
+
+def spoiled(base: Path, **changes: Any) -> Any:
+    """Change attributes of the folder's tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for name, value in changes.items():
+        setattr(tokenizer, name, value)
+    tokenizer.save_pretrained(base)
+    return AutoTokenizer.from_pretrained(base)
+
+
+def checked(base: Path, tokenizer: Any, loss: Any = "answer") -> None:
+    check_chat(tokenizer, base, loss=loss, max_length=256)
+
+
+def test_the_tiny_base_is_fine(base: Path) -> None:
+    for loss in ("answer", "assistant"):
+        checked(base, AutoTokenizer.from_pretrained(base), loss)
+
+
+def test_a_pad_token_that_ends_the_turn(base: Path) -> None:
+    with pytest.raises(FinetrailError, match=rf"the pad token is {EOT}, which ends".replace("|", r"\|")):
+        checked(base, spoiled(base, pad_token=EOT))
+
+
+def test_no_pad_token_gets_a_reserved_one_that_ends_no_turn(base: Path) -> None:
+    tokenizer = spoiled(base, pad_token=None)
+    checked(base, tokenizer)
+    assert tokenizer.convert_ids_to_tokens(pad_id(tokenizer)) == "<|finetune_right_pad_id|>"
+
+
+def test_two_bos_tokens(base: Path) -> None:
+    tokenizer = spoiled(base, chat_template="{{- bos_token }}" + LAYOUTS["llama3"].jinja)
+    with pytest.raises(FinetrailError, match="s0-t0: the prompt begins with two BOS tokens"):
+        encode_row(make_row(0, 0), tokenizer, LIMITS)
+
+
+@pytest.mark.parametrize("how", ["drops", "raises"])
+def test_a_system_message_that_is_not_shown(how: str, base: Path) -> None:
+    system = LAYOUTS["llama3"].jinja.index("{{- '<|start_header_id|>system")
+    end = LAYOUTS["llama3"].jinja.index("}}", system) + 2
+    instead = "" if how == "drops" else "{{- raise_exception('no system role') }}"
+    tokenizer = spoiled(base, chat_template=LAYOUTS["llama3"].jinja[:system] + instead + LAYOUTS["llama3"].jinja[end:])
+    with pytest.raises(FinetrailError, match="s0-t0: the chat template drops or refuses the system message"):
+        encode_row(make_row(0, 0), tokenizer, LIMITS)
+    row = make_row(0, 0)
+    encode_row(row | {"messages": row["messages"][1:]}, tokenizer, LIMITS)
+
+
+def test_a_final_token_at_which_generation_does_not_stop(base: Path) -> None:
+    tokenizer = spoiled(base, eos_token="<|end_of_text|>")
+    (base / "generation_config.json").unlink()
+    with pytest.raises(
+        FinetrailError, match=r"the final trained token would be <\|eot_id\|>, but generation stops at <\|end"
+    ):
+        checked(base, tokenizer)
+    (base / "generation_config.json").write_text(f'{{"eos_token_id": [{tokenizer.convert_tokens_to_ids(EOT)}]}}')
+    checked(base, tokenizer)
+
+
+def test_a_turn_that_ends_with_no_control_token(base: Path) -> None:
+    tokenizer = spoiled(base, chat_template=LAYOUTS["chatml"].jinja)
+    with pytest.raises(FinetrailError, match=r"ends the assistant's turn with '<\|im_end\|>\\n', which begins with no"):
+        checked(base, tokenizer)
+
+
+def test_a_template_without_marks_where_they_are_needed(base: Path) -> None:
+    tokenizer = spoiled(base, chat_template=NO_MARKS)
+    checked(base, tokenizer, "answer")
+    with pytest.raises(FinetrailError, match=r"the chat template has no \{% generation %\}"):
+        checked(base, tokenizer, "assistant")
+
+
+def test_marks_that_leave_the_end_of_the_turn_out(base: Path) -> None:
+    marked = LAYOUTS["llama3"].jinja
+    answer = "{{- message['content'] | trim + '<|eot_id|>' }}\n        {%- endgeneration %}"
+    assert answer in marked
+    without = "{{- message['content'] | trim }}{%- endgeneration %}{{- '<|eot_id|>' }}"
+    tokenizer = spoiled(base, chat_template=marked.replace(answer, without))
+    with pytest.raises(FinetrailError, match=r"s0-t1: what .* marks is not each answer with its end"):
+        encode_row(make_row(0, 1), tokenizer, LIMITS, loss="assistant")
+
+
+def test_rows_longer_than_the_context(base: Path) -> None:
+    with pytest.raises(FinetrailError, match=r"limits.max_length is 257, but the model's context is 256"):
+        check_chat(AutoTokenizer.from_pretrained(base), base, loss="answer", max_length=257)
+
+
+def test_new_tokens_that_an_adapter_would_not_train(base: Path, tmp_path: Path) -> None:
+    facts = prepare_tokenizer(base, template="chatml", pad_token=None, new_tokens=["<|im_start|>", "<|im_end|>"])
+    assert facts["new_tokens"] == ["<|im_start|>", "<|im_end|>"]
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    checked(base, tokenizer, "assistant")
+    rows = [make_row(session, 0, 1) for session in range(4)]
+    work: dict[str, Any] = {"state_dir": tmp_path / "state", "out_dir": tmp_path / "out"}
+    with pytest.raises(
+        FinetrailError, match=r"2 new tokens \(<\|im_start\|>, <\|im_end\|>\), whose embeddings"
+    ) as refused:
+        train_adapter(base, rows, [], SETTINGS, **work)
+    assert refused.value.hint == "Add embed_tokens to modules_to_save"
+    check_new_tokens(tokenizer, base, ["embed_tokens"])
+
+
+def test_new_tokens_are_trained_saved_and_merged(base: Path, tmp_path: Path) -> None:
+    prepare_tokenizer(base, template="chatml", pad_token=None, new_tokens=["<|im_start|>", "<|im_end|>"])
+    assert torch.equal(*(load_base(base, "float32").get_input_embeddings().weight for _ in range(2)))
+    rows = [make_row(session, 0, 1) for session in range(4)]
+    settings = TrainSettings(
+        rank=2, alpha=4, max_steps=2, batch_size=2, gradient_accumulation=1, limits=LIMITS, learning_rate=1e-2,
+        modules_to_save=("embed_tokens",),
+    )  # fmt: skip
+    train_adapter(base, rows, [], settings, state_dir=tmp_path / "state", out_dir=tmp_path / "out")
+    adapter = tmp_path / "out" / "final_adapter"
+    merged = merge_adapter(base, adapter, tmp_path / "merged")
+    ids = torch.tensor([encode_row(rows[0], AutoTokenizer.from_pretrained(merged), LIMITS).input_ids])
+    with torch.inference_mode():
+        assert (load_model(merged)(ids).logits - load_model(base, adapter)(ids).logits).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("choice", "cause"),
+    [
+        ({"template": "gemma"}, "gemma ends a turn with it, and '<end_of_turn>' is no token"),
+        ({"pad_token": "<nothing>"}, "pad_token '<nothing>' is no token"),
+    ],
+)
+def test_tokens_that_the_vocabulary_lacks(choice: dict[str, str], cause: str, base: Path) -> None:
+    with pytest.raises(FinetrailError, match=cause):
+        prepare_tokenizer(base, template=choice.get("template"), pad_token=choice.get("pad_token"), new_tokens=[])
+
+
+def test_the_configuration_names_every_layout() -> None:
+    assert set(get_args(Template)) == set(LAYOUTS)
