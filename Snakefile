@@ -34,9 +34,6 @@ include: "rules/export.smk"
 include: "rules/audit.smk"
 
 
-workflow.localrules(*local_rules())
-
-
 rule all:
     """Metrics, export and audit files of the chosen recipes."""
     default_target: True
@@ -60,7 +57,3 @@ rule models:
 
 onstart:
     start_run()
-
-
-onerror:
-    end_run()

@@ -462,11 +462,11 @@ def local_rules():
             return True
         if CONFIG.llm.run_on == "compute":
             return False
-        if rule not in ASKING:
+        if (key := ASKING.get(rule)) is None:
             return rule in ONLINE
-        asked = [model_asked(name, ASKING[rule])[1] for name in CONFIG.recipes]
+        asked = [model_asked(name, key)[1] for name in CONFIG.recipes]
         online = any(endpoint and endpoint.kind == "openai" for endpoint in asked)
-        gpus = any(gpus_for(rule, name, ASKING[rule]) for name in CONFIG.recipes)
+        gpus = any(gpus_for(rule, name, key) for name in CONFIG.recipes)
         return online and not gpus
 
     names = [rule.name for rule in workflow.rules]
