@@ -474,9 +474,8 @@ def local_rules():
 
 
 def retries_of(rule):
-    """Return how often a failed job is tried again; what the configuration leaves open is for clusters only."""
-    asked = CONFIG.resources_for(rule).get("retries")
-    return int(workflow.non_local_exec) if asked is None else asked
+    """Return how often a failed job is tried again; None leaves it to the profile, since a local run has none."""
+    return CONFIG.resources_for(rule).get("retries")
 
 
 def is_merging(input):
