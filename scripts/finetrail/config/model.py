@@ -62,8 +62,8 @@ class Resources(Section):
     qos: Text | None = operation(None, "SLURM quality of service")
     retries: Annotated[int, Field(ge=0)] | None = operation(
         None,
-        "further attempts of a failed job, each with as much more memory; where nothing is said, 1 by the profile slurm, "
-        "none in a local run, which shows a failure at once",
+        "further attempts of a failed job, each with as much more memory; where nothing is said, the profile's: 1 of "
+        "`slurm`, none in a local run, which shows a failure at once",
     )
     local: bool | None = operation(None, "whether jobs run where Snakemake runs, none is submitted to a cluster")
     llm: Count | None = operation(
