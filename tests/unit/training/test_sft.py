@@ -153,7 +153,7 @@ def test_prediction_never_reads_gold(trained: Path, base_dir: Path, rows: list[d
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
     blind = [
         {key: row[key] for key in ("id", "session_id", "turn", "question", "evidence")}
-        | {"messages": row["messages"][:1]}
+        | {"messages": [row["messages"][0], row["messages"][-2], {"role": "assistant", "content": "something else"}]}
         for row in rows
     ]
     asked: dict[str, Any] = {"limits": LIMITS, "max_answer_tokens": 6}
