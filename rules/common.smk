@@ -20,6 +20,7 @@ import yaml
 
 from finetrail.artifacts import write_json
 from finetrail.cluster.runs import note_end, note_master
+from finetrail.cluster.site_lines import shell_lines
 from finetrail.config.load import load_config
 from finetrail.config.model_serve import settings_digest
 from finetrail.config.places import is_folder
@@ -84,7 +85,7 @@ BENCHMARKS = "benchmarks/tutorial" if TUTORIAL else "benchmarks"
 PREFIX = "\n".join(
     [
         "set -euo pipefail",
-        *CONFIG.site.shell_lines(),
+        *shell_lines(CONFIG.site),
         f"export PYTHONNOUSERSITE=1 PYTHONPATH={str(SCRIPTS)!r}\n",
     ]
 )

@@ -1,4 +1,4 @@
-"""The section `site`: what differs between clusters, and the shell lines that it puts before every job's command."""
+"""The section `site`: what differs between clusters."""
 
 from typing import Annotated
 
@@ -54,11 +54,3 @@ class Site(Section):
     )
     conda_prefix: Place | None = operation(None, "folder of conda environments, for `--sdm conda`")
     proxies: Proxies = operation(Proxies(), "proxies of the compute nodes")
-
-    def shell_lines(self) -> list[str]:
-        """Return what a job's shell runs before its command: the set-up lines, then the variables."""
-        lines = ["set +u", *self.setup, "set -u"] if self.setup else []  # module systems read unset variables
-        if self.scratch:
-            lines += [f'export TMPDIR="{self.scratch}"', 'mkdir -p "$TMPDIR"']
-        caches = {name: f"{self.cache}/{folder}" for name, folder in CACHES.items()} if self.cache else {}
-        return lines + [f'export {name}="{value}"' for name, value in (caches | self.proxies.variables()).items()]

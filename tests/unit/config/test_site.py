@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from finetrail.cluster.site_lines import shell_lines
 from finetrail.config.load import load_config
 from finetrail.config.model_site import CACHES, Site
 from finetrail.errors import FinetrailError
@@ -13,7 +14,7 @@ from tests.unit.config.fish_project import Project
 
 def run(site: Site, command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Run a command as a job does: strict bash, the site's lines first."""
-    script = "\n".join(["set -euo pipefail", *site.shell_lines(), command])
+    script = "\n".join(["set -euo pipefail", *shell_lines(site), command])
     environment = {"PATH": "/usr/bin:/bin"} | variables
     return subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)
 
