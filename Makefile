@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env env-vllm run plan peek test test-all test-strace test-vllm lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean
+.PHONY: help env env-vllm run plan peek test test-all test-strace test-slurm install-profiles status resume test-vllm lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc)
@@ -85,6 +85,28 @@ env-vllm: $(VLLM_VENV)/.$(VLLM)  ## make .venv-vllm, the environment of endpoint
 test-vllm: $(VLLM_VENV)/.cpu  ## the tests with a real vLLM on the CPU (3.4 GB to install)
 	$(VLLM_VENV)/bin/python scripts/setup/list_vllm_architectures.py --check
 	pytest --durations 10 tests/vllm
+
+# The cluster's configuration is mounted over /etc/slurm in a namespace of its own: a real one's is never touched.
+SLURM_PACKAGES := slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge
+test-slurm: $(READY)  ## the workflow on a real SLURM cluster, started on this machine for the tests (wants root)
+	@PATH="$$PATH:/usr/sbin"; command -v slurmctld slurmd munged sbatch > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(SLURM_PACKAGES) > /dev/null; } || { echo "this test wants SLURM: sudo apt-get install --no-install-recommends $(SLURM_PACKAGES)"; exit 1; }
+	@[ "$$(id -u)" = 0 ] || { echo "this test starts a cluster, which only root may: sudo make test-slurm"; exit 1; }
+	pytest --durations 10 tests/slurm
+
+status:  ## the latest run: jobs that wait, run, are done or failed, with rate, time left, USD and GPU-hours
+	@python scripts/setup/show_status.py
+
+# ORPHANS=cancel ends running jobs, too; MASTER=gone says that you looked on the host where the master ran.
+ORPHANS ?= wait
+resume:  ## go on after the master was killed: settle its orphaned jobs, unlock, and start as before
+	@python scripts/setup/resume_run.py --orphans $(ORPHANS) $(if $(filter gone,$(MASTER)),--master-is-gone)
+
+# A link, so that the profile is always that of this working folder.
+PROFILES := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
+install-profiles:  ## make `snakemake --profile slurm` work by name
+	@mkdir -p "$(PROFILES)"
+	@[ -L "$(PROFILES)/slurm" ] || [ ! -e "$(PROFILES)/slurm" ] || { echo "$(PROFILES)/slurm is there already, and no link: rename it first"; exit 1; }
+	ln -sfn "$(CURDIR)/profiles/slurm" "$(PROFILES)/slurm"
 
 requirements:  ## write requirements.txt from envs/*.yaml
 	$(VENV)/bin/python scripts/setup/make_requirements.py

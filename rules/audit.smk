@@ -9,6 +9,7 @@ rule list_artifacts:
         "<logs>/{recipe}/list_artifacts.log",
     benchmark:
         "<benchmarks>/{recipe}/list_artifacts.jsonl"
+    retries: retries_of("list_artifacts")
     conda:
         "../envs/data.yaml"
     threads: threads_of("list_artifacts")
@@ -22,6 +23,15 @@ rule list_artifacts:
         " --settings {params.settings:q} --code {params.code} --out {output.files:q} --meta {output.meta:q} 2> {log:q}"
 
 
+# The last file of the chain: all rules are known by now.
+workflow.localrules(*local_rules())
+
+
 onsuccess:
+    end_run()
     for line in result_lines():
         print(line)
+
+
+onerror:
+    end_run()

@@ -19,6 +19,8 @@ sys.path.insert(0, str(SCRIPTS))
 import yaml
 
 from finetrail.artifacts import write_json
+from finetrail.cluster.runs import note_end, note_master
+from finetrail.cluster.site_lines import shell_lines
 from finetrail.config.load import load_config
 from finetrail.config.model_serve import settings_digest
 from finetrail.config.places import is_folder
@@ -80,9 +82,19 @@ TUTORIAL = CONFIG.scale == "tutorial"
 LOGS = "logs/tutorial" if TUTORIAL else "logs"
 BENCHMARKS = "benchmarks/tutorial" if TUTORIAL else "benchmarks"
 # Scripts find the library by this path, also inside the rules' environments, where PYTHONPATH would be gone.
-shell.prefix(
-    f"set -euo pipefail; export PYTHONNOUSERSITE=1 PYTHONPATH={str(SCRIPTS)!r}; "
+PREFIX = "\n".join(
+    [
+        "set -euo pipefail",
+        *shell_lines(CONFIG.site),
+        f"export PYTHONNOUSERSITE=1 PYTHONPATH={str(SCRIPTS)!r}\n",
+    ]
 )
+# Snakemake would fill in what stands in braces.
+shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
+if CONFIG.site.conda_prefix and not workflow.deployment_settings.conda_prefix:
+    workflow.deployment_settings.conda_prefix = Path(
+        os.path.expandvars(CONFIG.site.conda_prefix)
+    )
 
 
 def start_run():
@@ -98,12 +110,18 @@ def start_run():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(merged, encoding="utf-8")
     write_json(run / "digests.json", DIGESTS)
+    note_master(run, sys.argv[1:])
     write_json(
         run / "origins.json", {name: CONFIG.origins(name) for name in CONFIG.recipes}
     )
     os.environ[RUN_VARIABLE] = str(run)
     os.environ[RUN_CONFIG_VARIABLE] = str(run / "run_config.yaml")
     os.environ[DIGESTS_VARIABLE] = str(run / "digests.json")
+
+
+def end_run():
+    """Note that the master came to its own end."""
+    note_end(Path(os.environ[RUN_VARIABLE]))
 
 
 def run_digests():
@@ -445,18 +463,87 @@ def resources_of(rule, asks=None):
     `asks` is the key of the model reference of a rule that asks a model.
     """
     asked = CONFIG.resources_for(rule)
-    named = {"mem_mb": asked["mem_mb"], "runtime": asked["runtime"]}
-    if asks and any(gpus_for(rule, recipe, asks) for recipe in CONFIG.recipes):
-        named["gpu"] = lambda wildcards, input: (
-            0 if is_merging(input) else gpus_for(rule, wildcards.recipe, asks)
+    most = max(asked.get("max_mem_mb", 2 * asked["mem_mb"]), asked["mem_mb"])
+
+    def gpus(wildcards, input):
+        if not asks:
+            return asked["gpus"]
+        return 0 if is_merging(input) else gpus_for(rule, wildcards.recipe, asks)
+
+    named = {
+        "mem_mb": lambda wildcards, attempt: min(asked["mem_mb"] * attempt, most),
+        "runtime": asked["runtime"],
+    }
+    names = ("slurm_partition", "slurm_extra", "gpu_model", "constraint")
+    named |= {
+        name: (
+            lambda wildcards, input, name=name: slurm_options(
+                asked, gpus(wildcards, input)
+            ).get(name)
         )
-    elif asked["gpus"] and not asks:
-        named["gpu"] = asked["gpus"]
-    if asked.get("partition"):
-        named["slurm_partition"] = asked["partition"]
+        for name in names
+        if slurm_options(asked, gpus=0).get(name)
+        or slurm_options(asked, gpus=1).get(name)
+    }
+    named |= {
+        name: asked[key]
+        for name, key in (("slurm_account", "account"), ("qos", "qos"))
+        if asked.get(key)
+    }
+    if (
+        asked["gpus"]
+        or asks
+        and any(gpus_for(rule, name, asks) for name in CONFIG.recipes)
+    ):
+        named["gpu"] = gpus
     if asks:
         named["llm"] = llm_shares(asks, asked["llm"])
+        ASKING[rule] = asks
     return named
+
+
+# Rules that ask a model, with the key of its reference.
+ASKING = {}
+# Rules that need the internet for something else.
+ONLINE = {"search_passages", "fetch_model"}
+
+
+def slurm_options(asked, gpus):
+    """Return what a job asks of SLURM that depends on whether it wants GPUs."""
+    site = CONFIG.site
+    kind = site.gpu_partition if gpus else site.cpu_partition
+    partition = asked.get("partition") or kind
+    options = {"slurm_partition": partition, "constraint": asked.get("constraint")}
+    if gpus:
+        options["gpu_model"] = asked.get("gpu_model")
+    # SLURM queues a preempted job again by itself; a job on a node that failed is left to the retries.
+    if partition in site.preemptible:
+        options["slurm_extra"] = "--requeue"
+    return options
+
+
+def local_rules():
+    """List the rules whose jobs run where Snakemake runs, shards included; GPU jobs are always submitted."""
+
+    def is_local(rule):
+        if CONFIG.resources_for(rule)["local"]:
+            return True
+        if CONFIG.llm.run_on == "compute":
+            return False
+        if (key := ASKING.get(rule)) is None:
+            return rule in ONLINE
+        asked = [model_asked(name, key)[1] for name in CONFIG.recipes]
+        online = any(endpoint and endpoint.kind == "openai" for endpoint in asked)
+        gpus = any(gpus_for(rule, name, key) for name in CONFIG.recipes)
+        return online and not gpus
+
+    names = [rule.name for rule in workflow.rules]
+    return [name for name in names if is_local(name.removesuffix("_shard"))]
+
+
+def retries_of(rule):
+    """Return how often a failed job is tried again; None leaves it to the profile, since a local run has none."""
+    return CONFIG.resources_for(rule).get("retries")
 
 
 def is_merging(input):

@@ -13,6 +13,7 @@ rule predict_answers:
         "<benchmarks>/{recipe}/predict_answers.{model}.{fold}.jsonl"
     wildcard_constraints:
         model=neural_models(),
+    retries: retries_of("predict_answers")
     conda:
         "../envs/train.yaml"
     threads: threads_of("predict_answers")
@@ -42,6 +43,7 @@ rule predict_trivial:
         "<logs>/{recipe}/predict_trivial.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/predict_trivial.{fold}.jsonl"
+    retries: retries_of("predict_trivial")
     conda:
         "../envs/train.yaml"
     threads: threads_of("predict_trivial")
@@ -72,6 +74,7 @@ rule judge_predictions:
         "<benchmarks>/{recipe}/judge_predictions.{model}.{fold}.jsonl"
     wildcard_constraints:
         recipe=recipes_scoring("turns"),
+    retries: retries_of("judge_predictions")
     conda:
         "../envs/data.yaml"
     threads: threads_of("judge_predictions")
@@ -119,6 +122,7 @@ rule grade_choices:
         "<benchmarks>/{recipe}/grade_choices.{model}.{fold}.jsonl"
     wildcard_constraints:
         recipe=recipes_scoring("choices"),
+    retries: retries_of("grade_choices")
     conda:
         "../envs/data.yaml"
     threads: threads_of("grade_choices")
@@ -144,6 +148,7 @@ rule score_answers:
         "<logs>/{recipe}/score_answers.{model}.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/score_answers.{model}.{fold}.jsonl"
+    retries: retries_of("score_answers")
     conda:
         "../envs/data.yaml"
     threads: threads_of("score_answers")

@@ -12,6 +12,7 @@ rule merge_adapter:
         "<benchmarks>/{recipe}/merge_adapter.{model}.{fold}.jsonl"
     wildcard_constraints:
         model=models_trained_by("lora"),
+    retries: retries_of("merge_adapter")
     conda:
         "../envs/train.yaml"
     threads: threads_of("merge_adapter")
@@ -69,6 +70,7 @@ rule convert_gguf:
         "<logs>/{recipe}/convert_gguf.{model}.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/convert_gguf.{model}.{fold}.jsonl"
+    retries: retries_of("convert_gguf")
     conda:
         "../envs/export.yaml"
     threads: threads_of("convert_gguf")
@@ -100,6 +102,7 @@ rule check_parity:
         "<benchmarks>/{recipe}/check_parity.{model}.{fold}.jsonl"
     wildcard_constraints:
         recipe=recipes_exporting("gguf"),
+    retries: retries_of("check_parity")
     conda:
         "../envs/export.yaml"
     threads: threads_of("check_parity")
@@ -133,6 +136,7 @@ rule export_safetensors:
         "<benchmarks>/{recipe}/export_safetensors.{model}.{fold}.jsonl"
     wildcard_constraints:
         recipe=recipes_exporting("safetensors"),
+    retries: retries_of("export_safetensors")
     conda:
         "../envs/export.yaml"
     threads: threads_of("export_safetensors")

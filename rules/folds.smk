@@ -18,6 +18,7 @@ checkpoint make_folds:
         "<logs>/{recipe}/make_folds.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/make_folds.{fold}.jsonl"
+    retries: retries_of("make_folds")
     conda:
         "../envs/data.yaml"
     threads: threads_of("make_folds")

@@ -76,6 +76,7 @@ rule ingest_records:
         "<logs>/{recipe}/ingest_records.log",
     benchmark:
         "<benchmarks>/{recipe}/ingest_records.jsonl"
+    retries: retries_of("ingest_records")
     conda:
         "../envs/data.yaml"
     threads: threads_of("ingest_records")
@@ -109,6 +110,7 @@ rule make_splits:
         "<logs>/{recipe}/make_splits.log",
     benchmark:
         "<benchmarks>/{recipe}/make_splits.jsonl"
+    retries: retries_of("make_splits")
     conda:
         "../envs/data.yaml"
     threads: threads_of("make_splits")

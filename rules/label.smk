@@ -15,6 +15,7 @@ rule label_relevance:
         "<benchmarks>/{recipe}/label_relevance.jsonl"
     wildcard_constraints:
         recipe=recipes_with("label"),
+    retries: retries_of("label_relevance")
     conda:
         "../envs/data.yaml"
     threads: threads_of("label_relevance")

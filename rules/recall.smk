@@ -11,6 +11,7 @@ rule load_passages:
         "<benchmarks>/{recipe}/load_passages.jsonl"
     wildcard_constraints:
         recipe=recipes_recalling("bm25"),
+    retries: retries_of("load_passages")
     conda:
         "../envs/data.yaml"
     threads: threads_of("load_passages")
@@ -40,6 +41,7 @@ rule make_queries:
         "<benchmarks>/{recipe}/make_queries.jsonl"
     wildcard_constraints:
         recipe=recipes_with("recall"),
+    retries: retries_of("make_queries")
     conda:
         "../envs/data.yaml"
     threads: threads_of("make_queries")
@@ -83,6 +85,7 @@ rule recall_passages:
         "<benchmarks>/{recipe}/recall_passages.jsonl"
     wildcard_constraints:
         recipe=recipes_recalling("bm25"),
+    retries: retries_of("recall_passages")
     conda:
         "../envs/data.yaml"
     threads: threads_of("recall_passages")
@@ -112,6 +115,7 @@ rule search_passages:
         "<benchmarks>/{recipe}/search_passages.jsonl"
     wildcard_constraints:
         recipe=recipes_recalling("http"),
+    retries: retries_of("search_passages")
     conda:
         "../envs/data.yaml"
     threads: threads_of("search_passages")
@@ -141,6 +145,7 @@ rule rerank_passages:
         "<benchmarks>/{recipe}/rerank_passages.jsonl"
     wildcard_constraints:
         recipe=recipes_with("recall"),
+    retries: retries_of("rerank_passages")
     conda:
         "../envs/data.yaml"
     threads: threads_of("rerank_passages")

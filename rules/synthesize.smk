@@ -14,6 +14,7 @@ rule generate_answers:
         "<benchmarks>/{recipe}/generate_answers.jsonl"
     wildcard_constraints:
         recipe=recipes_synthesizing("answers"),
+    retries: retries_of("generate_answers")
     conda:
         "../envs/data.yaml"
     threads: threads_of("generate_answers")
@@ -62,6 +63,7 @@ rule judge_answers:
         "<benchmarks>/{recipe}/judge_answers.jsonl"
     wildcard_constraints:
         recipe=recipes_synthesizing("answers"),
+    retries: retries_of("judge_answers")
     conda:
         "../envs/data.yaml"
     threads: threads_of("judge_answers")
@@ -107,6 +109,7 @@ rule select_answers:
         "<benchmarks>/{recipe}/select_answers.jsonl"
     wildcard_constraints:
         recipe=recipes_synthesizing("answers"),
+    retries: retries_of("select_answers")
     conda:
         "../envs/data.yaml"
     threads: threads_of("select_answers")
@@ -140,6 +143,7 @@ rule write_reasoning:
         "<benchmarks>/{recipe}/write_reasoning.jsonl"
     wildcard_constraints:
         recipe=recipes_synthesizing("reasoning"),
+    retries: retries_of("write_reasoning")
     conda:
         "../envs/data.yaml"
     threads: threads_of("write_reasoning")
@@ -177,6 +181,7 @@ rule match_answers:
         "<benchmarks>/{recipe}/match_answers.jsonl"
     wildcard_constraints:
         recipe=recipes_synthesizing("reasoning"),
+    retries: retries_of("match_answers")
     conda:
         "../envs/data.yaml"
     threads: threads_of("match_answers")

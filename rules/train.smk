@@ -7,6 +7,7 @@ rule fetch_model:
         "<logs>/{recipe}/fetch_model.log",
     benchmark:
         "<benchmarks>/{recipe}/fetch_model.jsonl"
+    retries: retries_of("fetch_model")
     conda:
         "../envs/train.yaml"
     threads: threads_of("fetch_model")
@@ -33,6 +34,7 @@ rule make_tiny_base:
         "<logs>/{recipe}/make_tiny_base.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/make_tiny_base.{fold}.jsonl"
+    retries: retries_of("make_tiny_base")
     conda:
         "../envs/train.yaml"
     threads: threads_of("make_tiny_base")
@@ -64,7 +66,7 @@ rule train_adapter:
         "<benchmarks>/{recipe}/train_adapter.{model}.{fold}.jsonl"
     wildcard_constraints:
         model=models_trained_by("lora", "qlora"),
-    retries: 9
+    retries: retries_of("train_adapter")
     conda:
         "../envs/train.yaml"
     threads: threads_of("train_adapter")

@@ -14,6 +14,7 @@ from finetrail.config.model import RecipeConfig, Resources
 from finetrail.config.model_data import Recall
 from finetrail.config.model_llm import Endpoint, Llm, ModelReference
 from finetrail.config.model_search import Search, SearchEndpoint
+from finetrail.config.model_site import Site
 from finetrail.config.model_train import Train, Wandb
 from finetrail.config.schema import kind_of, walk_keys
 from finetrail.grouping import group_rows
@@ -42,7 +43,8 @@ RECALL_CHANGES = {
     "b": ("b: 0.1", f"{RESULTS}/recall.jsonl", ["recall_passages"]),
 }
 # `replay` is a change as well: all answers are stored.
-OPERATION_LLM = """llm={mode: replay, max_quarantined_share: 0.5, budget_usd: 1.0, budget_calls: 9, endpoints: {
+OPERATION_LLM = """llm={mode: replay, run_on: submit, max_quarantined_share: 0.5,
+    budget_usd: 1.0, budget_calls: 9, endpoints: {
     offline: {kind: offline, timeout_s: 33.0, max_concurrency: 3, max_retries: 1},
     other: {kind: offline},
     own: {kind: vllm, serve: {device: cpu, python: python3, tensor_parallel: 2, gpu_memory_utilization: 0.5,
@@ -53,8 +55,12 @@ OPERATION_LLM = """llm={mode: replay, max_quarantined_share: 0.5, budget_usd: 1.
 OPERATION_SEARCH = """search={endpoints: {other: {base_url: 'http://127.0.0.1:9', api_key_env: OTHER_KEY,
     timeout_s: 9.0, max_concurrency: 3, max_retries: 1, requests_per_minute: 9, usd_per_1000: 9.0}},
     pages: {timeout_s: 9.0, max_bytes: 9, max_redirects: 9, max_concurrency: 9, allow_private: true}}"""
-OPERATION_RESOURCES = """resources={default: {mem_mb: 900, runtime: 7, threads: 2},
-    train_adapter: {threads: 2, gpus: 1, partition: long}, judge_answers: {llm: 2}}"""
+OPERATION_RESOURCES = """resources={default: {mem_mb: 900, max_mem_mb: 990, runtime: 7, threads: 2},
+    train_adapter: {threads: 2, gpus: 1, partition: long, gpu_model: a100, constraint: big, account: ours, qos: high},
+    judge_answers: {llm: 2, retries: 3}, score_answers: {local: false}}"""
+OPERATION_SITE = """site={cpu_partition: cpu, gpu_partition: gpu, preemptible: [cpu], setup: ['true'], scratch: /tmp,
+    cache: /tmp/cache, conda_prefix: /tmp/conda, proxies: {http: 'http://127.0.0.1:9', https: 'http://127.0.0.1:9',
+    none: localhost}}"""
 OPERATION_OVERRIDES = """overrides={crag_mm: {
     queries: {model: {endpoint: other}},
     recall: {http: {search_endpoint: other, service: mine, custom: {params: {}, results: r, fields: {url: u},
@@ -149,21 +155,21 @@ def test_a_result_key_reruns_its_phase(with_data: Workspace, copy_of: Copy, key:
 
 def test_the_changes_cover_every_operation_key() -> None:
     sections: list[type[Section]] = [RecipeConfig, Llm, Endpoint, ModelReference, Resources, Train]
-    sections += [Search, SearchEndpoint, Wandb]
+    sections += [Site, Search, SearchEndpoint, Wandb]
     keys = {
         dotted.rpartition(".")[2]
         for section in sections
         for dotted, field in walk_keys(section)
         if kind_of(field) == "operation"
     }
-    changed = OPERATION_LLM + OPERATION_SEARCH + OPERATION_RESOURCES + OPERATION_OVERRIDES
+    changed = OPERATION_LLM + OPERATION_SEARCH + OPERATION_RESOURCES + OPERATION_SITE + OPERATION_OVERRIDES
     assert {key for key in keys - PLACE - SHARES if f"{key}:" not in changed} == set()
 
 
 def test_operation_keys_rerun_nothing(with_all: Workspace, copy_of: Copy) -> None:
     """All at once: what any one of them would rerun, all of them would."""
     workspace = copy_of(with_all)
-    changes = (OPERATION_LLM, OPERATION_SEARCH, OPERATION_RESOURCES, OPERATION_OVERRIDES)
+    changes = (OPERATION_LLM, OPERATION_SEARCH, OPERATION_RESOURCES, OPERATION_SITE, OPERATION_OVERRIDES)
     assert workspace.executed("all", config=tuple(map(one_line, changes))) == {}
 
 

@@ -7,6 +7,7 @@ from finetrail.config.problems import Problem
 from finetrail.config.yaml_lines import Document, load_yaml
 
 CONFIG_FILE = Path("config/config.yaml")
+SITE_FILE = Path("config/site.yaml")
 RECIPES_FOLDER = Path("config/recipes")
 TUTORIAL_FOLDER = Path("config/tutorial")
 PROMPTS_FOLDER = Path("config/prompts")
@@ -33,6 +34,10 @@ class ConfigFiles:
             self._documents[path] = load_yaml(path, name.as_posix())
             self.problems += self._documents[path].problems
         return self._documents[path]
+
+    def site(self) -> list[Path]:
+        """Return the file of what differs between clusters; nothing where there is none."""
+        return [SITE_FILE] if (self.root / SITE_FILE).exists() else []
 
     def recipe(self, name: str) -> Document:
         """Read a recipe."""

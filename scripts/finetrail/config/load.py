@@ -1,7 +1,8 @@
 """Loading the configuration: layers are merged, everything is checked, and all errors are shown at once.
 
 Layers, each over the one before: the model's defaults, config/recipes/<recipe>.yaml, at the scale tutorial
-config/tutorial/<recipe>.yaml, the user's `overrides` (config/config.yaml, then --configfile, then --config).
+config/tutorial/<recipe>.yaml, the user's `overrides` (config/config.yaml, config/site.yaml where there is one,
+--configfile, --config).
 A variant (`extends`) starts from its base with all of these layers.
 """
 
@@ -91,7 +92,7 @@ class _Loading:
         self.problems = files.problems
 
     def load(self, configfiles: Sequence[Path], config: Mapping[str, Any]) -> LoadedConfig:
-        user = [self.files.read(path) for path in (CONFIG_FILE, *configfiles)]
+        user = [self.files.read(path) for path in (CONFIG_FILE, *self.files.site(), *configfiles)]
         given = command_line(config, ProjectConfig)
         self.problems += given.problems
         project = Layers()
@@ -205,6 +206,7 @@ def _loaded(project: Layers, recipes: Mapping[str, Layers | None], files: Config
         llm=chosen.llm,
         search=chosen.search,
         resources=chosen.resources,
+        site=chosen.site,
         recipes={name: RecipeConfig.model_validate(layers[name].tree) for name in chosen.recipes},
     )
     loaded.set_origins(project, layers, files)

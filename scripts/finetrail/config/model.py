@@ -21,6 +21,7 @@ from finetrail.config.model_data import (
 from finetrail.config.model_documents import Documents
 from finetrail.config.model_llm import Endpoint, Llm
 from finetrail.config.model_search import Search
+from finetrail.config.model_site import Site
 from finetrail.config.model_train import BaseModelChoice, Evaluate, Export, Predict, Train
 from finetrail.config.schema import plain, result_keys
 from finetrail.config.yaml_lines import read_yaml
@@ -46,17 +47,40 @@ class Resources(Section):
     """What a rule's job asks for; a key left out is taken from the entry `default`, then as said below."""
 
     mem_mb: Count | None = operation(None, "memory, in MB; 2000 where nothing is said")
+    max_mem_mb: Count | None = operation(
+        None, "most memory that growing with the attempts leads to, in MB; twice `mem_mb` where nothing is said"
+    )
     runtime: Count | None = operation(None, "time limit, in minutes; 60 where nothing is said")
     threads: Count | None = operation(None, "CPU cores; 1 where nothing is said")
     gpus: Annotated[int, Field(ge=0)] | None = operation(None, "GPUs; 0 where nothing is said")
-    partition: Text | None = operation(None, "SLURM partition; none for the cluster's default")
+    partition: Text | None = operation(
+        None,
+        "SLURM partition; where nothing is said, `site.gpu_partition` of a job with GPUs, else `site.cpu_partition`",
+    )
+    gpu_model: Text | None = operation(None, "GPU model as SLURM names it, such as `a100`; any where nothing is said")
+    constraint: Text | None = operation(None, "SLURM constraint: features that the node must have")
+    account: Text | None = operation(None, "SLURM account that pays for the job")
+    qos: Text | None = operation(None, "SLURM quality of service")
+    retries: Annotated[int, Field(ge=0)] | None = operation(
+        None,
+        "further attempts of a failed job, each with as much more memory; where nothing is said, the profile's: 1 of "
+        "`slurm`, none in a local run, which shows a failure at once",
+    )
+    local: bool | None = operation(None, "whether jobs run where Snakemake runs, none is submitted to a cluster")
     llm: Count | None = operation(
         None,
         "shares of the ceilings of shared endpoints that a job holds, of those in the profile; 1 where nothing is said",
     )
 
 
-LEAST_RESOURCES: dict[str, Any] = {"mem_mb": 2000, "runtime": 60, "threads": 1, "gpus": 0, "llm": 1}
+LEAST_RESOURCES: dict[str, Any] = {
+    "mem_mb": 2000,
+    "runtime": 60,
+    "threads": 1,
+    "gpus": 0,
+    "llm": 1,
+    "local": False,
+}
 
 
 class RecipeConfig(Section):
@@ -99,6 +123,7 @@ class ProjectConfig(Section):
     llm: Llm = operation(Llm(), "language model endpoints")
     search: Search = operation(Search(), "search services, and limits of fetched pages")
     resources: dict[Name, Resources] = operation({}, "resources by rule; the name `default` holds for all rules")
+    site: Site = operation(Site(), "what differs between clusters: config/site.yaml")
     overrides: dict[Name, RecipeConfig] = operation({}, "changes to recipes, by recipe; the same keys as in a recipe")
 
 
@@ -114,6 +139,7 @@ class RunConfig(Section):
     llm: Llm
     search: Search
     resources: dict[str, Resources]
+    site: Site
     recipes: dict[str, RecipeConfig]
     llm_shares: Count | None = None
 

@@ -130,6 +130,11 @@ class Llm(Section):
     mode: Literal["live", "replay"] = operation(
         "live", "`replay` uses no network: a call that is not stored is an error"
     )
+    run_on: Literal["compute", "submit"] = operation(
+        "compute",
+        "where steps run that need the internet: `compute` as jobs of a cluster, `submit` where Snakemake runs, for "
+        "sites whose compute nodes have no internet; steps that start a server on a GPU are always jobs",
+    )
     max_quarantined_share: Share = operation(0.05, "a step fails when more of its rows could not be processed")
     budget_usd: Money | None = operation(
         None, "most USD that one run pays; it then stops, keeps all answers and, run again, pays only the rest"

@@ -19,7 +19,8 @@ RUN_VARIABLE = "FINETRAIL_RUN"
 BY_HAND = Path("logs/runs/by_hand")
 # What a heartbeat takes over from the record: not the parameters, inputs and outputs, which do not change meanwhile.
 HEARTBEAT = (
-    "schema", "rule", "recipe", "status", "run", "host", "pid", "slurm_job", "started", "ended", "counts", "error"
+    "schema", "rule", "recipe", "status", "run", "host", "pid", "slurm_job", "gpus", "started", "ended",
+    "counts", "error"
 )  # fmt: skip
 # Distribution names of the modules whose version can change a result.
 DISTRIBUTIONS = {
@@ -51,6 +52,12 @@ def run_folder() -> Path:
 def shared_run_folder() -> Path | None:
     """Return the folder that the jobs of the present run share; None where a script is run by hand."""
     return run_folder() if RUN_VARIABLE in os.environ else None
+
+
+def allocated_gpus() -> int:
+    """Return how many GPUs SLURM gave to this job; 0 outside of SLURM, where nothing says whose they are."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES", "") if "SLURM_JOB_ID" in os.environ else ""
+    return len([name for name in given.split(",") if name])
 
 
 def tool_versions() -> dict[str, str]:
@@ -109,6 +116,7 @@ class Journal:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
+            "gpus": allocated_gpus(),
             "started": utc_now(),
             "ended": None,
         } | self.facts

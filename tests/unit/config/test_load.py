@@ -192,7 +192,7 @@ def test_keys_that_mean_nothing_are_left_out(project: Project) -> None:
 def test_resources_fall_back_to_the_entry_default(project: Project) -> None:
     entries = {"default": {"mem_mb": 500, "threads": 2}, "train_adapter": {"gpus": 1, "mem_mb": 9000}}
     loaded = load_config(project.root, config={"resources": entries}, rule_names=["train_adapter", "make_folds"])
-    least = {"runtime": 60, "threads": 2, "llm": 1}
+    least = {"local": False, "runtime": 60, "threads": 2, "llm": 1}
     assert loaded.resources_for("make_folds") == {"mem_mb": 500, "gpus": 0, **least}
     assert loaded.resources_for("train_adapter") == {"mem_mb": 9000, "gpus": 1, **least}
 

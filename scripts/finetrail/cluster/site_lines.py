@@ -1,0 +1,12 @@
+"""The shell lines that a site puts before every job's command."""
+
+from finetrail.config.model_site import CACHES, Site
+
+
+def shell_lines(site: Site) -> list[str]:
+    """Return what a job's shell runs before its command: the set-up lines, then the variables."""
+    lines = ["set +u", *site.setup, "set -u"] if site.setup else []  # module systems read unset variables
+    if site.scratch:
+        lines += [f'export TMPDIR="{site.scratch}"', 'mkdir -p "$TMPDIR"']
+    caches = {name: f"{site.cache}/{folder}" for name, folder in CACHES.items()} if site.cache else {}
+    return lines + [f'export {name}="{value}"' for name, value in (caches | site.proxies.variables()).items()]

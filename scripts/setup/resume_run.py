@@ -1,0 +1,117 @@
+"""Go on with a run whose master was killed: no two jobs ever write one output, and no work is lost.
+
+Refuses while a master lives. Jobs that it left behind in the queue are cancelled where they wait, and waited for where
+they run (or cancelled as well); what they published unseen is put away, since Snakemake does not know how it was made.
+Then the folder is unlocked and Snakemake started as it was before.
+"""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from finetrail.artifacts import read_json
+from finetrail.cluster import queue, runs
+from finetrail.errors import FinetrailError
+
+LOOK_S = 2.0
+Orphans = Literal["wait", "cancel"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Find orphans, end or await them, put their unseen outputs away, unlock, go on."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--orphans", choices=("wait", "cancel"), default="wait", help="what to do with running jobs")
+    parser.add_argument("--master-is-gone", action="store_true", help="you looked: the master on another host is dead")
+    arguments = parser.parse_args(argv)
+    try:
+        return resume(Path.cwd(), arguments.orphans, master_is_gone=arguments.master_is_gone)
+    except FinetrailError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def resume(root: Path, orphans: Orphans, *, master_is_gone: bool) -> int:
+    """Make a working folder safe to run in, and run.
+
+    Raises:
+        FinetrailError: nothing is to be resumed, or a master may still live.
+    """
+    left = runs.unended(root)
+    if not left:
+        raise FinetrailError(
+            "no run of this folder was cut off", hint="Start it as usual: snakemake --profile slurm all"
+        )
+    masters = [read_json(run / runs.MASTER) for run in left]
+    check_masters(masters, trust=master_is_gone)
+    settle_queue(root, orphans)
+    for run in left:
+        settle_local(run, orphans)
+    for run in left:
+        for path in runs.unrecorded_outputs(root, run):
+            print(f"made again, since Snakemake did not see it finish: {path}")
+            (root / path).unlink()
+    for run in left:
+        runs.note_end(run)
+    return start_again(masters[-1]["arguments"])
+
+
+def check_masters(masters: Sequence[dict[str, Any]], *, trust: bool) -> None:
+    """Stop where a master lives, or may live on a machine that cannot be looked at from here."""
+    for master in masters:
+        host, pid = master["host"], master["pid"]
+        if host == socket.gethostname():
+            if runs.is_alive(pid, "snakemake"):
+                hint = f"Let it work, or end it: kill -INT {pid} (it cancels its jobs)"
+                raise FinetrailError(f"the master of a run in this folder is alive: process {pid}", hint=hint)
+        elif not trust:
+            hint = f"Look there (ps {pid}). If it is dead: make resume MASTER=gone"
+            raise FinetrailError(f"the master ran on {host}, which cannot be looked at from here", hint=hint)
+
+
+def settle_queue(root: Path, orphans: Orphans) -> None:
+    """Wait until no job of this folder is in SLURM's queue."""
+    if not queue.has_slurm():
+        return
+    jobs = queue.queued_jobs(root)
+    unwanted = jobs if orphans == "cancel" else [job for job in jobs if job.is_waiting]
+    for job in jobs:
+        print(f"orphan: job {job.id} {job.rule} {job.state}: {'cancelled' if job in unwanted else 'waited for'}")
+    queue.cancel(unwanted)
+    wait(lambda: len(queue.queued_jobs(root)), "in SLURM's queue")
+
+
+def settle_local(run: Path, orphans: Orphans) -> None:
+    """Wait until no job that ran beside the master goes on."""
+    for beat in runs.local_orphans(run):
+        print(f"orphan: process {beat['pid']} {beat['rule']}: {'cancelled' if orphans == 'cancel' else 'waited for'}")
+        if orphans == "cancel":
+            os.kill(beat["pid"], signal.SIGTERM)
+    wait(lambda: len(runs.local_orphans(run)), "on this machine")
+
+
+def wait(count: Callable[[], int], where: str) -> None:
+    """Wait until nothing is left; say so when the number changes."""
+    said = 0
+    while left := count():
+        if left != said:
+            print(f"waiting for {left} orphans {where}; `make resume ORPHANS=cancel` ends them", flush=True)
+            said = left
+        time.sleep(LOOK_S)
+
+
+def start_again(arguments: Sequence[str]) -> int:
+    """Unlock the folder and start Snakemake as it was started before."""
+    snakemake = [sys.executable, "-m", "snakemake"]
+    unlocked = subprocess.run([*snakemake, "--unlock", *arguments], check=False).returncode
+    return unlocked or subprocess.run([*snakemake, *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The workflow on a real SLURM cluster, which runs on this machine as long as the tests do."""

@@ -1,0 +1,60 @@
+"""config/site.yaml: where it is laid, and the shell lines that it puts before every job's command."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from finetrail.cluster.site_lines import shell_lines
+from finetrail.config.load import load_config
+from finetrail.config.model_site import CACHES, Site
+from finetrail.errors import FinetrailError
+from tests.unit.config.fish_project import Project
+
+
+def run(site: Site, command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command as a job does: strict bash, the site's lines first."""
+    script = "\n".join(["set -euo pipefail", *shell_lines(site), command])
+    environment = {"PATH": "/usr/bin:/bin"} | variables
+    return subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_site_file_is_laid_over_the_project_and_under_the_command_line(project: Project) -> None:
+    project.write("site.yaml", "site: {cpu_partition: small}\nresources: {default: {account: ours, runtime: 9}}\n")
+    loaded = load_config(project.root, config={"resources": {"default": {"runtime": 5}}})
+    assert loaded.site.cpu_partition == "small"
+    assert loaded.resources_for("any") == loaded.resources_for("any") | {"account": "ours", "runtime": 5}
+    assert str(loaded.origin("site.cpu_partition")) == "user config/site.yaml:1"
+
+
+def test_caches_scratch_and_proxies_reach_the_job(tmp_path: Path) -> None:
+    site = Site.model_validate(
+        {"cache": "$WORK/a cache", "scratch": "$WORK/tmp", "proxies": {"https": "http://p:3128", "none": ".here"}}
+    )
+    done = run(site, "env; test -d $TMPDIR", WORK=str(tmp_path))
+    shown = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert done.returncode == 0, done.stderr
+    assert {name: shown[name] for name in CACHES} == {
+        name: f"{tmp_path}/a cache/{folder}" for name, folder in CACHES.items()
+    }
+    assert shown["https_proxy"] == shown["HTTPS_PROXY"] == "http://p:3128"
+    assert shown["no_proxy"] == "127.0.0.1,localhost,.here"
+    assert "http_proxy" not in shown
+
+
+def test_an_unset_variable_stops_the_job_and_is_named() -> None:
+    done = run(Site(cache="$NOT_SET/cache"), "true")
+    assert done.returncode != 0
+    assert "NOT_SET: unbound variable" in done.stderr
+
+
+def test_set_up_lines_may_read_unset_variables_and_the_command_may_not() -> None:
+    site = Site(setup=["HERE=${UNSET}here; export HERE"])
+    assert run(site, "echo $HERE").stdout == "here\n"
+    assert run(site, "echo $UNSET").returncode != 0
+
+
+@pytest.mark.parametrize("place", ['/a"; rm -rf x', "/a`id`", "/a$(id)", "/a\n/b"])
+def test_a_place_runs_no_command(project: Project, place: str) -> None:
+    with pytest.raises(FinetrailError, match=r"site\.cache"):
+        load_config(project.root, config={"site": {"cache": place}})

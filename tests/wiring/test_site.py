@@ -1,0 +1,51 @@
+"""What jobs ask of SLURM under a site file, read from dry runs."""
+
+import re
+
+import pytest
+
+from tests.workspace import Workspace, copy_project
+
+SITE = """\
+site: {cpu_partition: standard, gpu_partition: accel, preemptible: [accel-low]}
+resources:
+  default: {mem_mb: 4000, gpu_model: a100, account: ours}
+  train_adapter: {gpus: 2, constraint: hbm80, qos: long}
+  predict_answers: {gpus: 1, partition: accel-low}
+  ingest_records: {partition: big}
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = copy_project(tmp_path_factory.mktemp("site") / "project")
+    (workspace.root / "config/site.yaml").write_text(SITE)
+    return workspace
+
+
+def asked(printed: str) -> dict[str, dict[str, str]]:
+    """Return the resources of each rule's job."""
+    jobs = re.findall(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)+)", printed, re.M)
+    lines = {rule: re.search(r"^    resources: (.*)$", text, re.M) for rule, text in jobs}
+    return {rule: dict(re.findall(r"(\w+)=([^,]+)", line[1])) for rule, line in lines.items() if line and rule != "all"}
+
+
+def test_gpu_jobs_go_to_the_gpu_partition_and_no_other_does(project: Workspace) -> None:
+    found = asked(project.dry_run("all"))
+    keys = ("slurm_partition", "gpu", "gpu_model", "constraint", "qos", "slurm_extra")
+    shown = {rule: tuple(job.get(key) for key in keys) for rule, job in found.items()}
+    assert shown.pop("train_adapter") == ("accel", "2", "a100", "hbm80", "long", None)
+    assert shown.pop("predict_answers") == ("accel-low", "1", "a100", None, None, "--requeue")
+    assert shown.pop("ingest_records") == ("big", None, None, None, None, None)
+    assert len(shown) > 10
+    assert set(shown.values()) == {("standard", None, None, None, None, None)}
+    assert {(job["mem_mb"], job["slurm_account"]) for job in found.values()} == {("4000", "ours")}
+
+
+@pytest.mark.parametrize("name", ["university", "national"])
+def test_the_example_sites_are_valid(project: Workspace, name: str) -> None:
+    example = project.root / "config/sites" / f"{name}.yaml"
+    (project.root / "config/site.yaml").write_text(example.read_text())
+    found = asked(project.dry_run("all"))
+    assert int(found["train_adapter"]["gpu"]) >= 1
+    assert found["train_adapter"]["slurm_partition"] != found["merge_adapter"]["slurm_partition"]
