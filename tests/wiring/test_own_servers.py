@@ -73,3 +73,9 @@ def test_gpus_that_cannot_share_a_model_are_refused_before_any_job(project: Work
     )
     assert "cannot share 8 attention heads among 3 GPUs" in printed
     assert "synthesize.judge" in printed
+
+
+def test_a_missing_vllm_is_told_before_a_job_waits_for_a_gpu(project: Workspace) -> None:
+    warning = "synthesize.judge: endpoint of kind vllm: there is no Python at"
+    assert warning in project.dry_run("all", config=(endpoint("python: /nowhere/python"), JUDGE))
+    assert warning not in project.dry_run("all", config=(endpoint("python: /bin/sh"), JUDGE))
