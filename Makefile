@@ -17,6 +17,7 @@ VLLM ?= gpu
 
 VENV := .venv
 VLLM_VENV := .venv-vllm
+VLLM_CPU_VENV := .venv-vllm-cpu
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -76,14 +77,14 @@ test-strace: $(READY)  ## the system calls of the call store: no lock, no file o
 	@command -v strace > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y strace > /dev/null; } || { echo "this test wants strace: sudo apt-get install strace"; exit 1; }
 	pytest tests/strace
 
-$(VLLM_VENV)/.%: envs/vllm.yaml envs/vllm-cpu.txt scripts/setup/make_vllm_env.py | $(READY)
-	python scripts/setup/make_vllm_env.py --build $* --folder $(VLLM_VENV) -- $(TORCH_OPTIONS)
+$(VLLM_VENV)/.gpu $(VLLM_CPU_VENV)/.cpu: envs/vllm.yaml envs/vllm-cpu.txt scripts/setup/make_vllm_env.py | $(READY)
+	python scripts/setup/make_vllm_env.py --build $(patsubst .%,%,$(notdir $@)) --folder $(@D) -- $(TORCH_OPTIONS)
 	@touch $@
 
-env-vllm: $(VLLM_VENV)/.$(VLLM)  ## make .venv-vllm, the environment of endpoints of kind vllm (VLLM=cpu without a GPU)
+env-vllm: $(if $(filter cpu,$(VLLM)),$(VLLM_CPU_VENV)/.cpu,$(VLLM_VENV)/.gpu)  ## make .venv-vllm, the environment of endpoints of kind vllm (VLLM=cpu: .venv-vllm-cpu, without a GPU)
 
-test-vllm: $(VLLM_VENV)/.cpu  ## the tests with a real vLLM on the CPU (3.4 GB to install)
-	$(VLLM_VENV)/bin/python scripts/setup/list_vllm_architectures.py --check
+test-vllm: $(VLLM_CPU_VENV)/.cpu  ## the tests with a real vLLM on the CPU (3.4 GB to install)
+	$(VLLM_CPU_VENV)/bin/python scripts/setup/list_vllm_architectures.py --check
 	pytest --durations 10 tests/vllm
 
 # The cluster's configuration is mounted over /etc/slurm in a namespace of its own: a real one's is never touched.
@@ -134,4 +135,4 @@ clean:  ## remove the tutorial's results (its call store too), logs and benchmar
 	rm -rf results/tutorial logs/tutorial benchmarks/tutorial
 
 distclean: clean  ## also remove the virtual environments
-	rm -rf $(VENV) $(VLLM_VENV)
+	rm -rf $(VENV) $(VLLM_VENV) $(VLLM_CPU_VENV)

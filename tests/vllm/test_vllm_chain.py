@@ -21,8 +21,8 @@ def judge(workspace: Workspace) -> str:
 
 
 def llm(python: Path | str, mode: str = "live") -> str:
-    serve = f"device: cpu, dtype: float32, python: {python}, cpu_cache_gb: 1, max_model_len: 16384, ready_s: 300.0"
-    return f"llm={{mode: {mode}, endpoints: {{own: {{kind: vllm, timeout_s: 120.0, serve: {{{serve}}}}}}}}}"
+    serve = f"device: cpu, dtype: float32, python: {python}, cpu_cache_gb: 1, max_model_len: 16384, ready_s: 900.0"
+    return f"llm={{mode: {mode}, endpoints: {{own: {{kind: vllm, timeout_s: 300.0, serve: {{{serve}}}}}}}}}"
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 def write_model(folder: Path, architecture: str) -> None:
     folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({"architectures": [architecture]}))
+    (folder / "config.json").write_text(json.dumps({"architectures": [architecture], "num_attention_heads": 8}))
 
 
 def judge_job(project: Workspace, *config: str) -> str:
@@ -65,3 +65,17 @@ def test_an_architecture_that_vllm_lacks_is_refused_before_any_job(project: Work
     assert "does not serve MllamaForConditionalGeneration" in printed
     assert "synthesize.judge" in printed
     assert "kind `transformers`" in printed
+
+
+def test_gpus_that_cannot_share_a_model_are_refused_before_any_job(project: Workspace) -> None:
+    printed = project.snakemake(
+        "all", fails=True, config=(endpoint("tensor_parallel: 3"), JUDGE), options=("--dry-run",)
+    )
+    assert "cannot share 8 attention heads among 3 GPUs" in printed
+    assert "synthesize.judge" in printed
+
+
+def test_a_missing_vllm_is_told_before_a_job_waits_for_a_gpu(project: Workspace) -> None:
+    warning = "synthesize.judge: endpoint of kind vllm: there is no Python at"
+    assert warning in project.dry_run("all", config=(endpoint("python: /nowhere/python"), JUDGE))
+    assert warning not in project.dry_run("all", config=(endpoint("python: /bin/sh"), JUDGE))

@@ -16,6 +16,7 @@ from finetrail.records import canonical_json, sha256_text
 OWNED_ARGUMENTS = {
     "--api-key": "nothing: the key is drawn anew for each server",
     "--chat-template": "serve.chat_template",
+    "--config": "`serve`: a file would hide what decides the answers",
     "--dtype": "serve.dtype",
     "--enable-lora": "serve.lora_modules",
     "--generation-config": "nothing: every request says how it is sampled",
@@ -31,6 +32,7 @@ OWNED_ARGUMENTS = {
     "--served-model-name": "model of the phase",
     "--structured-outputs-config": "serve.structured_output",
     "--tensor-parallel-size": "serve.tensor_parallel",
+    "--uds": "nothing: it listens on loopback",
     "-q": "serve.quantization",
     "-tp": "serve.tensor_parallel",
 }
@@ -67,8 +69,8 @@ class Serve(Section):
     device: Literal["gpu", "cpu"] = operation("gpu", "what the model runs on; `gpu` makes the rule ask for GPUs")
     python: Text | None = operation(
         None,
-        "interpreter that has the server's packages; none for .venv-vllm/bin/python (vllm) and the step's own "
-        "(transformers)",
+        "interpreter that has the server's packages; none for that of .venv-vllm, or .venv-vllm-cpu with `device: cpu` "
+        "(vllm), and the step's own (transformers)",
     )
     tensor_parallel: Count = operation(1, "GPUs that share the model; the rule asks for so many")
     gpu_memory_utilization: Share = operation(0.9, "share of each GPU's memory that the server takes")
@@ -81,8 +83,12 @@ class Serve(Section):
     def _check_arguments(self) -> "Serve":
         for argument in (*self.extra_args, *self.speed_args):
             name = argument.partition("=")[0].replace("_", "-")
-            if name in OWNED_ARGUMENTS:
-                raise ValueError(f"`{name}` cannot be given as an argument; what sets it is {OWNED_ARGUMENTS[name]}")
+            # vLLM also takes an option by the beginning of its name.
+            meant = [option for option in OWNED_ARGUMENTS if option == name or is_short_for(name, option)]
+            if meant:
+                raise ValueError(
+                    f"`{name}` cannot be given as an argument; what sets it is {OWNED_ARGUMENTS[meant[0]]}"
+                )
         return self
 
     def check_for_transformers(self) -> None:
@@ -97,6 +103,11 @@ class Serve(Section):
             raise ValueError("`serve.quantization` of the kind `transformers` is `nf4` or `int8`")
         if self.structured_output != "guidance":
             raise ValueError("`serve.structured_output` of the kind `transformers` is `guidance`")
+
+
+def is_short_for(name: str, option: str) -> bool:
+    """Tell whether a command line may mean an option by a name."""
+    return len(name) > len("--") and name.startswith("--") and option.startswith(name)
 
 
 def pin_problem(model: str, revision: str | None) -> str | None:

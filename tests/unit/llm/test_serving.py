@@ -129,6 +129,26 @@ def test_the_log_is_shown_when_the_server_does_not_start() -> None:
         pass
 
 
+def test_the_cause_is_shown_though_much_is_said_after_it() -> None:
+    code = "print('(EngineCore) ValueError: no room'); print('at once\\n' * 200); raise RuntimeError('see above')"
+    with pytest.raises(FinetrailError) as caught, serve(spec_of(code)):
+        pass
+    assert str(caught.value).count("(EngineCore) ValueError: no room") == 1
+    assert "RuntimeError: see above" in str(caught.value)
+    assert str(caught.value).count("at once") < 40
+
+
+def test_keys_of_others_do_not_reach_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {"HF_TOKEN", "TOKENIZERS_PARALLELISM", "TEST_KEY"}
+    others = {"OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "wandb_token"}
+    for name in kept | others:
+        monkeypatch.setenv(name, "of the user")
+    code = f"import os; print('found', sorted({kept | others} & os.environ.keys())); raise SystemExit(3)"
+    with pytest.raises(FinetrailError) as caught, serve(spec_of(code)):
+        pass
+    assert f"found {sorted(kept)}" in str(caught.value)
+
+
 def test_a_server_that_never_answers_is_stopped() -> None:
     mark = f"mark-mute-{os.getpid()}"
     with (

@@ -15,6 +15,7 @@ from finetrail.llm.hf_server.protocol import Refusal, completion, read_chat
 if TYPE_CHECKING:
     from aiohttp import web
 
+LOGGER = logging.getLogger(__name__)
 KEY_VARIABLE = "FINETRAIL_HF_KEY"
 LARGEST_REQUEST = 256 << 20
 
@@ -34,6 +35,12 @@ def make_app(model: LoadedModel, key: str, batch_size: int) -> "web.Application"
             response: web.StreamResponse = await handler(request)
         except Refusal as refusal:
             return web.json_response(refusal.body, status=refusal.status)
+        except web.HTTPException:
+            raise
+        except Exception as error:  # whoever asked shall read what went wrong
+            LOGGER.error("a request failed: %r", error)
+            failure = Refusal(500, f"{type(error).__name__}: {error}", "server_error")
+            return web.json_response(failure.body, status=failure.status)
         return response
 
     async def models(_: web.Request) -> web.Response:

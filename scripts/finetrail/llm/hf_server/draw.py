@@ -26,6 +26,15 @@ class Draw:
     finish_reason: str = ""
     _generator: Any = None
 
+    def restart(self) -> None:
+        """Begin anew, as if nothing had been written."""
+        self.tokens.clear()
+        self.shown.clear()
+        self.finish_reason = ""
+        self._generator = None
+        if self.matcher:
+            self.matcher.restart()
+
     def next(self, logits: "torch.Tensor", ends: frozenset[int]) -> int:
         """Choose the next token, given the model's logits (vocabulary,) in float32.
 

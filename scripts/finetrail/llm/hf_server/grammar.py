@@ -62,3 +62,7 @@ class Matcher:
     def take(self, token: int) -> None:
         """Go on with a token."""
         self._inner.consume_token(token)
+
+    def restart(self) -> None:
+        """Go back to the beginning."""
+        self._inner.reset()

@@ -1,6 +1,7 @@
 """The loaded model: prompts to answers, in batches that are padded on the left."""
 
 import io
+import logging
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from finetrail.records import derive_seed
 
 if TYPE_CHECKING:
     from argparse import Namespace
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass
@@ -129,7 +132,28 @@ class LoadedModel:
         return self.processor(text=texts, images=images if any(images) else None, **options)
 
     def write(self, jobs: Sequence[tuple[Prompt, Draw]]) -> None:
-        """Write answers together; each draw holds its own when this returns."""
+        """Write answers together; each draw holds its own when this returns.
+
+        A batch that the memory does not hold is written in halves: how long its prompts are, nobody knew before.
+        """
+        import torch
+
+        try:
+            self._write(jobs)
+            return
+        except torch.OutOfMemoryError as error:
+            if len(jobs) == 1:
+                raise
+            said = str(error).partition("\n")[0]
+        LOGGER.warning("no memory for %d answers at once, so they are halved (`serve.batch_size`): %s", len(jobs), said)
+        torch.cuda.empty_cache()
+        for _, draw in jobs:
+            draw.restart()
+        middle = len(jobs) // 2
+        self.write(jobs[:middle])
+        self.write(jobs[middle:])
+
+    def _write(self, jobs: Sequence[tuple[Prompt, Draw]]) -> None:
         import torch
 
         inputs = self._encode([prompt.text for prompt, _ in jobs], [prompt.images for prompt, _ in jobs])
