@@ -138,7 +138,8 @@ class Searcher:
         self._key = ""
         self._end: FinetrailError | None = None
         self._key_forms: tuple[str, ...] = ()
-        self._lane = Lane(endpoint.max_concurrency, Ceilings.of(endpoint.requests_per_minute, None))
+        ceilings = Ceilings.of(endpoint.requests_per_minute, None)
+        self._lane = Lane(endpoint.max_concurrency, ceilings, lambda: self._end is not None or ledger.is_spent())
         self._under_way: dict[str, asyncio.Task[StoredCall]] = {}
         self._session: aiohttp.ClientSession | None = None
 
