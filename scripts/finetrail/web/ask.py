@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetrail.config.current import current_run, operation_key, results_folder
-from finetrail.llm.ask import check_budget, check_quarantine, run_budget
+from finetrail.llm.ask import check_budget, check_quarantine, run_budget, share_of
 from finetrail.llm.commit import Committer
 from finetrail.llm.faults import UNASKED, Failed
 from finetrail.llm.money import Ledger
@@ -74,9 +74,9 @@ def results_of(service: Service, call: StoredCall) -> list[Any]:
 
 
 def endpoint_of(step: Step) -> SearchEndpoint:
-    """Return the search endpoint that the recipe names."""
+    """Return the search endpoint that the recipe names, with this job's share of its ceilings."""
     name = operation_key(step.recipe, "recall.http.search_endpoint")
-    return SearchEndpoint(name=name, **current_run()["search"]["endpoints"][name])
+    return SearchEndpoint(name=name, **current_run()["search"]["endpoints"][name]).shared(share_of(step))
 
 
 def chosen_service(step: Step) -> Service:

@@ -1,5 +1,6 @@
 """Searches are paid once, pages read once; replay needs no network, and no key is ever kept."""
 
+import asyncio
 import json
 import logging
 import socket
@@ -56,6 +57,7 @@ class Web:
         self.http = dict(HTTP)
         self.keys: dict[str, str | None] = {"key_header": None, "key_param": None}
         self.refusals: list[web.Response] = []
+        self.llm_shares: int | None = None
         site.pages["/search"] = self.search
 
     async def search(self, request: web.Request) -> web.StreamResponse:
@@ -84,6 +86,7 @@ class Web:
         run_config = {
             "scale": "full",
             "results_dir": "results",
+            "llm_shares": self.llm_shares,
             "llm": self.llm | {"endpoints": {}},
             "search": {"endpoints": {"here": self.endpoint}, "pages": self.pages},
             "recipes": {"by_hand": {"recall": {"http": {"search_endpoint": "here", "custom": custom}}}},
@@ -302,6 +305,26 @@ def test_a_budget_bounds_searches(there: Web, bound: dict[str, Any], capsys: pyt
     there.llm |= {"budget_calls": None, "budget_usd": None}
     assert there.run() == 0
     assert there.searches() == ["old bridge", "new bridge"]
+
+
+@pytest.mark.parametrize(("held", "most"), [(1, 2), (2, 4), (0, 4)], ids=["one of two", "both", "by hand"])
+def test_a_job_asks_no_more_than_its_share_at_once(there: Web, held: int, most: int) -> None:
+    there.http["pages"] = False
+    there.llm_shares = 2
+    under_way, busiest = 0, 0
+
+    async def counting(request: web.Request) -> web.StreamResponse:
+        nonlocal under_way, busiest
+        under_way += 1
+        busiest = max(busiest, under_way)
+        await asyncio.sleep(0.1)
+        under_way -= 1
+        return await there.search(request)
+
+    there.site.pages["/search"] = counting
+    rows = [ROWS[0] | {"id": f"r{n}", "queries": [{"text": f"bridge {n}", "origin": "question"}]} for n in range(12)]
+    assert there.run("--shares", str(held), rows=rows) == 0
+    assert busiest == most and len(there.searches()) == len(rows)
 
 
 def test_the_plan_counts_searches_and_asks_nothing(there: Web, capsys: pytest.CaptureFixture[str]) -> None:
