@@ -389,7 +389,9 @@ def resources_of(rule, asks=None, searches=False):
     if asked.get("partition"):
         named["slurm_partition"] = asked["partition"]
     if asks:
-        named["llm"] = shares_of(lambda recipe: shared_model(recipe, asks), asked["llm"])
+        named["llm"] = shares_of(
+            lambda recipe: shared_model(recipe, asks), asked["llm"]
+        )
     if searches:
         named["llm"] = shares_of(shared_search, asked["llm"])
     return named

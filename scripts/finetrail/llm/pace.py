@@ -9,7 +9,7 @@ CATCH_UP_S = 0.1
 
 def part_of(ceiling: int, share: Fraction) -> int:
     """Return a job's part of a ceiling: a whole number, so that the parts together are no more, and no less than 1."""
-    return max(1, math.floor(ceiling * min(share, 1)))
+    return max(1, math.floor(ceiling * share))
 
 
 class Pace:
