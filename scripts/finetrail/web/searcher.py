@@ -264,6 +264,8 @@ class Searcher:
             self._ledger.count(phase, "rate_limited")
             self._lane.refused(turn, wait)
         else:
+            if fault is not UNASKED:
+                self._ledger.count(phase, "errors")
             self._lane.failed(turn)
         self._lane.settled()
 
