@@ -26,7 +26,8 @@ Money = Annotated[float, Field(ge=0)]
 
 # `prompt_cache_key` and `stop_token` are settings, not secrets.
 _SECRET = re.compile(
-    r"^(x[-_])?((api|access|auth|bearer|client|subscription|secret)[-_]?(key|token|secret)|authorization|password)$", re.I
+    r"^(x[-_])?((api|access|auth|bearer|client|subscription|secret)[-_]?(key|token|secret)|authorization|password)$",
+    re.I,
 )
 _SECRET_VALUE = re.compile(r"^(Bearer\s+\S+|(sk|pk|key)-[\w-]{16,})$")
 

@@ -25,6 +25,7 @@ from finetrail.web.fetch import PageFetcher, PageLimits
 from finetrail.web.reader import PageReader
 from finetrail.web.records import Asker
 from finetrail.web.searcher import SearchEndpoint, Searcher
+from finetrail.web.searching import Searching
 from finetrail.web.services import Service, read_results, service_of
 
 LOGGER = logging.getLogger(__name__)
@@ -131,10 +132,14 @@ def _recall_rows(step: Step, rows: Iterable[Row], store: CallStore, ledger: Ledg
     total = quarantined = left = 0
     first_error = ""
     with asyncio.Runner() as runner, _entered(runner, step, store, ledger) as web:
+        progress = Searching(ledger, web.searcher.in_flight, step.pulse.latest, step.pulse.ended)
+        step.pulse.watch(progress, leads=True)
         for row, task in _windowed(runner, web, rows):
             total += 1
             try:
-                yield runner.run(_result(web, task))
+                recalled = runner.run(_result(web, task))
+                progress.advance()
+                yield recalled
             except Failed as failed:
                 if failed.fault is UNASKED:
                     left += 1
@@ -142,6 +147,7 @@ def _recall_rows(step: Step, rows: Iterable[Row], store: CallStore, ledger: Ledg
                 error = f"search: {failed.fault.error}"
                 quarantined += step.quarantine([{"id": row["id"], "error": error, "row": row}])
                 first_error = first_error or f"{row['id']}: {error}"
+        progress.close()
     check_budget(ledger.budget, total, left)
     check_quarantine(step, total, quarantined, first_error)
 

@@ -169,6 +169,10 @@ class Searcher:
         if self._session is not None:
             await self._session.close()
 
+    def in_flight(self) -> int:
+        """Return how many searches the service has at this moment; safe to ask from another thread."""
+        return self._lane.calling
+
     async def search(self, request: WebRequest, place: int) -> StoredCall:
         """Answer a search from the store, else from the service; the same search asked twice is asked once.
 
