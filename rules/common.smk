@@ -470,10 +470,11 @@ def gpus_for(rule, recipe, key):
     return max(CONFIG.resources_for(rule)["gpus"], endpoint.gpus if endpoint else 0)
 
 
-def resources_of(rule, asks=None):
+def resources_of(rule, asks=None, searches=False):
     """Return a rule's resources, threads aside, as the executor knows them.
 
-    `asks` is the key of the model reference of a rule that asks a model.
+    `asks` is the key of the model reference of a rule that asks a model; `searches` is true of one that asks the
+    recipe's search service.
     """
     asked = CONFIG.resources_for(rule)
     most = max(asked.get("max_mem_mb", 2 * asked["mem_mb"]), asked["mem_mb"])
@@ -510,8 +511,12 @@ def resources_of(rule, asks=None):
     ):
         named["gpu"] = gpus
     if asks:
-        named["llm"] = llm_shares(asks, asked["llm"])
         ASKING[rule] = asks
+        named["llm"] = shares_of(
+            lambda recipe: shared_model(recipe, asks), asked["llm"]
+        )
+    if searches:
+        named["llm"] = shares_of(shared_search, asked["llm"])
     return named
 
 
@@ -564,12 +569,23 @@ def is_merging(input):
     return bool(getattr(input, "shards", None))
 
 
-def llm_shares(key, asked):
+def shared_model(recipe, key):
+    """Return the endpoint of a model reference where others ask it, too; none of a server of our own."""
+    _, endpoint = model_asked(recipe, key)
+    return endpoint if endpoint and endpoint.kind == "openai" else None
+
+
+def shared_search(recipe):
+    """Return the endpoint of a recipe's search service."""
+    return CONFIG.search.endpoints[CONFIG.recipe(recipe).recall.http.search_endpoint]
+
+
+def shares_of(shared, asked):
     """Return how many shares of an endpoint's ceilings a job takes; none where it asks no server that others ask."""
 
     def shares(wildcards, input):
-        _, endpoint = model_asked(wildcards.recipe, key)
-        if endpoint is None or endpoint.kind != "openai" or is_merging(input):
+        endpoint = shared(wildcards.recipe)
+        if endpoint is None or is_merging(input):
             return 0
         # No share may be less than one call: where a ceiling has fewer than there are shares, a job takes several.
         smallest = min(

@@ -120,14 +120,15 @@ rule search_passages:
         "../envs/data.yaml"
     threads: threads_of("search_passages")
     resources:
-        **resources_of("search_passages"),
+        **resources_of("search_passages", searches=True),
     params:
         settings=settings_of("recall"),
         environment=env_of("data"),
         code=code_of("recall/search_passages.py"),
     shell:
         "python scripts/recall/search_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --settings {params.settings:q} --environment {params.environment}"
+        " --shares {resources.llm} --code {params.code}"
         " --out {output.rows:q} --passages {output.passages:q} --meta {output.meta:q} 2> {log:q}"
 
 

@@ -134,6 +134,8 @@ rule write_reasoning:
     input:
         rows=before("synthesize"),
         splits="<results>/{recipe}/splits.jsonl",
+        shards=shard_files("synthesize", "replies"),
+        served=served_model("synthesize.teacher"),
     output:
         rows="<results>/{recipe}/replies.jsonl",
         meta="<results>/{recipe}/replies.meta.json",
@@ -148,7 +150,7 @@ rule write_reasoning:
         "../envs/data.yaml"
     threads: threads_of("write_reasoning")
     resources:
-        **resources_of("write_reasoning"),
+        **resources_of("write_reasoning", asks="synthesize.teacher"),
     params:
         settings=settings_of(
             "synthesize.versions",
@@ -159,12 +161,23 @@ rule write_reasoning:
         digest=prompt_digest_of("write_reasoning"),
         teacher=teacher_of("synthesize.teacher"),
         code=code_of("synthesize/write_reasoning.py"),
+        shard=shard_option,
     shell:
         "python scripts/synthesize/write_reasoning.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --splits {input.splits:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
-        " --code {params.code}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule write_reasoning as write_reasoning_shard with:
+    output:
+        rows=temp("<results>/{recipe}/shards/replies/{shard}-of-{shards}.jsonl"),
+        meta=temp("<results>/{recipe}/shards/replies/{shard}-of-{shards}.meta.json"),
+    log:
+        "<logs>/{recipe}/write_reasoning.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/write_reasoning.{shard}-of-{shards}.jsonl"
 
 
 rule match_answers:

@@ -188,7 +188,10 @@ class Planner:
         self.unpriced += plan["to_make"] if plan["usd"] is None else 0
 
     def _line_of_finished(self, job: Job) -> str:
-        meta = read_json(Path(next(path for path in job.outputs if path.endswith(".meta.json"))))
+        path = Path(next(path for path in job.outputs if path.endswith(".meta.json")))
+        if not path.exists():  # fetched without it, or removed: what was made of it is there
+            return f"{job.name:<{NAME_WIDTH}} does not run: nothing needs its files, which are gone"
+        meta = read_json(path)
         calls = meta["llm"]["calls_made"] + meta["llm"]["from_store"]
         return FIELDS.format(
             job.name, meta["counts"]["in"], calls, calls, 0, 0, 0, 0, "0.0000", "up to date, does not run"

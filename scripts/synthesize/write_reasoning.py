@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from finetrail.errors import FinetrailError
-from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine
+from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
 from finetrail.llm.prompts import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.records import Row, content_id, derive_seed, read_table
-from finetrail.step import Step, add_input, add_output, run_step
+from finetrail.step import Step, add_input, add_output
 from finetrail.text.choices import Choice, answer_text, permute
 
 
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--rows", "records.jsonl")
     add_input(parser, "--splits", "splits.jsonl")
     add_output(parser, "--out", "replies.jsonl")
-    return run_step(parser, argv, __file__, work)
+    return run_asking_step(parser, argv, __file__, work, key="record_id")
 
 
 if __name__ == "__main__":

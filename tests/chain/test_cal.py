@@ -89,6 +89,20 @@ def test_options_change_their_order_in_training(cal: Workspace) -> None:
     )
 
 
+def test_another_count_of_shards_asks_nothing_and_makes_the_same_bytes(cal: Workspace, tmp_path: Path) -> None:
+    workspace = cal.copy(tmp_path / "project")
+    names = ("replies.jsonl", "synthetic.jsonl", "folds/DA/train.jsonl", "folds/DB/test.jsonl")
+    made = [(workspace.root / "results/tutorial/cal" / name).read_bytes() for name in names]
+    said = {name: read(workspace, "replies.meta.json")[name] for name in ("counts", "replies")}
+    for count in (3, 1):
+        jobs = workspace.executed("data", config=(f"overrides={{cal: {{synthesize: {{shards: {count}}}}}}}",))
+        assert jobs == {"write_reasoning": count + 1 if count > 1 else 1, "match_answers": 1, "make_folds": 2}
+        assert [(workspace.root / "results/tutorial/cal" / name).read_bytes() for name in names] == made
+        meta = read(workspace, "replies.meta.json")
+        assert meta["llm"]["calls_made"] == 0 and {name: meta[name] for name in said} == said
+        assert len(meta.get("shards", [])) == (count if count > 1 else 0)
+
+
 def test_the_published_draw_is_exact_and_says_what_straddles(cal: Workspace, tmp_path: Path) -> None:
     workspace = cal.copy(tmp_path / "project")
     published = "overrides={cal: {splits: {method: shuffle, train: 1.0, dev: 0.0, test: 0.0, seed: 42}}}"

@@ -74,6 +74,15 @@ def test_after_a_run_nothing_is_to_be_made(with_data: Workspace, copy_of: Copy) 
     assert [known[step]["rows"] for step in STEPS[:2]] == rows
 
 
+def test_files_between_the_steps_may_be_gone(with_data: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_data)
+    for name in ("queries.jsonl", "queries.meta.json"):
+        (workspace.root / RESULTS / name).unlink()
+    printed = plan(workspace)
+    assert re.search(r"^make_queries +does not run: nothing needs its files", printed, re.M)
+    assert list(figures(printed)) == STEPS[1:] and "In all: 0 calls to make" in printed
+
+
 @pytest.mark.parametrize(
     ("step", "output"),
     [("make_queries", "queries"), ("label_relevance", "pointwise_labeled"), ("judge_answers", "judged")],

@@ -158,10 +158,14 @@ def model_references() -> set[str]:
     return {key.removesuffix(".endpoint") for key, _ in walk_keys(RecipeConfig) if key.endswith(".endpoint")}
 
 
+def script_of(path: Path, name: str) -> str:
+    return (SCRIPTS / path.stem / f"{name}.py").read_text(encoding="utf-8")
+
+
 def test_every_rule_that_asks_a_model_reruns_with_the_offline_teacher() -> None:
     asked_by_some: set[str] = set()
     for path, name, body in rules():
-        script = (SCRIPTS / path.stem / f"{name}.py").read_text(encoding="utf-8")
+        script = script_of(path, name)
         asked = re.findall(r'model_at\(step, "([a-z.]+)"\)', script)
         assert len(asked) == len(re.findall(r"\bmodel_at\(", script)), name
         assert re.findall(r'^        teacher=teacher_of\("([a-z.]+)"\),$', body, re.M) == asked, name
@@ -171,8 +175,9 @@ def test_every_rule_that_asks_a_model_reruns_with_the_offline_teacher() -> None:
 
 def test_every_rule_that_asks_a_model_can_be_shared_out() -> None:
     """A rule of its own makes a shard, and nothing else; its files are gone once they are merged."""
-    shared = {name: (other, body) for path in RULE_FILES for name, other, body in SHARD_RULE.findall(path.read_text())}
-    asking = {name: body for _, name, body in rules() if "teacher_of(" in body}
+    twins = [twin for path in RULE_FILES for twin in SHARD_RULE.findall(path.read_text())]
+    shared = {name: (other, body) for name, other, body in twins if "{shard}" in body}
+    asking = {name: body for path, name, body in rules() if "model_at(" in script_of(path, name)}
     assert shared.keys() == asking.keys()
     for name, (other, body) in shared.items():
         assert other == f"{name}_shard"
@@ -182,6 +187,20 @@ def test_every_rule_that_asks_a_model_can_be_shared_out() -> None:
         (step,) = re.findall(r'shards=shard_files\("\w+", "([^"]+)"\),', asking[name])
         assert body.count(f"{{recipe}}/shards/{step}/") == 2, other
         assert "shard=shard_option," in asking[name] and "{params.shard} --shards {input.shards:q}" in asking[name]
+
+
+def test_every_rule_that_asks_a_server_has_its_share_and_can_be_planned() -> None:
+    """Beside the models' servers these are services of search; what asks must also be known to the plan's bounds."""
+    asking = {name: body for path, name, body in rules() if "asking_parser(" in script_of(path, name)}
+    assert {name for name, body in asking.items() if "teacher_of(" not in body} == {"search_passages"}
+    bounds = (SCRIPTS / "setup/plan_calls.py").read_text(encoding="utf-8")
+    for name, body in asking.items():
+        assert re.search(r"\*\*resources_of\(\s*\"" + name + r"\", \w+=", body), name
+        assert "--shares {resources.llm} " in body, name
+        assert f'"{name}": ' in bounds, name
+        model = re.findall(r'teacher=teacher_of\("([a-z.]+)"\)', body)
+        assert re.findall(r'served=served_model\("([a-z.]+)"\)', body) == model, name
+        assert re.findall(r'resources_of\("\w+", asks="([a-z.]+)"\)', body) == model, name
 
 
 def test_the_snakefile_stays_small() -> None:

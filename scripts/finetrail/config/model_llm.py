@@ -1,6 +1,7 @@
 """Sections about language models: endpoints, prices, and references to a model."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
@@ -21,6 +22,32 @@ def _without_query(url: str) -> str:
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s@]+$"), AfterValidator(_without_query)]
 Money = Annotated[float, Field(ge=0)]
+
+
+# `prompt_cache_key` and `stop_token` are settings, not secrets.
+_SECRET = re.compile(
+    r"^(x[-_])?((api|access|auth|bearer|client|subscription|secret)[-_]?(key|token|secret)|authorization|password)$",
+    re.I,
+)
+_SECRET_VALUE = re.compile(r"^(Bearer\s+\S+|(sk|pk|key)-[\w-]{16,})$")
+
+
+def _fields(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield all named fields of nested values."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _fields(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield name, item
+            yield from _fields(item)
+
+
+def _without_secrets(body: dict[str, Any]) -> dict[str, Any]:
+    for name, value in _fields(body):
+        if _SECRET.match(name) or (isinstance(value, str) and _SECRET_VALUE.match(value)):
+            raise ValueError(f"`{name}` looks like a key, which would be stored. Name its variable in `api_key_env`")
+    return body
 
 
 def shards_key() -> Any:
@@ -48,7 +75,7 @@ class ModelReference(Section):
         ge=0,
         le=20,
     )
-    extra_body: dict[str, Any] = result(
+    extra_body: Annotated[dict[str, Any], AfterValidator(_without_secrets)] = result(
         {}, "further fields of every request, as the server documents them; null leaves a field out"
     )
 

@@ -143,7 +143,7 @@ def endpoint_of(name: str, entry: dict[str, Any]) -> Endpoint:
     return Endpoint(name=name, **entry | {"prices": prices, "serve": serve})
 
 
-def _share(step: Step) -> Fraction:
+def share_of(step: Step) -> Fraction:
     """Return what part of the ceilings of shared endpoints the job may use, beside the others of its run."""
     held: int = step.args.shares
     of: int | None = current_run().get("llm_shares")
@@ -178,7 +178,7 @@ def _compared_with_run(step: Step, totals: dict[str, Any]) -> dict[str, Any]:
 def open_engine(step: Step) -> Iterator[Engine]:
     """Open the call store and an engine for a step; what was paid and spared goes into the meta file."""
     settings = current_run()["llm"]
-    share = _share(step)
+    share = share_of(step)
     endpoints = [endpoint_of(name, entry).shared(share) for name, entry in settings["endpoints"].items()]
     with (
         CallStore(results_folder() / "calls") as store,

@@ -54,7 +54,7 @@ class Asking(Progress):
             calls = self._engine.outlook.calls_left(settled, requests)
             left = _quotient(calls, calls_a_second) if calls >= 1 else _quotient(total - done, rows_a_second)
         rates = f" ({calls_a_second:.1f} calls/s)"
-        return Standing(self.label, done, total, rows_a_second, left, is_estimate, rates, _notes(totals), totals)
+        return Standing(self.label, done, total, rows_a_second, left, is_estimate, rates, notes_of(totals), totals)
 
     def _expected(self, asked: int) -> tuple[int | None, bool]:
         """Return how many rows there will be, and whether this is an estimate from the share that was asked about."""
@@ -75,7 +75,8 @@ def _quotient(work: float, rate: float) -> float | None:
     return work / rate if rate > 0 else None
 
 
-def _notes(totals: dict[str, Any]) -> tuple[str, ...]:
+def notes_of(totals: dict[str, Any]) -> tuple[str, ...]:
+    """Render the calls, waits and money behind a loop, as `Ledger.totals` and ``in_flight`` give them."""
     usd = totals["usd"]
     notes = [
         f"{totals['in_flight']} in flight",

@@ -184,7 +184,7 @@ class Caller:
 
     def _lane(self, model: str) -> Lane:
         if model not in self._lanes:
-            self._lanes[model] = Lane(self.endpoint.max_concurrency, self._ceilings)
+            self._lanes[model] = Lane(self.endpoint.max_concurrency, self._ceilings, self._ledger.is_spent)
         return self._lanes[model]
 
     async def _usable_reply(

@@ -1,6 +1,5 @@
 """Named endpoints: where a model is asked, and with which patience."""
 
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from finetrail.llm.launch import own_server
 from finetrail.llm.money import FREE, Price
 from finetrail.llm.offline import teacher_digest
 from finetrail.llm.own_server import OwnServer
+from finetrail.llm.pace import part_of
 from finetrail.llm.request import ImageLimits
 from finetrail.llm.serving import ServerSpec, offline_teacher
 
@@ -82,14 +82,11 @@ class Endpoint:
         if self.kind != "openai" or share >= 1:
             return self
 
-        def part(whole: int) -> int:
-            return max(1, math.floor(whole * share))
-
         return replace(
             self,
-            max_concurrency=part(self.max_concurrency),
-            requests_per_minute=self.requests_per_minute and part(self.requests_per_minute),
-            tokens_per_minute=self.tokens_per_minute and part(self.tokens_per_minute),
+            max_concurrency=part_of(self.max_concurrency, share),
+            requests_per_minute=self.requests_per_minute and part_of(self.requests_per_minute, share),
+            tokens_per_minute=self.tokens_per_minute and part_of(self.tokens_per_minute, share),
         )
 
     def facts(self, model: str, revision: str | None) -> dict[str, Any]:

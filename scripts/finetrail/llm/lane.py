@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from finetrail.llm.pace import Pace
@@ -111,14 +112,16 @@ class Lane:
     Args:
         most: the hard bound.
         ceilings: requests and tokens a minute.
+        over: says that nothing more will be sent, so that whoever waits may come and hear it at once.
     """
 
-    def __init__(self, most: int, ceilings: Ceilings | None = None) -> None:
+    def __init__(self, most: int, ceilings: Ceilings | None = None, over: Callable[[], bool] | None = None) -> None:
         self.most = most
         self.limit = min(FIRST_LIMIT, float(most))
         self.answered = 0
         self.given_up = 0
         self._ceilings = ceilings or Ceilings()
+        self._over = over or (lambda: False)
         self._refused_at: float | None = None
         self._in_doubt = False
         self._shortest_wait = 0.0
@@ -244,7 +247,7 @@ class Lane:
                 continue
             now = asyncio.get_running_loop().time()
             ready_at = max(self._paused_until, self._next_at, now + self._ceilings.wait(now))
-            if ready_at > now:
+            if ready_at > now and not self._over():
                 self._set_alarm(ready_at)
                 return
             heapq.heappop(self._waiting)

@@ -1,7 +1,15 @@
 """Ceilings a minute: what may be spent is spread evenly, so that no minute sees more, wherever it begins."""
 
+import math
+from fractions import Fraction
+
 MINUTE_S = 60.0
 CATCH_UP_S = 0.1
+
+
+def part_of(ceiling: int, share: Fraction) -> int:
+    """Return a job's part of a ceiling: a whole number, so that the parts together are no more, and no less than 1."""
+    return max(1, math.floor(ceiling * share))
 
 
 class Pace:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetrail.config.current import current_run, operation_key, results_folder
-from finetrail.llm.ask import check_budget, check_quarantine, run_budget
+from finetrail.llm.ask import check_budget, check_quarantine, run_budget, share_of
 from finetrail.llm.commit import Committer
 from finetrail.llm.faults import UNASKED, Failed
 from finetrail.llm.money import Ledger
@@ -25,6 +25,7 @@ from finetrail.web.fetch import PageFetcher, PageLimits
 from finetrail.web.reader import PageReader
 from finetrail.web.records import Asker
 from finetrail.web.searcher import SearchEndpoint, Searcher
+from finetrail.web.searching import Searching
 from finetrail.web.services import Service, read_results, service_of
 
 LOGGER = logging.getLogger(__name__)
@@ -74,9 +75,9 @@ def results_of(service: Service, call: StoredCall) -> list[Any]:
 
 
 def endpoint_of(step: Step) -> SearchEndpoint:
-    """Return the search endpoint that the recipe names."""
+    """Return the search endpoint that the recipe names, with this job's share of its ceilings."""
     name = operation_key(step.recipe, "recall.http.search_endpoint")
-    return SearchEndpoint(name=name, **current_run()["search"]["endpoints"][name])
+    return SearchEndpoint(name=name, **current_run()["search"]["endpoints"][name]).shared(share_of(step))
 
 
 def chosen_service(step: Step) -> Service:
@@ -131,10 +132,14 @@ def _recall_rows(step: Step, rows: Iterable[Row], store: CallStore, ledger: Ledg
     total = quarantined = left = 0
     first_error = ""
     with asyncio.Runner() as runner, _entered(runner, step, store, ledger) as web:
+        progress = Searching(ledger, web.searcher.in_flight, step.pulse.latest, step.pulse.ended)
+        step.pulse.watch(progress, leads=True)
         for row, task in _windowed(runner, web, rows):
             total += 1
             try:
-                yield runner.run(_result(web, task))
+                recalled = runner.run(_result(web, task))
+                progress.advance()
+                yield recalled
             except Failed as failed:
                 if failed.fault is UNASKED:
                     left += 1
@@ -142,6 +147,7 @@ def _recall_rows(step: Step, rows: Iterable[Row], store: CallStore, ledger: Ledg
                 error = f"search: {failed.fault.error}"
                 quarantined += step.quarantine([{"id": row["id"], "error": error, "row": row}])
                 first_error = first_error or f"{row['id']}: {error}"
+        progress.close()
     check_budget(ledger.budget, total, left)
     check_quarantine(step, total, quarantined, first_error)
 

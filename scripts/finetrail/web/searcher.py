@@ -4,8 +4,9 @@ import asyncio
 import json
 import os
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, quote_plus
@@ -15,6 +16,7 @@ from finetrail.llm.commit import Committer
 from finetrail.llm.faults import OVERLOADED, RETRIED, UNASKED, Failed, Fault, redact, retry_after_seconds
 from finetrail.llm.lane import Ceilings, Lane, Turn
 from finetrail.llm.money import Ledger
+from finetrail.llm.pace import part_of
 from finetrail.llm.segment import StoredCall
 from finetrail.llm.store import CallStore
 from finetrail.records import canonical_json, derive_seed
@@ -63,6 +65,18 @@ class SearchEndpoint:
     def usd(self) -> float | None:
         """The price of one search."""
         return None if self.usd_per_1000 is None else self.usd_per_1000 / 1000
+
+    def shared(self, share: Fraction) -> "SearchEndpoint":
+        """Return the endpoint as one of the jobs that share it may use it.
+
+        Args:
+            share: what part of its ceilings the job has.
+        """
+        return replace(
+            self,
+            max_concurrency=part_of(self.max_concurrency, share),
+            requests_per_minute=self.requests_per_minute and part_of(self.requests_per_minute, share),
+        )
 
     def api_key(self) -> str:
         """Read the key from the environment; empty where the service wants none.
@@ -138,7 +152,8 @@ class Searcher:
         self._key = ""
         self._end: FinetrailError | None = None
         self._key_forms: tuple[str, ...] = ()
-        self._lane = Lane(endpoint.max_concurrency, Ceilings.of(endpoint.requests_per_minute, None))
+        ceilings = Ceilings.of(endpoint.requests_per_minute, None)
+        self._lane = Lane(endpoint.max_concurrency, ceilings, lambda: self._end is not None or ledger.is_spent())
         self._under_way: dict[str, asyncio.Task[StoredCall]] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -153,6 +168,10 @@ class Searcher:
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
         if self._session is not None:
             await self._session.close()
+
+    def in_flight(self) -> int:
+        """Return how many searches the service has at this moment; safe to ask from another thread."""
+        return self._lane.calling
 
     async def search(self, request: WebRequest, place: int) -> StoredCall:
         """Answer a search from the store, else from the service; the same search asked twice is asked once.
@@ -249,6 +268,8 @@ class Searcher:
             self._ledger.count(phase, "rate_limited")
             self._lane.refused(turn, wait)
         else:
+            if fault is not UNASKED:
+                self._ledger.count(phase, "errors")
             self._lane.failed(turn)
         self._lane.settled()
 

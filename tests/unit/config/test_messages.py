@@ -369,3 +369,27 @@ def test_a_key_in_an_address_is_refused_and_not_shown(project: Project) -> None:
     text = message(project)
     assert "llm.endpoints.paid.base_url: no `?` may stand in it" in text and "api_key_env" in text
     assert "secret123" not in text
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "{api_key: secret123}",
+        "{metadata: {Authorization: secret123}}",
+        "{plugins: [{x-api-key: secret123}]}",
+        "{token: sk-secret1234567890}",
+    ],
+)
+def test_a_key_in_the_body_of_a_request_is_refused_and_not_shown(project: Project, extra: str) -> None:
+    """Fields of the body are part of the key of a call: they would stand in the store, in params and in meta files."""
+    project.replace("recipes/fish.yaml", "model: judge-1}\nsyn", f"model: judge-1, extra_body: {extra}}}\nsyn")
+    text = message(project)
+    assert "label.model.extra_body: " in text and "looks like a key" in text and "`api_key_env`" in text
+    assert "secret1" not in text
+
+
+def test_settings_that_only_sound_like_keys_are_none(project: Project) -> None:
+    extra = "{prompt_cache_key: fish, stop_token_ids: [2], max_completion_tokens: 9, seed: null}"
+    project.replace("recipes/fish.yaml", "model: judge-1}\nsyn", f"model: judge-1, extra_body: {extra}}}\nsyn")
+    body = load_config(project.root).settings_at("fish", "label")["label"]["model"]["extra_body"]
+    assert body["prompt_cache_key"] == "fish"

@@ -308,6 +308,29 @@ def test_no_minute_sees_more_tokens_than_the_ceiling_but_for_the_last_call() -> 
     run_virtually(scenario())
 
 
+def test_when_nothing_more_is_sent_nobody_waits_for_a_ceiling() -> None:
+    async def scenario() -> None:
+        spent = False
+        lane = Lane(4, Ceilings.of(60, None), lambda: spent)
+        left: list[float] = []
+
+        async def row(place: int) -> None:
+            nonlocal spent
+            turn = await lane.enter(place)
+            if spent:
+                lane.withdraw(turn)
+                left.append(now())
+                return
+            await asyncio.sleep(0.5)
+            spent = place == 2
+            leave(lane, turn)
+
+        await asyncio.gather(*(row(place) for place in range(500)))
+        assert len(left) == 497 and max(left) < 5.0, "not the eight minutes that their calls would have taken"
+
+    run_virtually(scenario())
+
+
 def test_two_models_of_one_endpoint_share_its_ceiling() -> None:
     async def scenario() -> None:
         ceilings = Ceilings.of(60, None)

@@ -6,6 +6,7 @@ import pytest
 
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.pace import MINUTE_S, Pace
+from finetrail.web.searcher import SearchEndpoint
 
 SHARED = Endpoint("e", "openai", "http://127.0.0.1:1/v1", max_concurrency=16, requests_per_minute=100)
 
@@ -26,6 +27,12 @@ def test_several_shares_are_taken_together() -> None:
 def test_servers_of_our_own_are_not_shared() -> None:
     own = Endpoint("offline", "offline", max_concurrency=16)
     assert own.shared(Fraction(1, 4)) == own
+
+
+def test_search_services_are_shared_too() -> None:
+    part = SearchEndpoint("s", "http://127.0.0.1:1", max_concurrency=5, requests_per_minute=50).shared(Fraction(1, 2))
+    assert (part.max_concurrency, part.requests_per_minute) == (2, 25)
+    assert SearchEndpoint("s", "http://127.0.0.1:1").shared(Fraction(1, 9)).requests_per_minute is None
 
 
 @pytest.mark.parametrize("jobs", [2, 3, 7])
