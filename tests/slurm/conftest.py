@@ -1,5 +1,6 @@
 """The cluster, started once for all tests, and workspaces whose workflow runs on it."""
 
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ def cluster() -> Iterator[Cluster]:
     """A running cluster. Its folder is not pytest's: the path of a socket may have 107 characters."""
     if missing := missing_programs():
         pytest.fail(f"this machine lacks {', '.join(missing)}: {MISSING_HINT}")
+    # What ends pytest (`timeout` in CI) must stop the cluster, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="finetrail-slurm-") as folder, running_cluster(Path(folder) / "c") as one:
         yield one
 
