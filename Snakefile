@@ -1,5 +1,4 @@
-# From original records to a model you can run. The chain, in order: ingest, recall, label, synthesize, folds, train,
-# evaluate, export, audit. Start with README.md; docs/architecture.md says why things are as they are.
+# From original records to a model you can run. Start with README.md; docs/architecture.md says why things are as they are.
 
 from snakemake.utils import min_version
 

@@ -125,6 +125,7 @@ def ask_steps(jobs: Sequence[Job], run_config: Path) -> dict[str, Any]:
 def calls_a_record(recipe: RecipeConfig, rule: str) -> int | None:
     """Return the most calls that a rule makes for one record; None where that is not known."""
     versions = recipe.synthesize.versions if recipe.synthesize else 0
+    questions = recipe.synthesize.questions if recipe.synthesize else 0
     most = {
         "make_queries": int(recipe.queries.enabled),
         "search_passages": recipe.queries.count if recipe.queries.enabled else 1,
@@ -132,6 +133,8 @@ def calls_a_record(recipe: RecipeConfig, rule: str) -> int | None:
         "generate_answers": versions,
         "write_reasoning": versions,
         "judge_answers": versions,
+        "generate_qa": 1,
+        "validate_qa": questions,
         "judge_predictions": int(recipe.evaluate is not None and recipe.evaluate.judge is not None),
     }
     return most.get(rule)
