@@ -32,19 +32,19 @@ _SECRET = re.compile(
 _SECRET_VALUE = re.compile(r"^(Bearer\s+\S+|(sk|pk|key)-[\w-]{16,})$")
 
 
-def _fields(value: Any) -> Iterator[tuple[str, Any]]:
+def named_fields(value: Any) -> Iterator[tuple[str, Any]]:
     """Yield all named fields of nested values."""
     if isinstance(value, list):
         for item in value:
-            yield from _fields(item)
+            yield from named_fields(item)
     elif isinstance(value, dict):
         for name, item in value.items():
             yield name, item
-            yield from _fields(item)
+            yield from named_fields(item)
 
 
 def _without_secrets(body: dict[str, Any]) -> dict[str, Any]:
-    for name, value in _fields(body):
+    for name, value in named_fields(body):
         if _SECRET.match(name) or (isinstance(value, str) and _SECRET_VALUE.match(value)):
             raise ValueError(f"`{name}` looks like a key, which would be stored. Name its variable in `api_key_env`")
     return body

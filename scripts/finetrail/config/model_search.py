@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from finetrail.config.fields import Count, Name, Section, operation
-from finetrail.config.model_llm import Money, Url, VariableName
+from finetrail.config.model_llm import Money, Url, VariableName, named_fields
 
 _SECRET = re.compile(r"(^|[-_])(api|access|subscription|auth)?[-_]?(key|token|secret|password)$", re.I)
 
@@ -15,7 +15,7 @@ def without_keys(params: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: names the parameter.
     """
-    for name in params:
+    for name, _ in named_fields(params):
         if _SECRET.search(name):
             raise ValueError(f"`{name}` looks like a key, which would be stored. Name its variable in `api_key_env`")
     return params

@@ -331,7 +331,9 @@ def test_recall_from_a_search_service(project: Project) -> None:
     project.replace("recipes/fish.yaml", "service: brv", "service: brave, params: {api_key: secret123}")
     text = message(project)
     assert "`api_key` looks like a key" in text and "secret123" not in text
-    project.replace("recipes/fish.yaml", ", params: {api_key: secret123}", "")
+    project.replace("recipes/fish.yaml", "params: {api_key: secret123}", "params: {account: [{token: secret123}]}")
+    assert "`token` looks like a key" in (text := message(project)) and "secret123" not in text
+    project.replace("recipes/fish.yaml", ", params: {account: [{token: secret123}]}", "")
     project.replace("recipes/fish.yaml", "  http: {search_endpoint: finder, service: brave}\n", "")
     assert "the backend http needs a search service" in message(project)
 

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,13 @@ def test_calls_in_flight_come_in_and_are_kept(harness: Harness, ask: Ask) -> Non
     harness.server.handler = first_is_quick
     answered, _ = outcomes(harness.run([ask(str(number)) for number in range(ROWS)], budget=Budget(calls=1)))
     assert answered == len(harness.server.bodies) == 4, "the slow start sends four"
+
+
+def test_a_spent_budget_ends_a_run_at_once_also_under_a_ceiling(harness: Harness, ask: Ask) -> None:
+    began = time.monotonic()
+    requests = [ask(str(number)) for number in range(400)]
+    assert outcomes(harness.run(requests, budget=Budget(calls=2), requests_per_minute=60)) == (2, 398)
+    assert time.monotonic() - began < 200, "not the 400 seconds that the ceiling would have had them wait"
 
 
 def test_a_spent_budget_needs_no_key_and_starts_nothing(harness: Harness, ask: Ask) -> None:

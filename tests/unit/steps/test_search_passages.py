@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -353,6 +354,17 @@ def test_a_job_asks_no_more_than_its_share_at_once(there: Web, held: int, most: 
     rows = [ROWS[0] | {"id": f"r{n}", "queries": [{"text": f"bridge {n}", "origin": "question"}]} for n in range(12)]
     assert there.run("--shares", str(held), rows=rows) == 0
     assert busiest == most and len(there.searches()) == len(rows)
+
+
+def test_a_spent_budget_ends_the_searches_at_once_also_under_a_ceiling(there: Web) -> None:
+    there.http["pages"] = False
+    there.endpoint["requests_per_minute"] = 60
+    there.llm["budget_calls"] = 2
+    rows = [ROWS[0] | {"id": f"r{n}", "queries": [{"text": f"bridge {n}", "origin": "question"}]} for n in range(400)]
+    began = time.monotonic()
+    assert there.run(rows=rows) == 1
+    assert time.monotonic() - began < 200, "not the 400 seconds that the ceiling would have had them wait"
+    assert len(there.searches()) == 2
 
 
 def test_the_plan_counts_searches_and_asks_nothing(there: Web, capsys: pytest.CaptureFixture[str]) -> None:
