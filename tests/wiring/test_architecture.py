@@ -18,7 +18,7 @@ GROUND = ("errors", "records", "artifacts", "config")
 RECIPES = sorted(path.stem for path in (ROOT / "config" / "recipes").glob("*.yaml"))
 LIBRARY = sorted((SCRIPTS / "finetrail").rglob("*.py"))
 PHASE_FILES = sorted(path for phase in PHASES for path in (SCRIPTS / phase).rglob("*.py"))
-RULE_FILES = sorted((ROOT / "rules").glob("*.smk"))
+RULE_FILES = sorted((ROOT / "rules").rglob("*.smk"))
 # Keys that code takes over with their whole section, or in a loop over their names.
 NEVER_NAMED = {"source.licence", "source.citation", "splits.train", "splits.dev", "splits.test"}
 NEVER_NAMED |= {f"export.parameters.{key}" for key in ("num_ctx", "num_predict", "temperature", "top_p")}
@@ -145,7 +145,8 @@ def test_a_rule_has_all_its_directives(path: Path, name: str, body: str) -> None
 
 def test_every_rule_behind_the_folds_asks_for_their_checkpoint() -> None:
     """One that does not is run whenever something upstream is, whether or not its own inputs changed."""
-    functions = re.findall(r"^def (\w+)\(.*?\):\n(.*?)(?=^\S|\Z)", (ROOT / "rules/common.smk").read_text(), re.M | re.S)
+    shared = "\n".join(path.read_text() for path in sorted((ROOT / "rules/common").glob("*.smk")))
+    functions = re.findall(r"^def (\w+)\(.*?\):\n(.*?)(?=^\S|\Z)", shared, re.M | re.S)
     asking = {name for name, body in functions if "made_fold(wildcards)" in body} - {"made_fold"}
     for _, name, body in rules():
         parts = re.search(r"^    input:\n(.*?)^    output:\n(.*?)^    log:", body, re.M | re.S)

@@ -1,0 +1,162 @@
+# Inputs along the chain: what the phases leave for one another, and which models a rule serves.
+
+
+# What the phases before the folds leave for those behind them.
+PRODUCTS = {
+    "ingest": "records.jsonl",
+    "recall": "reranked.jsonl",
+    "label": "pointwise_labeled.jsonl",
+    "synthesize": "synthetic.jsonl",
+}
+
+
+def before(phase):
+    """Return what gives a phase its rows: the product of the last phase before it that the recipe uses."""
+    order = list(PHASES)
+    earlier = [name for name in PRODUCTS if order.index(name) < order.index(phase)]
+
+    def rows(wildcards):
+        used = CONFIG.recipe(wildcards.recipe).phases
+        *_, last = (PRODUCTS[name] for name in earlier if name in used)
+        return f"{RESULTS}/{wildcards.recipe}/{last}"
+
+    return rows
+
+
+def passages_file(wildcards):
+    """Return the passages; nothing where the recipe has none."""
+    searched = CONFIG.recipe(wildcards.recipe).recall
+    return [f"{RESULTS}/{wildcards.recipe}/passages.jsonl"] if searched else []
+
+
+def recipes_where(fits):
+    """Match the recipes that something holds of; nothing where there is none."""
+    names = [name for name, recipe in CONFIG.recipes.items() if fits(recipe)]
+    return "|".join(names) or "(?!)"
+
+
+def recipes_with(phase):
+    """Match the recipes that use a phase."""
+    return recipes_where(lambda recipe: phase in recipe.phases)
+
+
+def recipes_synthesizing(kind):
+    """Match the recipes that synthesize a kind of examples."""
+    return recipes_where(
+        lambda recipe: recipe.synthesize and recipe.synthesize.kind == kind
+    )
+
+
+def recipes_scoring(metric):
+    """Match the recipes that are scored by a metric."""
+    return recipes_where(
+        lambda recipe: recipe.evaluate and recipe.evaluate.metric == metric
+    )
+
+
+def made_fold(wildcards):
+    """Return the fold's checkpoint. A rule behind it whose inputs do not ask for it is never looked at again."""
+    return checkpoints.make_folds.get(recipe=wildcards.recipe, fold=wildcards.fold)
+
+
+def fold_file(name):
+    """Return a file of a fold, known once the fold was made: unchanged bytes then rerun nothing."""
+    return lambda wildcards: made_fold(wildcards).output.get(name)
+
+
+def base_manifest(wildcards):
+    """Return the manifest of the base model: made here, or fetched."""
+    if CONFIG.recipe(wildcards.recipe).base_model.tiny:
+        return f"{RESULTS}/{wildcards.recipe}/bases/{wildcards.fold}/manifest.json"
+    return f"{RESULTS}/{wildcards.recipe}/base_model/manifest.json"
+
+
+def trained_whole(recipe, model):
+    """Tell whether training changes all weights of a model, so that there is no adapter."""
+    tuned = CONFIG.recipe(recipe).train.models.get(plain_model(model))
+    return tuned is not None and tuned.method == "full"
+
+
+def models_trained_by(*methods):
+    """Match the models, and their shuffled controls, that are trained by some methods; nothing where there is none."""
+    # Two recipes may have models of one name: what stands before the model's name in a path tells them apart.
+    names = [
+        f"(?<=/{name}/models/){model}(?:_shuffled)?"
+        for name, recipe in CONFIG.recipes.items()
+        for model in models_of(name)
+        if recipe.train.models[model].method in methods
+    ]
+    return "|".join(names) or "(?!)"
+
+
+def weights_folder(recipe, model):
+    """Name the folder that training publishes."""
+    return "final_checkpoint" if trained_whole(recipe, model) else "final_adapter"
+
+
+def model_manifest(wildcards, folder):
+    """Return the manifest in a folder of a model."""
+    place = f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}"
+    return f"{place}/{folder}/manifest.json"
+
+
+def merged_manifest(wildcards):
+    """Return the manifest of the model as it is exported: merged, or trained whole."""
+    made_fold(wildcards)
+    whole = trained_whole(wildcards.recipe, wildcards.model)
+    return model_manifest(
+        wildcards, "final_checkpoint" if whole else "final_merged_checkpoint"
+    )
+
+
+def training_log(wildcards):
+    """Return the log of a model's training."""
+    made_fold(wildcards)
+    place = f"{RESULTS}/{wildcards.recipe}/models/{wildcards.model}/{wildcards.fold}"
+    return f"{place}/training_log.jsonl"
+
+
+def adapter_manifest(wildcards):
+    """Return the manifest of a model's adapter; the untuned base and a model trained whole have none."""
+    made_fold(wildcards)
+    if wildcards.model == "base" or trained_whole(wildcards.recipe, wildcards.model):
+        return []
+    return model_manifest(wildcards, "final_adapter")
+
+
+def predicting_manifest(wildcards):
+    """Return the manifest of what predicts: a model trained whole, else the base (with its adapter)."""
+    if wildcards.model != "base" and trained_whole(wildcards.recipe, wildcards.model):
+        return model_manifest(wildcards, "final_checkpoint")
+    return base_manifest(wildcards)
+
+
+def plain_model(model):
+    """Return the model that a shuffled control belongs to; other models are themselves."""
+    return model.removesuffix("_shuffled")
+
+
+def control_names(model):
+    """Return what a model is compared with: untuned base, shuffled labels, trivial answers."""
+    return ["base", f"{model}_shuffled", "trivial"]
+
+
+def control_files(wildcards):
+    """Return the judged predictions of a model's controls."""
+    made_fold(wildcards)
+    folder = f"{RESULTS}/{wildcards.recipe}/predictions"
+    return [
+        f"{folder}/{name}/{wildcards.fold}.judged.jsonl"
+        for name in control_names(wildcards.model)
+    ]
+
+
+def neural_models():
+    """Match the models that predict with a network: the tuned ones, their shuffled controls and the base."""
+    tuned = {model for recipe in CONFIG.recipes for model in models_of(recipe)}
+    return "|".join(sorted({"base", *tuned, *(f"{model}_shuffled" for model in tuned)}))
+
+
+def recipes_exporting(form):
+    """Match the recipes that export in a format."""
+    return recipes_where(lambda recipe: recipe.export and recipe.export.format == form)

@@ -1,0 +1,189 @@
+# What the named targets consist of, and what the audit reads.
+
+
+def models_of(recipe):
+    """List the models that a recipe tunes; none where it ends with its folds."""
+    train = CONFIG.recipes[recipe].train
+    return list(train.models) if train else []
+
+
+def recall_backend(recipe):
+    """Return the backend of a recipe's recall; none where the recipe has no such phase."""
+    chosen = CONFIG.recipes[recipe]
+    return chosen.recall.backend if chosen.recall else None
+
+
+def recipes_recalling(backend):
+    """Match the recipes whose recall has a backend; nothing where there is none."""
+    names = [name for name in CONFIG.recipes if recall_backend(name) == backend]
+    return "|".join(names) or "(?!)"
+
+
+def per_model(recipe, pattern):
+    """Fill a path under the results folder for every model and fold of a recipe."""
+    folds = CONFIG.recipes[recipe].folds.names
+    return [
+        f"{RESULTS}/{recipe}/{pattern.format(model=model, fold=fold)}"
+        for model in models_of(recipe)
+        for fold in folds
+    ]
+
+
+def metrics_files():
+    """List the metrics files of all chosen recipes."""
+    return [
+        path
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.evaluate
+        for path in per_model(name, "metrics/{model}/{fold}.json")
+    ]
+
+
+def result_lines():
+    """Say what a successful run came to: the scores, where they stand, and how to load the model."""
+    made = [Path(path) for path in metrics_files() if Path(path).is_file()]
+    load = f"make ollama RECIPE={' '.join(CONFIG.recipes)} SCALE={CONFIG.scale}"
+    return [
+        *(line for path in made for line in summary_lines(path)),
+        *([f"Load into Ollama: {load}"] if made and export_files() else []),
+    ]
+
+
+def fold_files():
+    """List the fold reports and data cards of all chosen recipes."""
+    chosen = CONFIG.recipes.items()
+    return [
+        f"{RESULTS}/{name}/folds/{fold}/{file}"
+        for name, recipe in chosen
+        for fold in recipe.folds.names
+        for file in ("report.json", "card.md")
+    ]
+
+
+def formatted_files():
+    """List the formatted pairs and the validation reports of all chosen recipes that make questions."""
+    return [
+        f"{RESULTS}/{name}/{file}"
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.synthesize and recipe.synthesize.kind == "questions"
+        for file in (
+            "validation_report.json",
+            *(
+                f"formatted/{template}_t{recipe.synthesize.threshold}.jsonl"
+                for template in recipe.synthesize.templates
+            ),
+        )
+    ]
+
+
+def model_files():
+    """List the trained models of all chosen recipes."""
+    return [
+        f"{RESULTS}/{name}/models/{model}/{fold}/{weights_folder(name, model)}/manifest.json"
+        for name, recipe in CONFIG.recipes.items()
+        for model in models_of(name)
+        for fold in recipe.folds.names
+    ]
+
+
+def plot_files():
+    """List the pictures of the trainings of all chosen recipes."""
+    return [
+        path
+        for recipe in CONFIG.recipes
+        for path in per_model(recipe, "plots/{model}/{fold}.loss.svg")
+    ]
+
+
+def export_files():
+    """List the exported folders of all chosen recipes that export."""
+    exporting = [
+        name
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.export and recipe.export.format != "none"
+    ]
+    files = [
+        f"ollama/{{model}}/{{fold}}/{name}" for name in ("parity.json", "Modelfile")
+    ]
+    return [
+        path for name in exporting for file in files for path in per_model(name, file)
+    ]
+
+
+def audit_files():
+    """List the audit files of all chosen recipes."""
+    return [f"{RESULTS}/{recipe}/audit/files.json" for recipe in CONFIG.recipes]
+
+
+# The steps of the phases before the folds, by the names of their meta files.
+STEPS = {
+    "ingest": ("records", "splits"),
+    "recall": ("passages", "queries", "recall", "reranked"),
+    "label": ("pointwise_labeled",),
+}
+SYNTHESIS = {
+    "answers": ("answers", "judged", "synthetic"),
+    "reasoning": ("replies", "synthetic"),
+    "questions": (
+        "qa",
+        "training_data",
+        "validated",
+        "validation_report",
+        "synthetic",
+    ),
+}
+
+
+def data_metas(recipe):
+    """Name the meta files of what a recipe makes before its folds."""
+    steps = [step for phase in recipe.phases for step in STEPS.get(phase, ())]
+    steps += ["documents", "chunks"] if recipe.documents else []
+    if recipe.recall and recipe.recall.backend != "bm25":
+        steps.remove("passages")
+    steps += SYNTHESIS[recipe.synthesize.kind] if recipe.synthesize else ()
+    return [f"{step}.meta.json" for step in steps]
+
+
+def model_metas(recipe):
+    """Name the meta files of what a recipe makes of each model and fold."""
+    tiny = recipe.base_model.tiny
+    names = ["bases/{fold}.meta.json" if tiny else "base_model.meta.json"]
+    names += ["models/{model}/{fold}.meta.json", "plots/{model}/{fold}.loss.meta.json"]
+    if recipe.evaluate:
+        names += ["models/{model}_shuffled/{fold}.meta.json"]
+        names += ["metrics/{model}/{fold}.meta.json"]
+        for predictor in ("{model}", *control_names("{model}")):
+            names += [f"predictions/{predictor}/{{fold}}.meta.json"]
+            names += [f"predictions/{predictor}/{{fold}}.judged.meta.json"]
+    if recipe.export and recipe.export.format != "none":
+        exported = ["Modelfile"]
+        exported += ["model.gguf"] if recipe.export.format == "gguf" else []
+        names += [f"ollama/{{model}}/{{fold}}/{name}.meta.json" for name in exported]
+    return names
+
+
+def merged_metas(name, recipe):
+    """List the meta files of merged models; one that was trained whole has nothing to merge."""
+    exported = recipe.export and recipe.export.format != "none"
+    return [
+        f"{RESULTS}/{name}/models/{model}/{fold}.merged.meta.json"
+        for model in models_of(name)
+        for fold in recipe.folds.names
+        if exported and not trained_whole(name, model)
+    ]
+
+
+def meta_files(wildcards):
+    """List the meta files of everything that a recipe makes."""
+    name, recipe = wildcards.recipe, CONFIG.recipe(wildcards.recipe)
+    metas = [f"{RESULTS}/{name}/{meta}" for meta in data_metas(recipe)]
+    metas += [
+        f"{RESULTS}/{name}/folds/{fold}/{meta}.meta.json"
+        for fold in recipe.folds.names
+        for meta in ("fold", "card")
+    ]
+    if recipe.train:
+        metas += [
+            path for meta in model_metas(recipe) for path in per_model(name, meta)
+        ]
+    return list(dict.fromkeys([*metas, *merged_metas(name, recipe)]))
