@@ -47,6 +47,14 @@ class Reply:
     logprobs: list[dict[str, Any]] | None = None
 
 
+@dataclass(frozen=True)
+class NoText:
+    """A reply without text, which is paid all the same; `error` says why it is its row's fault."""
+
+    reply: Reply
+    error: str
+
+
 @dataclass
 class _Patience:
     """What has been tried for one row."""
@@ -64,8 +72,8 @@ class _Patience:
         return fault.kind == "row" or self.retries > most
 
 
-def read_replies(content: bytes, most: int = 1) -> list[Reply | Fault]:
-    """Read the body of a chat completion: up to `most` answers, or why one has no text (its row's fault).
+def read_replies(content: bytes, most: int = 1) -> list[Reply | NoText]:
+    """Read the body of a chat completion: up to `most` answers, or why one has no text.
 
     Raises:
         Failed: it is no completion (to be tried again).
@@ -89,7 +97,7 @@ def read_replies(content: bytes, most: int = 1) -> list[Reply | Fault]:
     return replies
 
 
-def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any], usage: Usage) -> Reply | Fault:
+def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any], usage: Usage) -> Reply | NoText:
     message = choice["message"]
     reply = Reply(
         message.get("content") or "",
@@ -102,7 +110,7 @@ def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any], usage: Usag
     canonical_json([reply.text, reply.logprobs]).encode("utf-8")  # what cannot be stored is no reply
     if not reply.text.strip():
         why = message.get("refusal") or f"finish_reason {reply.finish_reason}"
-        return Fault("row", f"the model gave no text ({why})")
+        return NoText(reply, f"the model gave no text ({why})")
     return reply
 
 
@@ -257,13 +265,14 @@ class Caller:
             raise Failed(judge_exception(error, self.endpoint, request, self._api_key)) from error
         reply, *others = read_replies(response.content, 1 + len(request.siblings))
         await self._keep_others(request, others)
-        if isinstance(reply, Fault):
-            raise Failed(reply)
+        if isinstance(reply, NoText):
+            self._pay(request, reply.reply)
+            raise Failed(Fault("row", reply.error))
         if request.logprobs is not None and reply.logprobs is None:
             require_logprobs(self.endpoint, request, where=place_of(self.endpoint, request))
         return reply
 
-    async def _keep_others(self, request: ChatRequest, replies: Sequence[Reply | Fault]) -> None:
+    async def _keep_others(self, request: ChatRequest, replies: Sequence[Reply | NoText]) -> None:
         """Store the answers to a request's siblings that came with its own and are as asked."""
         if len(replies) < len(request.siblings) and not self._warned_of_n:
             self._warned_of_n = True
@@ -277,8 +286,8 @@ class Caller:
             )
         calls = []
         for sibling, reply in zip(request.siblings, replies, strict=False):
+            self._pay(sibling, reply.reply if isinstance(reply, NoText) else reply)
             if isinstance(reply, Reply) and (sibling.logprobs is None or reply.logprobs is not None):
-                self._pay(sibling, reply)
                 with contextlib.suppress(NotAsAsked):
                     parse_answer(reply.text, sibling.schema)
                     calls.append((sibling, self._describe(sibling, reply, {})))

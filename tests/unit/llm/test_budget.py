@@ -94,6 +94,22 @@ def test_replies_that_are_of_no_use_are_paid_too(harness: Harness, ask: Ask) -> 
     assert len(harness.server.bodies) == 6, "answers and their repairs"
 
 
+def test_replies_without_text_are_paid_too(harness: Harness, ask: Ask) -> None:
+    """A reasoning model that thinks up to its limit says nothing, and costs the most."""
+
+    async def silent(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return completion("", finish_reason="length") if number % 2 else await echo(number, body, request)
+
+    harness.server.handler = silent
+    settings: dict[str, Any] = {"max_concurrency": 1, "prices": {"m": PRICE}}
+    harness.run([ask(str(number)) for number in range(ROWS)], budget=Budget(usd=6 * USD_A_CALL), **settings)
+    assert len(harness.server.bodies) == 6
+    assert (harness.totals["calls_made"], harness.totals["failures"]) == (6, 3)
+    assert harness.totals["usd"] == pytest.approx(6 * USD_A_CALL)
+    with CallStore(harness.folder) as store:
+        assert store.stats().calls == 3, "failures are not stored"
+
+
 def test_a_cached_prompt_has_its_own_price() -> None:
     usage = Usage(prompt_tokens=1000, completion_tokens=100, cached_tokens=400)
     assert Price(2.0, 8.0, 0.5).of(usage) == pytest.approx((600 * 2 + 400 * 0.5 + 100 * 8) / 1e6)

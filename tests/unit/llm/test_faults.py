@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from finetrail.llm.caller import read_replies
-from finetrail.llm.faults import Failed, Fault, redact, retry_after_seconds
+from finetrail.llm.caller import NoText, read_replies
+from finetrail.llm.faults import Failed, redact, retry_after_seconds
 
 
 @pytest.mark.parametrize(
@@ -30,22 +30,21 @@ def test_keys_are_taken_out_of_messages() -> None:
     assert len(redact("x" * 5000, "none")) < 500
 
 
+@pytest.mark.parametrize("body", [b"{}", b"[1]", b'{"choices": []}'])
+def test_what_is_no_completion(body: bytes) -> None:
+    with pytest.raises(Failed) as caught:
+        read_replies(body)
+    assert caught.value.fault.kind == "foreign"
+
+
 @pytest.mark.parametrize(
-    ("body", "kind"),
+    ("choice", "why"),
     [
-        (b"{}", "foreign"),
-        (b"[1]", "foreign"),
-        (b'{"choices": []}', "foreign"),
-        (b'{"choices": [{"message": {"content": null, "refusal": "no"}}]}', "row"),
-        (b'{"choices": [{"message": {"content": "  "}, "finish_reason": "content_filter"}]}', "row"),
+        ('{"message": {"content": null, "refusal": "no"}}', "no"),
+        ('{"message": {"content": "  "}, "finish_reason": "content_filter"}', "finish_reason content_filter"),
     ],
 )
-def test_replies_without_an_answer(body: bytes, kind: str) -> None:
-    if kind == "foreign":
-        with pytest.raises(Failed) as caught:
-            read_replies(body)
-        assert caught.value.fault.kind == kind
-        return
-    (fault,) = read_replies(body)
-    assert isinstance(fault, Fault)
-    assert fault.kind == kind
+def test_replies_without_text_say_why_and_what_they_cost(choice: str, why: str) -> None:
+    (empty,) = read_replies(f'{{"choices": [{choice}], "usage": {{"completion_tokens": 9}}}}'.encode())
+    assert isinstance(empty, NoText)
+    assert empty.error == f"the model gave no text ({why})" and empty.reply.usage.completion_tokens == 9
