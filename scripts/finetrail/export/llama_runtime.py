@@ -72,6 +72,7 @@ class LlamaRuntime:
         address = urlsplit(self._server.listening_address)
         self._connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=_TIMEOUT_SECONDS)
         self._letter = self.tokenize("a")[-1]
+        self.greedy([self._letter], 1)  # a server that is stopped before its loop has begun hangs for ever
         return self
 
     def __exit__(
