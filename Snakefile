@@ -1,4 +1,4 @@
-# From original records to a model you can run. Start with README.md; docs/architecture.md says why things are as they are.
+# From original records to a model you can run. Start with README.md; docs/architecture.md says why all is as it is.
 
 from snakemake.utils import min_version
 
@@ -46,7 +46,7 @@ rule all:
 rule data:
     """The folds of the chosen recipes, formatted pairs too: all that needs no GPU."""
     input:
-        fold_files(),
+        per_fold("report.json"),
         formatted_files(),
 
 

@@ -49,14 +49,13 @@ def result_lines():
     ]
 
 
-def fold_files():
-    """List the fold reports and data cards of all chosen recipes."""
+def per_fold(name):
+    """List a file of every fold of all chosen recipes."""
     chosen = CONFIG.recipes.items()
     return [
-        f"{RESULTS}/{name}/folds/{fold}/{file}"
-        for name, recipe in chosen
-        for fold in recipe.folds.names
-        for file in ("report.json", "card.md")
+        f"{RESULTS}/{recipe}/folds/{fold}/{name}"
+        for recipe, settings in chosen
+        for fold in settings.folds.names
     ]
 
 

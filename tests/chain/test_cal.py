@@ -145,7 +145,8 @@ def test_finished_examples_enter_at_the_folds_and_are_never_modified(fresh: Work
             assert {(row["messages"][0]["content"], row["messages"][1]["content"]) for row in found} == half
             assert len(found) == len(half)
     files = json.loads((workspace.root / "results/finished/audit/files.json").read_text())
-    assert {artifact["rule"] for artifact in files["artifacts"]} == {"ingest_records", "make_splits", "make_folds"}
+    made = {"ingest_records", "make_splits", "make_folds", "describe_fold"}
+    assert {artifact["rule"] for artifact in files["artifacts"]} == made
 
 
 @pytest.mark.long

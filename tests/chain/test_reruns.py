@@ -31,7 +31,7 @@ LABELLING = ["label_relevance", "generate_answers", *JUDGING]
 RECALL = ["recall_passages", "rerank_passages", *LABELLING]
 RECORDS = ["ingest_records", "make_splits", "make_queries", *RECALL]
 MODELS = ["make_tiny_base", "predict_trivial", "score_answers", "merge_adapter", "convert_gguf", "check_parity"]
-MODELS += ["plot_training", "list_artifacts"]
+MODELS += ["plot_training", "describe_fold", "list_artifacts"]
 SOURCE = "data/crag_mm/turns.jsonl"
 CORPUS = "data/crag_mm/corpus.jsonl"
 NO_CHANGE_OF_BYTES = "\nADDED_BY_A_TEST = 1\n"

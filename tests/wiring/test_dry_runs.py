@@ -15,7 +15,7 @@ TUTORIALS = sorted(path.stem for path in (ROOT / "config" / "tutorial").glob("*.
 DATA = ["ingest_records", "make_splits", "load_passages", "make_queries", "recall_passages", "rerank_passages"]
 DATA += ["label_relevance", "generate_answers", "judge_answers", "select_answers", "make_folds"]
 CONTROLS = {"train_adapter": 2, "predict_answers": 3, "judge_predictions": 4}
-MODELS = ["predict_trivial", "score_answers", "merge_adapter", "list_artifacts"]
+MODELS = ["plot_training", "predict_trivial", "score_answers", "merge_adapter", "describe_fold", "list_artifacts"]
 FINISHED = """\
 description: Finished examples
 source: {format: responses, files: [finished.jsonl], licence: MIT}
@@ -104,7 +104,7 @@ def test_finished_examples_need_no_teacher_no_judge_and_no_prompt(project: Works
     jobs = project.planned("all", config=choice("finished", "full"))
     data = {"ingest_records": 1, "make_splits": 1, "make_folds": 2}
     controls = {name: 2 * count for name, count in CONTROLS.items()}
-    models = dict.fromkeys(["make_tiny_base", "predict_trivial", "score_answers"], 2)
+    models = dict.fromkeys(["make_tiny_base", "plot_training", "predict_trivial", "score_answers", "describe_fold"], 2)
     assert jobs == data | models | controls | {"list_artifacts": 1}
 
 

@@ -41,7 +41,7 @@ def test_a_run_without_an_end_was_cut_off(tmp_path: Path) -> None:
 
 
 def test_a_process_is_alive_only_under_its_own_name() -> None:
-    assert runs.is_alive(os.getpid(), "pytest")
+    assert runs.is_alive(os.getpid(), "python")
     assert not runs.is_alive(os.getpid(), "some_other_program")
 
 

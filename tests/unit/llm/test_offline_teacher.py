@@ -13,7 +13,15 @@ from finetrail.llm.offline.sections import UnknownRequest
 from finetrail.llm.offline.server import Refusal, complete
 from finetrail.llm.offline.tasks import NO_ANSWER, TASKS, perform
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
-from finetrail.llm.schemas import ANSWER_VERDICT, GROUNDED_ANSWER, RELEVANCE, SEARCH_QUERIES, ResponseSchema
+from finetrail.llm.schemas import (
+    ANSWER_VERDICT,
+    GROUNDED_ANSWER,
+    QUESTIONS,
+    RELEVANCE,
+    SEARCH_QUERIES,
+    ResponseSchema,
+    scores_schema,
+)
 from finetrail.llm.store import CallStore
 from finetrail.llm.structured import parse_answer
 
@@ -116,10 +124,11 @@ def test_a_missing_section_is_named() -> None:
         perform("relevance", "<question>x</question>", None)
 
 
-SCHEMAS = [SEARCH_QUERIES, RELEVANCE, GROUNDED_ANSWER, ANSWER_VERDICT]
+SCHEMAS = [SEARCH_QUERIES, RELEVANCE, GROUNDED_ANSWER, ANSWER_VERDICT, QUESTIONS, scores_schema(["accuracy"])]
 PROMPT = (
     "<earlier_questions>1. rent?</earlier_questions><passages><passage>Rent in 1980.</passage></passages>"
     "<question>rent?</question><reference_answer>1980</reference_answer><answer>1980</answer>"
+    "<kinds>fact</kinds><text>Voters of the city approved strict rent control.</text><criteria>accuracy</criteria>"
 )
 
 
@@ -143,13 +152,13 @@ def test_every_task_through_the_engine(tmp_path: Path) -> None:
     unknown = request_for(ResponseSchema("paint", {"type": "object"}))
     with CallStore(tmp_path) as store, Engine([endpoint], store) as engine:
         *outcomes, failure = engine.run([*requests, unknown])
-        assert (engine.totals["calls_made"], engine.totals["unpriced_calls"]) == (4, 0)
+        assert (engine.totals["calls_made"], engine.totals["unpriced_calls"]) == (len(SCHEMAS), 0)
     for outcome, schema in zip(outcomes, SCHEMAS, strict=True):
         assert isinstance(outcome, ChatAnswer)
         assert outcome.parsed == parse_answer(outcome.text, schema.schema)
         assert outcome.fingerprint == teacher_digest()
     assert isinstance(failure, CallFailure)
-    assert "knows the tasks search_queries, relevance, grounded_answer, answer_verdict" in failure.error
+    assert f"knows the tasks {', '.join(TASKS)}" in failure.error
     with CallStore(tmp_path) as store, Engine([endpoint], store, mode="replay") as engine:
         assert [vars(o) | {"from_store": 0} for o in engine.run(requests)] == [
             vars(o) | {"from_store": 0} for o in outcomes
