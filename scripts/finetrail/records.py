@@ -21,7 +21,8 @@ class Line(NamedTuple):
     row: Row
 
 
-def _reject_duplicates(pairs: list[tuple[str, Any]]) -> Row:
+def reject_duplicates(pairs: list[tuple[str, Any]]) -> Row:
+    """Refuse a key that occurs twice in one object (for ``object_pairs_hook``)."""
     row = dict(pairs)
     if len(row) != len(pairs):
         names = [name for name, _ in pairs]
@@ -30,7 +31,8 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> Row:
     return row
 
 
-def _reject_constant(name: str) -> float:
+def reject_constant(name: str) -> float:
+    """Refuse NaN and the infinities (for ``parse_constant``)."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -50,7 +52,7 @@ def parse_line(raw: bytes, path: Path, number: int) -> Row:
             hint="Convert the file to UTF-8, for example with iconv",
         ) from error
     try:
-        row = json.loads(text, object_pairs_hook=_reject_duplicates, parse_constant=_reject_constant)
+        row = json.loads(text, object_pairs_hook=reject_duplicates, parse_constant=reject_constant)
     except ValueError as error:
         complete = raw.endswith(b"\n")
         cause = f"not valid JSON: {error}" if complete else f"the last line is cut off: {error}"
