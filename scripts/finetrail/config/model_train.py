@@ -85,7 +85,7 @@ class Launch(Section):
     """Over how many processes a model is trained; one process a GPU."""
 
     processes: Count = result(1, "processes a node; the batch grows with them")
-    nodes: Count = result(1, "nodes; more than one need SLURM")
+    nodes: Count = result(1, "nodes; more than one need SLURM, and a file system that all see")
     deepspeed_stage: Annotated[int, Field(ge=0, le=3)] | None = result(
         None,
         "ZeRO stage of DeepSpeed: what is split among processes (1 optimizer, 2 gradients, 3 weights); none for DDP",

@@ -10,7 +10,6 @@ import logging
 import os
 import re
 import secrets
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.supervise import STOPPED
+from finetrail.ports import free_port
 
 LOGGER = logging.getLogger(__name__)
 HOST = "127.0.0.1"
@@ -113,7 +113,7 @@ def _tail(log: Path) -> str:
 
 def _start(spec: ServerSpec, key: str, log: Path) -> tuple["subprocess.Popen[bytes]", int]:
     for last in (tries == PORT_TRIES for tries in range(1, PORT_TRIES + 1)):
-        port = _free_port()
+        port = free_port()
         process = _spawn(spec, port, key, log)
         try:
             ready = _wait_until_ready(process, port, key, spec.ready_s)
@@ -146,13 +146,6 @@ def _spawn(spec: ServerSpec, port: int, key: str, log: Path) -> "subprocess.Pope
             env=environment,
             start_new_session=True,
         )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, key: str, seconds: float) -> bool:

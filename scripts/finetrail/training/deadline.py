@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 
 from finetrail.training.settings import Saving
@@ -28,11 +29,13 @@ class Deadline:
     Attributes:
         limits: (seconds since the epoch, least seconds to keep, what sets it), for each limit there is.
         signalled: the name of the signal that told us to stop.
+        stop_file: gets such a name, where another process hears the signals of a training.
         last_save: seconds that the last checkpoint took; longest_step: the longest step.
     """
 
     limits: list[tuple[float, float, str]] = field(default_factory=list)
     signalled: str | None = None
+    stop_file: Path | None = None
     last_save: float | None = None
     longest_step: float = 0.0
 
@@ -44,6 +47,8 @@ class Deadline:
         """
         if self.signalled is not None:
             return f"{self.signalled} asked for it"
+        if self.stop_file is not None and self.stop_file.exists():
+            return f"{self.stop_file.read_text() or 'a signal'} asked for it"
         save = self.last_save if self.last_save is not None else _FIRST_SAVE
         for end, least, name in self.limits:
             if end - now < max(_SAVES_LEFT * save + self.longest_step, least):

@@ -1,10 +1,14 @@
-"""Training in several processes: torchrun starts them on this node, and they meet in the state directory."""
+"""Training in several processes: torchrun starts them, on this node or by srun on all of the job's.
+
+Rows, settings and causes of failures pass through a folder of the state directory, which every node sees.
+"""
 
 import json
 import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from finetrail.artifacts import read_json, write_json
 from finetrail.errors import FinetrailError
+from finetrail.ports import free_port
 from finetrail.training import worker
 from finetrail.training.deadline import SIGNALS, Deadline
 from finetrail.training.job import Job, Stopped, job_as_plain
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _POLL_SECONDS = 2.0
+# The processes save and stop at a signal, so torchrun must live on: what a shell ignores its children ignore.
+_DEAF = ("sh", "-c", 'trap "" TERM INT USR1; exec "$@"', "sh")
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +61,7 @@ def fit_distributed(
         raise Stopped(f"stopped before the first step: {deadline.signalled} asked for it", where=str(job.state_dir))
     command = [*launcher(job.settings.launch), "--module", worker.__name__, str(shared)]
     logger.info("starting %s", " ".join(command))
-    code = _run(command, job.state_dir, progress)
+    code = _run(command, shared, progress)
     told = [read_json(path) for path in sorted(shared.glob("error.*.json"))]
     if told:
         first = told[0]
@@ -72,61 +79,70 @@ def fit_distributed(
 def launcher(launch: Launch) -> list[str]:
     """Return the command that starts the processes of a training.
 
+    On several nodes srun starts one torchrun a node; they meet at this one, which is the first of the job.
+
     Raises:
-        FinetrailError: several nodes, which this process cannot reach by itself.
+        FinetrailError: several nodes, and SLURM gave this job fewer.
     """
-    if launch.nodes > 1:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={launch.processes}"]
+    if launch.nodes == 1:
+        return [*_DEAF, *torchrun, "--standalone"]
+    given = int(os.environ.get("SLURM_JOB_NUM_NODES", "0"))
+    if given < launch.nodes:
         raise FinetrailError(
-            f"`launch.nodes` is {launch.nodes}, and this job has one",
+            f"`launch.nodes` is {launch.nodes}, and this job has {given or 'one'}",
             where="train.models",
-            hint="Several nodes are started by SLURM only: set `nodes: 1`, or run on a cluster",
+            hint="Several nodes are started by SLURM only: set `nodes: 1`, or ask for them and run on a cluster",
         )
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={launch.processes}"]
+    meeting = [
+        f"--nnodes={launch.nodes}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={socket.gethostname()}:{free_port('')}",
+        f"--rdzv-id={os.environ['SLURM_JOB_ID']}",
+    ]
+    return [*_srun(launch.nodes), *_DEAF, *torchrun, *meeting]
 
 
-def _run(command: list[str], state_dir: Path, progress: Callable[[int, int], None] | None) -> int:
+def _srun(nodes: int) -> list[str]:
+    """Return the command that starts one task a node with all that the job has there."""
+    # Overlapping: Snakemake's own step may hold the processors of this node. A task that fails ends the others.
+    command = ["srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+    processors = os.environ.get("SLURM_CPUS_PER_TASK")  # a step asks for one where nobody says more
+    return [*command, "--kill-on-bad-exit=1", *([f"--cpus-per-task={processors}"] if processors else [])]
+
+
+def _run(command: list[str], shared: Path, progress: Callable[[int, int], None] | None) -> int:
     """Start the launcher, hand signals on to its processes, and wait."""
     # DeepSpeed compiles its operators with the tools of this environment.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    environment = os.environ | {
-        "PATH": path,
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
-        # The launcher would end its processes within seconds of a signal: it hears none, they do.
-        "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGHUP",
-    }
-    process = subprocess.Popen(command, env=environment, preexec_fn=_deaf)
+    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    # Or else torchrun sets handlers of its own, which end its processes within seconds.
+    environment["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGHUP"
+    process = subprocess.Popen(command, env=environment, preexec_fn=worker.die_with_parent)
     try:
-        with _signals_to(process.pid):
+        with _signals_to(shared):
             while True:
                 try:
                     return process.wait(_POLL_SECONDS)
                 except subprocess.TimeoutExpired:
-                    _tell(progress, state_dir)
+                    _tell(progress, shared.parent)
     finally:
         if process.poll() is None:
             _end(process)
 
 
-def _deaf() -> None:
-    worker.die_with_parent()
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
 @contextmanager
-def _signals_to(launcher_id: int) -> Iterator[None]:
-    """Hand a signal on to the processes of the training, which save and stop; a second one ends them at once."""
-    import psutil
-
+def _signals_to(shared: Path) -> Iterator[None]:
+    """Hand a signal on by a file, which processes of other nodes see too; a second one ends all at once."""
     told: list[int] = []
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
         if told:
             raise KeyboardInterrupt
         told.append(number)
-        for process in psutil.Process(launcher_id).children():
-            process.send_signal(signal.SIGUSR1)
-        logger.warning("%s handed on to the processes of the training", signal.Signals(number).name)
+        name = signal.Signals(number).name
+        (shared / worker.STOP).write_text(name)
+        logger.warning("%s handed on to the processes of the training", name)
 
     before = {number: signal.signal(number, hand_on) for number in SIGNALS}
     try:

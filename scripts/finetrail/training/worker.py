@@ -14,6 +14,7 @@ from finetrail.training.fit import fit
 from finetrail.training.job import Stopped, job_from_plain
 
 JOB = "job.json"
+STOP = "stop"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -23,7 +24,7 @@ def main(shared: Path) -> int:
     rank = int(os.environ["RANK"])
     level = logging.INFO if rank == 0 else logging.WARNING
     logging.basicConfig(level=level, format=f"%(asctime)s %(levelname)s [{rank}] %(message)s", datefmt="%H:%M:%S")
-    deadline = Deadline()
+    deadline = Deadline(stop_file=shared / STOP)
     try:
         with heed_signals(deadline):
             _fit(shared, deadline)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,22 @@ def test_a_job_reaches_another_process_as_it_is(tmp_path: Path) -> None:
 
 
 def test_one_process_a_gpu_on_this_node() -> None:
-    assert launcher(Launch(processes=4))[-2:] == ["--standalone", "--nproc-per-node=4"]
+    assert launcher(Launch(processes=4))[-2:] == ["--nproc-per-node=4", "--standalone"]
+
+
+def test_one_launcher_a_node_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_NUM_NODES", raising=False)
     with pytest.raises(FinetrailError, match=r"`launch\.nodes` is 2, and this job has one"):
         launcher(Launch(nodes=2))
+    for name, value in {"JOB_ID": "81", "JOB_NUM_NODES": "2", "CPUS_PER_TASK": "6"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    with pytest.raises(FinetrailError, match=r"`launch\.nodes` is 3, and this job has 2"):
+        launcher(Launch(nodes=3))
+    command = launcher(Launch(processes=4, nodes=2))
+    assert command[:5] == ["srun", "--overlap", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1"]
+    assert "--cpus-per-task=6" in command and "--nproc-per-node=4" in command
+    assert command[-4:-2] == ["--nnodes=2", "--rdzv-backend=c10d"] and command[-1] == "--rdzv-id=81"
+    assert command[-2].startswith(f"--rdzv-endpoint={socket.gethostname()}:")
 
 
 @pytest.mark.long

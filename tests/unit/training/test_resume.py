@@ -21,6 +21,7 @@ import pytest
 from finetrail.training.tiny_base import build_tiny_base
 from finetrail.training.training_log import MEASURED
 from tests.unit.training.conftest import SMALL
+from tests.unit.training.fake_srun import install
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS: dict[str, Any] = {
@@ -183,7 +184,27 @@ METHODS: dict[str, dict[str, Any]] = {
     "best": {"eval_steps": 1},
     "ddp": {"launch": {"processes": 2}},
     "zero2": {"launch": {"processes": 2, "deepspeed_stage": 2}},
+    "zero3": {"launch": {"processes": 2, "deepspeed_stage": 3}},
+    "offload": {"launch": {"processes": 2, "deepspeed_stage": 3, "offload": "all"}, "optimizer": "adamw_torch"},
 }
+
+
+@pytest.mark.long
+def test_two_nodes_train_as_two_processes_do(
+    training: Callable[..., Training], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in install(tmp_path / "bin").items():
+        monkeypatch.setenv(name, value)
+    one_node, two_nodes = (training(name, launch={name: 2}) for name in ("processes", "nodes"))
+    code, said = one_node.run()
+    assert code == 0, said
+    code, said = signal_at(two_nodes, 2, signal.SIGUSR1)
+    assert code == 1 and "SIGUSR1 asked for it" in said, said
+    kill_at(two_nodes, 4)
+    code, said = two_nodes.run()
+    assert code == 0, said
+    assert two_nodes.sha256() == one_node.sha256()
+    assert two_nodes.log() == one_node.log()
 
 
 @pytest.mark.long
