@@ -1,7 +1,7 @@
 rule predict_answers:
     """Answer the test questions turn by turn, with the model's own earlier answers, and measure its held-out loss."""
     input:
-        test=fold_file("test"),
+        test=asked_rows,
         base=predicting_manifest,
         adapter=adapter_manifest,
     output:
@@ -34,7 +34,7 @@ rule predict_trivial:
     """Answer every test question with the refusal, at the loss of a unigram model: the trivial baseline."""
     input:
         train=fold_file("train"),
-        test=fold_file("test"),
+        test=asked_rows,
         base=base_manifest,
     output:
         rows="<results>/{recipe}/predictions/trivial/{fold}.jsonl",
@@ -163,3 +163,92 @@ rule score_answers:
         " --controls {input.controls:q} --seeds {params.seeds}"
         " --settings {params.settings:q} --code {params.code}"
         " --out {output.metrics:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule ask_with_bounds:
+    """Lay out each test question as deployed, closed-book, and with gold passages among distractors."""
+    input:
+        test=fold_file("test"),
+        rows="<results>/{recipe}/reranked.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+    output:
+        rows="<results>/{recipe}/asked/{fold}.jsonl",
+        meta="<results>/{recipe}/asked/{fold}.meta.json",
+    log:
+        "<logs>/{recipe}/ask_with_bounds.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/ask_with_bounds.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_scoring("hops"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("ask_with_bounds")
+    resources:
+        **resources_of("ask_with_bounds"),
+    params:
+        settings=settings_of("evaluate.distractors", "evaluate.seed"),
+        code=code_of("evaluate/ask_with_bounds.py"),
+    shell:
+        "python scripts/evaluate/ask_with_bounds.py --recipe {wildcards.recipe} --test {input.test:q}"
+        " --rows {input.rows:q} --passages {input.passages:q} --settings {params.settings:q} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule grade_hops:
+    """Grade each reply by the official scores, its citations and its refusals."""
+    input:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
+        asked=asked_rows,
+    output:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.judged.jsonl",
+        official="<results>/{recipe}/predictions/{model}/{fold}.official.json",
+        meta="<results>/{recipe}/predictions/{model}/{fold}.judged.meta.json",
+    log:
+        "<logs>/{recipe}/grade_hops.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/grade_hops.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_scoring("hops"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("grade_hops")
+    resources:
+        **resources_of("grade_hops"),
+    params:
+        code=code_of("evaluate/grade_hops.py"),
+    shell:
+        "python scripts/evaluate/grade_hops.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --asked {input.asked:q} --code {params.code}"
+        " --out {output.rows:q} --official {output.official:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule score_ranking:
+    """Score the rankings of the test questions' passages, each beside BM25, with paired intervals."""
+    input:
+        rows="<results>/{recipe}/reranked.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+        splits="<results>/{recipe}/splits.jsonl",
+    output:
+        metrics="<results>/{recipe}/metrics/ranking.json",
+        picture="<results>/{recipe}/plots/recall.svg",
+        meta="<results>/{recipe}/metrics/ranking.meta.json",
+    log:
+        "<logs>/{recipe}/score_ranking.log",
+    benchmark:
+        "<benchmarks>/{recipe}/score_ranking.jsonl"
+    wildcard_constraints:
+        recipe=recipes_reranking(trained=True),
+    conda:
+        "../envs/plots.yaml"
+    threads: threads_of("score_ranking")
+    resources:
+        **resources_of("score_ranking"),
+    params:
+        settings=settings_of("recall", "evaluate.resamples", "evaluate.seed"),
+        environment=env_of("plots"),
+        code=code_of("evaluate/score_ranking.py"),
+    shell:
+        "python scripts/evaluate/score_ranking.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --passages {input.passages:q} --splits {input.splits:q}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --out {output.metrics:q} --picture {output.picture:q} --meta {output.meta:q} 2> {log:q}"

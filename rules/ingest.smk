@@ -69,6 +69,7 @@ rule ingest_records:
     """Read the original files into one validated row a record."""
     input:
         files=source_files,
+        held_out=held_out_originals,
     output:
         rows="<results>/{recipe}/records.jsonl",
         meta="<results>/{recipe}/records.meta.json",
@@ -89,11 +90,13 @@ rule ingest_records:
             "source.files",
             "source.images",
             "source.questions",
+            "source.held_out",
         ),
-        source=source_of("files", "images", "questions"),
+        source=source_of("files", "images", "questions", "held_out"),
         code=code_of("ingest/ingest_records.py"),
     shell:
         "python scripts/ingest/ingest_records.py --recipe {wildcards.recipe} --files {input.files:q}"
+        " --held-out {input.held_out:q}"
         " --settings {params.settings:q} --source {params.source} --code {params.code}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 

@@ -18,11 +18,12 @@ rule load_passages:
     resources:
         **resources_of("load_passages"),
     params:
+        settings=settings_of("recall.chunk_tokens"),
         source=source_of("corpus"),
         code=code_of("recall/load_passages.py"),
     shell:
         "python scripts/recall/load_passages.py --recipe {wildcards.recipe} --files {input.files:q}"
-        " --source {params.source} --code {params.code}"
+        " --settings {params.settings:q} --source {params.source} --code {params.code}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 
@@ -49,14 +50,13 @@ rule make_queries:
         **resources_of("make_queries", asks="queries.model"),
     params:
         settings=settings_of("queries", "source.images"),
-        prompt=prompt_of("make_queries"),
-        digest=prompt_digest_of("make_queries"),
+        prompt=querying_prompt,
         teacher=teacher_of("queries.model"),
         code=code_of("recall/make_queries.py"),
         shard=shard_option,
     shell:
         "python scripts/recall/make_queries.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --settings {params.settings:q} {params.prompt}"
         " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
@@ -145,7 +145,7 @@ rule rerank_passages:
     benchmark:
         "<benchmarks>/{recipe}/rerank_passages.jsonl"
     wildcard_constraints:
-        recipe=recipes_with("recall"),
+        recipe=recipes_reranking(trained=False),
     retries: retries_of("rerank_passages")
     conda:
         "../envs/data.yaml"
@@ -160,3 +160,68 @@ rule rerank_passages:
         "python scripts/recall/rerank_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --passages {input.passages:q} --settings {params.settings:q} --environment {params.environment}"
         " --code {params.code} --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule score_candidates:
+    """Score every candidate with the trained cross-encoder, out of fold for train questions."""
+    input:
+        rows="<results>/{recipe}/recall.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+        splits="<results>/{recipe}/splits.jsonl",
+        reranker="<results>/{recipe}/reranker/manifest.json",
+    output:
+        rows="<results>/{recipe}/pair_scores.jsonl",
+        meta="<results>/{recipe}/pair_scores.meta.json",
+    log:
+        "<logs>/{recipe}/score_candidates.log",
+    benchmark:
+        "<benchmarks>/{recipe}/score_candidates.jsonl"
+    wildcard_constraints:
+        recipe=recipes_reranking(trained=True),
+    conda:
+        "../envs/dense.yaml"
+    threads: threads_of("score_candidates")
+    resources:
+        **resources_of("score_candidates"),
+    params:
+        settings=settings_of("rerank"),
+        environment=env_of("dense"),
+        code=code_of("recall/score_candidates.py"),
+    shell:
+        "python scripts/recall/score_candidates.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --passages {input.passages:q} --splits {input.splits:q} --reranker {input.reranker:q}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule rank_candidates:
+    """Fuse the cross-encoder with lexical and bridge features, and keep the best passages."""
+    input:
+        rows="<results>/{recipe}/recall.jsonl",
+        scores="<results>/{recipe}/pair_scores.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+        splits="<results>/{recipe}/splits.jsonl",
+    output:
+        rows="<results>/{recipe}/reranked.jsonl",
+        weights="<results>/{recipe}/fusion.json",
+        meta="<results>/{recipe}/reranked.meta.json",
+    log:
+        "<logs>/{recipe}/rank_candidates.log",
+    benchmark:
+        "<benchmarks>/{recipe}/rank_candidates.jsonl"
+    wildcard_constraints:
+        recipe=recipes_reranking(trained=True),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("rank_candidates")
+    resources:
+        **resources_of("rank_candidates"),
+    params:
+        settings=settings_of("rerank", "recall.k1", "recall.b"),
+        environment=env_of("data"),
+        code=code_of("recall/rank_candidates.py"),
+    shell:
+        "python scripts/recall/rank_candidates.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --scores {input.scores:q} --passages {input.passages:q} --splits {input.splits:q}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --out {output.rows:q} --weights {output.weights:q} --meta {output.meta:q} 2> {log:q}"

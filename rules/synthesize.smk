@@ -421,3 +421,33 @@ rule format_qa:
         " --template {wildcards.template} --threshold {wildcards.threshold}"
         " --settings {params.settings:q} --code {params.code}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule make_bundles:
+    """Make the training bundles of every epoch, in training order, from out-of-fold ranks."""
+    input:
+        rows="<results>/{recipe}/reranked.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+        splits="<results>/{recipe}/splits.jsonl",
+    output:
+        rows="<results>/{recipe}/synthetic.jsonl",
+        dropped="<results>/{recipe}/synthetic.dropped.jsonl",
+        meta="<results>/{recipe}/synthetic.meta.json",
+    log:
+        "<logs>/{recipe}/make_bundles.log",
+    benchmark:
+        "<benchmarks>/{recipe}/make_bundles.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("bundles"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("make_bundles")
+    resources:
+        **resources_of("make_bundles"),
+    params:
+        settings=settings_of("synthesize", "folds.evidence", "folds.evidence_words"),
+        code=code_of("synthesize/make_bundles.py"),
+    shell:
+        "python scripts/synthesize/make_bundles.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --passages {input.passages:q} --splits {input.splits:q} --settings {params.settings:q} --code {params.code}"
+        " --out {output.rows:q} --dropped {output.dropped:q} --meta {output.meta:q} 2> {log:q}"

@@ -118,3 +118,36 @@ rule plot_training:
         " --title '{wildcards.recipe}: {wildcards.model}, {wildcards.fold}'"
         " --environment {params.environment} --code {params.code}"
         " --picture {output.picture:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule train_reranker:
+    """Train a cross-encoder on the train questions, once on all and once without each fold."""
+    input:
+        rows="<results>/{recipe}/recall.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+        splits="<results>/{recipe}/splits.jsonl",
+    output:
+        manifest="<results>/{recipe}/reranker/manifest.json",
+        meta="<results>/{recipe}/reranker.meta.json",
+    log:
+        "<logs>/{recipe}/train_reranker.log",
+    benchmark:
+        "<benchmarks>/{recipe}/train_reranker.jsonl"
+    wildcard_constraints:
+        recipe=recipes_reranking(trained=True),
+    conda:
+        "../envs/dense.yaml"
+    threads: threads_of("train_reranker")
+    resources:
+        **resources_of("train_reranker"),
+    params:
+        settings=settings_of("rerank.train"),
+        source=digest_of(reranker_folder),
+        state=reranker_state,
+        environment=env_of("dense"),
+        code=code_of("train/train_reranker.py"),
+    shell:
+        "python scripts/train/train_reranker.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --passages {input.passages:q} --splits {input.splits:q} --state {params.state:q}"
+        " --settings {params.settings:q} --source {params.source} --environment {params.environment} --code {params.code}"
+        " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q} 1>&2"

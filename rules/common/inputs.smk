@@ -124,6 +124,15 @@ def adapter_manifest(wildcards):
     return model_manifest(wildcards, "final_adapter")
 
 
+def asked_rows(wildcards):
+    """Return the questions that a model is asked: the fold's test rows, or those in several conditions."""
+    made_fold(wildcards)
+    evaluate = CONFIG.recipe(wildcards.recipe).evaluate
+    if evaluate and evaluate.metric == "hops":
+        return f"{RESULTS}/{wildcards.recipe}/asked/{wildcards.fold}.jsonl"
+    return fold_file("test")(wildcards)
+
+
 def predicting_manifest(wildcards):
     """Return the manifest of what predicts: a model trained whole, else the base (with its adapter)."""
     if wildcards.model != "base" and trained_whole(wildcards.recipe, wildcards.model):

@@ -41,7 +41,7 @@ def check_originals():
         f"{recipe}: source.{key}: {path} does not exist. Put it there or name another in"
         f" config/recipes/{recipe}.yaml; data/README.md says where published data are to be had"
         for recipe in CONFIG.recipes
-        for key in ("files", "corpus", "images", "questions")
+        for key in ("files", "held_out", "corpus", "images", "questions")
         for path in originals(recipe, key)
         if key != "corpus" or recall_backend(recipe) == "bm25"
         if not path.exists() and not path.with_name(f"{path.name}.dvc").exists()
@@ -112,6 +112,11 @@ def source_files(wildcards):
     return [chunks, *source_paths(wildcards, "questions")]
 
 
+def held_out_originals(wildcards):
+    """Return the files whose records are the test split."""
+    return source_paths(wildcards, "held_out")
+
+
 def document_paths(wildcards):
     """Return the documents, and folders of documents, as words of a command line."""
     paths = source_paths(wildcards, "files")
@@ -145,6 +150,12 @@ def previous_splits(wildcards):
 def benchmark_files(wildcards):
     """Return the files of texts that training must not have seen."""
     return [Path(path) for path in CONFIG.recipe(wildcards.recipe).folds.benchmarks]
+
+
+def reranker_folder(wildcards):
+    """Return the local folder that the training of a reranker begins from; nothing where it is fetched or made."""
+    path = CONFIG.recipe(wildcards.recipe).rerank.train.path
+    return [Path(path)] if path else []
 
 
 def base_folder(wildcards):

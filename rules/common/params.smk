@@ -61,6 +61,11 @@ def state_folder(wildcards):
     return f"{RESULTS}/state/{wildcards.recipe}.{wildcards.model}.{wildcards.fold}"
 
 
+def reranker_state(wildcards):
+    """Return where the training of a reranker keeps its checkpoints."""
+    return f"{RESULTS}/state/{wildcards.recipe}.reranker"
+
+
 def training_seed(wildcards):
     """Return the seed of a model's training."""
     return (
@@ -102,10 +107,19 @@ def model_asked(recipe, key):
 
 def judging_prompt(wildcards):
     """Return the options that name the judge's prompt and its digest; none where answers are scored without a judge."""
-    if CONFIG.recipe(wildcards.recipe).evaluate.judge is None:
-        return ""
-    path = prompt_of("judge_answers")(wildcards)
-    digest = prompt_digest_of("judge_answers")(wildcards)
+    judge = CONFIG.recipe(wildcards.recipe).evaluate.judge
+    return prompt_options("judge_answers", wildcards) if judge else ""
+
+
+def querying_prompt(wildcards):
+    """Return the options that name the prompt for search queries; none where the question is the query."""
+    writes = CONFIG.recipe(wildcards.recipe).queries.enabled
+    return prompt_options("make_queries", wildcards) if writes else ""
+
+
+def prompt_options(name, wildcards):
+    """Return the options that name a prompt and its digest."""
+    path, digest = prompt_of(name)(wildcards), prompt_digest_of(name)(wildcards)
     return f"--prompt {shlex.quote(path)} --prompt-digest {digest}"
 
 

@@ -19,6 +19,13 @@ def recipes_recalling(backend):
     return "|".join(names) or "(?!)"
 
 
+def recipes_reranking(trained):
+    """Match the recipes whose passages are ranked by a model that is trained here, or by none."""
+    return recipes_where(
+        lambda recipe: recipe.recall and (recipe.rerank.train is not None) == trained
+    )
+
+
 def per_model(recipe, pattern):
     """Fill a path under the results folder for every model and fold of a recipe."""
     folds = CONFIG.recipes[recipe].folds.names
@@ -29,9 +36,18 @@ def per_model(recipe, pattern):
     ]
 
 
-def metrics_files():
-    """List the metrics files of all chosen recipes."""
+def ranking_files():
+    """List the scores of the rankings of all chosen recipes that train one."""
     return [
+        f"{RESULTS}/{name}/metrics/ranking.json"
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.recall and recipe.rerank.train and recipe.evaluate
+    ]
+
+
+def metrics_files():
+    """List the metrics files of all chosen recipes: of rankings, then of models."""
+    return ranking_files() + [
         path
         for name, recipe in CONFIG.recipes.items()
         if recipe.evaluate
@@ -121,6 +137,7 @@ STEPS = {
     "label": ("pointwise_labeled",),
 }
 SYNTHESIS = {
+    "bundles": ("synthetic",),
     "answers": ("answers", "judged", "synthetic"),
     "reasoning": ("replies", "synthetic"),
     "questions": (
@@ -137,8 +154,11 @@ def data_metas(recipe):
     """Name the meta files of what a recipe makes before its folds."""
     steps = [step for phase in recipe.phases for step in STEPS.get(phase, ())]
     steps += ["documents", "chunks"] if recipe.documents else []
-    if recipe.recall and recipe.recall.backend != "bm25":
+    if recipe.recall and recipe.recall.backend == "http":
         steps.remove("passages")
+    if recipe.recall and recipe.rerank.train:
+        steps += ["reranker", "pair_scores"]
+        steps += ["metrics/ranking"] if recipe.evaluate else []
     steps += SYNTHESIS[recipe.synthesize.kind] if recipe.synthesize else ()
     return [f"{step}.meta.json" for step in steps]
 
@@ -151,6 +171,8 @@ def model_metas(recipe):
     if recipe.evaluate:
         names += ["models/{model}_shuffled/{fold}.meta.json"]
         names += ["metrics/{model}/{fold}.meta.json"]
+        hops = recipe.evaluate.metric == "hops"
+        names += ["asked/{fold}.meta.json"] if hops else []
         for predictor in ("{model}", *control_names("{model}")):
             names += [f"predictions/{predictor}/{{fold}}.meta.json"]
             names += [f"predictions/{predictor}/{{fold}}.judged.meta.json"]

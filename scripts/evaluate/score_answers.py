@@ -12,6 +12,7 @@ from typing import Any
 from finetrail.artifacts import render_json
 from finetrail.metrics.choice_score import Answered, score_choices
 from finetrail.metrics.compare import Measurement, compare, table_lines
+from finetrail.metrics.hop_table import score_hops
 from finetrail.metrics.turn_score import Turn, score_turns, sessions_of, stop_early
 from finetrail.records import Row, read_rows
 from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_parser
@@ -117,6 +118,14 @@ def score_options(subject: str, models: Models, drawn: Row) -> Row:
     return {"comparisons": comparisons, "choice_scores": scores}
 
 
+# What the controls of each metric are: the shuffled training, and the trivial answers.
+CONTROLS = {
+    "turns": (OTHER_ANSWERS, REFUSES),
+    "choices": (OTHER_LABELS, ABSTAINS),
+    "hops": (OTHER_ANSWERS, REFUSES),
+}
+
+
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the metrics file."""
     settings: dict[str, Any] = step.settings["evaluate"]
@@ -124,8 +133,14 @@ def work(step: Step, args: argparse.Namespace) -> None:
     models = {path.parent.name: list(read_rows(path)) for path in paths}
     subject = args.tuned.parent.name
     drawn = {"resamples": settings["resamples"], "seed": settings["seed"]}
-    turns = settings["metric"] == "turns"
-    scores = score_conversations(settings, subject, models, drawn) if turns else score_options(subject, models, drawn)
+    metric = settings["metric"]
+    if metric == "turns":
+        scores = score_conversations(settings, subject, models, drawn)
+    elif metric == "choices":
+        scores = score_options(subject, models, drawn)
+    else:
+        scores = score_hops(subject, models, drawn, held_out_loss)
+    shuffled, trivial = CONTROLS[metric]
     for comparison in scores["comparisons"].values():
         LOGGER.info("%s", "\n".join(["", *table_lines(comparison)]))
     metrics = {
@@ -133,8 +148,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
         "fold": args.tuned.stem.removesuffix(".judged"),
         "controls": {
             "base": "the untuned base model",
-            f"{subject}_shuffled": OTHER_ANSWERS if turns else OTHER_LABELS,
-            "trivial": REFUSES if turns else ABSTAINS,
+            f"{subject}_shuffled": shuffled,
+            "trivial": trivial,
         },
         "training_seeds": [args.seeds],
         **scores,

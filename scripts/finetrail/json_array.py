@@ -9,6 +9,7 @@ from finetrail.problems import Problems, lines
 from finetrail.records import Line, reject_constant, reject_duplicates
 
 PIECE = 1 << 20
+LOOK = 1 << 16
 _DECODER = json.JSONDecoder(object_pairs_hook=reject_duplicates, parse_constant=reject_constant)
 
 
@@ -20,7 +21,7 @@ def read_objects(path: Path, problems: Problems) -> Iterator[Line]:
     """
     try:
         with path.open("rb") as stream:
-            listed = stream.read(PIECE).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+            listed = stream.read(LOOK).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
     except OSError as error:
         problems.add(str(path), f"cannot be read: {error.strerror}")
         return

@@ -10,7 +10,7 @@ are. Duplicates and contaminated examples are left out where the recipe asks for
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from finetrail.overlap.screen import Screen
 from finetrail.records import Row, read_rows, read_table
 from finetrail.splits import WITHHELD, prove_disjoint
 from finetrail.step import RowWriter, Step, add_input, add_output, run_step, step_parser
+from finetrail.text.bundles import Shown, cite, evidence_of, target_text
+from finetrail.text.curriculum import within_words
+from finetrail.text.layouts import BUNDLE, turn_of
 from finetrail.text.prompts import chat_messages, whole_messages
 
 SPAN = ("passage_id", "start", "end")
@@ -35,20 +38,16 @@ class Layout:
     """Turns a record or an example into a fold's row."""
 
     def __init__(self, settings: dict[str, Any], passages: PassageFile | None, groups: dict[str, str]) -> None:
-        self._whole: bool = settings["layout"] == "prompt"
+        self._layout: str = settings["layout"]
         self._system: str = settings["system_prompt"]
         self._most: int = settings["evidence"]
+        self._words: int | None = settings.get("evidence_words")
         self._passages = passages
         self._groups = groups
 
     def row(self, source: Row, *, row_id: str, record_id: str, parents: list[str], kind: str) -> Row:
         """Lay out one row; `source` has question, history, image, answer and, behind recall, chunks."""
-        chunks = source["chunks"][: self._most] if self._passages else []
-        evidence = [self._passages.evidence(chunk) for chunk in chunks] if self._passages else []
-        if self._whole:
-            messages = whole_messages(self._system, source["history"], source["question"], source["answer"])
-        else:
-            messages = chat_messages(self._system, source["history"], source["question"], evidence, source["answer"])
+        shown = self._bundle(source) if self._layout == BUNDLE else self._with_chunks(source)
         return {
             "id": row_id,
             "parents": parents,
@@ -61,11 +60,40 @@ class Layout:
             "answer": source["answer"],
             "image": source["image"],
             "history": source["history"],
-            "evidence": evidence,
-            "passages": [{key: chunk[key] for key in SPAN} for chunk in chunks],
-            "messages": messages,
+            **shown,
             **{name: source[name] for name in KEPT if name in source},
         }
+
+    def _bundle(self, source: Row) -> Row:
+        """Show a made bundle as it is; of a record, what was found, best first, and what is right to say to that."""
+        assert self._passages is not None
+        names = [p["passage_id"] for p in source["passages" if "target" in source else "chunks"]]
+        passages: Sequence[Mapping[str, Any]] = [self._passages[name] for name in names]
+        if "target" not in source:
+            passages = within_words(passages[: self._most], self._words)
+        pages = [Shown.of(passage) for passage in passages]
+        hops = {key: value for key, value in source["hops"].items() if key != "context"}
+        target = source.get("target") or target_text(source["answer"], cite(pages, hops["supporting_facts"]))
+        evidence = [evidence_of(passage) for passage in passages]
+        prompt = turn_of(source | {"layout": BUNDLE}, evidence)
+        return {
+            "layout": BUNDLE,
+            "evidence": evidence,
+            "passages": [{"passage_id": p["id"], "start": 0, "end": len(p["text"])} for p in passages],
+            "messages": whole_messages(self._system, source["history"], prompt, target),
+            "hops": hops | {"shown": pages},
+            **({"epoch": source["epoch"]} if "epoch" in source else {}),
+        }
+
+    def _with_chunks(self, source: Row) -> Row:
+        chunks = source["chunks"][: self._most] if self._passages else []
+        evidence = [self._passages.evidence(chunk) for chunk in chunks] if self._passages else []
+        if self._layout == "prompt":
+            messages = whole_messages(self._system, source["history"], source["question"], source["answer"])
+        else:
+            messages = chat_messages(self._system, source["history"], source["question"], evidence, source["answer"])
+        passages = [{key: chunk[key] for key in SPAN} for chunk in chunks]
+        return {"evidence": evidence, "passages": passages, "messages": messages}
 
 
 class Tally:

@@ -1,6 +1,7 @@
 """Read the original files of a recipe into one validated row a record.
 
-All bad rows are named at once, with file and line; then nothing is written.
+All bad rows are named at once, with file and line; then nothing is written. Records of files that are held out say so:
+they are the test split, whole, also in a pilot.
 """
 
 import argparse
@@ -38,21 +39,24 @@ def work(step: Step, args: argparse.Namespace) -> None:
     source = step.settings["source"]
     limit = step.settings["limit"]
     images = Path(source["images"]) if source["images"] else None
-    rows: Iterator[Row] = READERS[source["format"]](args.files, images_root=images)
+    read = READERS[source["format"]]
     total = 0
 
-    def counted() -> Iterator[Row]:
+    def counted(files: Sequence[Path]) -> Iterator[Row]:
         nonlocal total
-        for row in step.progress("records").over(rows):
+        before = total
+        for row in step.progress("records").over(read(files, images_root=images)):
             total += 1
             yield row
+        if total == before:
+            names = ", ".join(str(path) for path in files)
+            raise FinetrailError("there is no record", where=names, hint="Is this the right file?")
 
     out = step.writer(args.out)
-    for row in counted() if limit is None else pilot(counted(), limit):
+    for row in counted(args.files) if limit is None else pilot(counted(args.files), limit):
         out.write(row)
-    if total == 0:
-        names = ", ".join(str(path) for path in args.files)
-        raise FinetrailError("there is no record", where=names, hint="Is this the right file?")
+    for row in counted(args.held_out) if args.held_out else ():
+        out.write(row | {"held_out": True})
     step.count(rows_in=total, kept=out.count, dropped={"beyond the limit of the pilot": total - out.count})
 
 
@@ -60,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
     parser = step_parser(__doc__)
     add_input(parser, "--files", "the original files", nargs="+")
+    add_input(parser, "--held-out", "files of the test records", nargs="*", default=[], required=False)
     add_output(parser, "--out", "records.jsonl")
     return run_step(parser, argv, __file__, work)
 

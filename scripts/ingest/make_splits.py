@@ -110,6 +110,27 @@ def draw(
     return assign_folds(groups, dict(zip(folds, sizes, strict=True)), shares, settings["seed"], chosen, previous)
 
 
+def held_out_rows(rows: Iterable[Row], groups: Mapping[str, str]) -> dict[str, Row]:
+    """Return the split rows of held-out records, which are tests, and of those that share a group with one.
+
+    A record that shares a group with a held-out one, and is none, is withheld: training on it would be training on the
+    test, and it was not meant to be one.
+    """
+    named = [(row["id"], "held_out" in row) for row in rows]
+    tests = {groups[name]: name for name, is_test in reversed(named) if is_test}
+    placed: dict[str, Row] = {}
+    for name, is_test in named:
+        group = groups[name]
+        if is_test:
+            placed[name] = {"split": "test", "reason": "its file is held out (source.held_out)"}
+        elif group in tests:
+            placed[name] = {"split": WITHHELD, "reason": f"shares a group with the held-out record {tests[group]}"}
+        else:
+            continue
+        placed[name] = {"id": name, "group": group, **placed[name]}
+    return placed
+
+
 def read_previous(path: Path | None, folds: Sequence[str]) -> dict[str, Row]:
     """Read an earlier assignment; what it withheld is asked about again.
 
@@ -152,13 +173,16 @@ def work(step: Step, args: argparse.Namespace) -> None:
     if step.settings["limit"] is None:  # a pilot of a few sessions has large groups
         grouping.check_sizes(settings["largest_group"])
     groups = grouping.groups()
-    free = {row_id: groups[row_id] for row_id in ids_of(args.rows) if row_id not in grouping.withheld}
-    assigned = {
+    held_out = held_out_rows(read_rows(args.rows), groups)
+    left = grouping.withheld | {name: row["reason"] for name, row in held_out.items() if row["split"] == WITHHELD}
+    settled = {*left, *held_out}
+    free = {row_id: groups[row_id] for row_id in ids_of(args.rows) if row_id not in settled}
+    assigned = held_out | {
         row["id"]: row for row in draw(free, settings, folds, draw_of(settings, read_rows(args.rows)), previous)
     }
     splits = []
     for row_id in ids_of(args.rows):
-        kept_out = {"group": groups[row_id], "split": WITHHELD, "reason": grouping.withheld.get(row_id)}
+        kept_out = {"group": groups[row_id], "split": WITHHELD, "reason": left.get(row_id)}
         row = assigned.pop(row_id, None) or {"id": row_id, **kept_out}
         if row_id in grouping.near:
             row["near"] = dict(zip(("id", "jaccard"), grouping.near[row_id], strict=True))
@@ -167,12 +191,12 @@ def work(step: Step, args: argparse.Namespace) -> None:
     for row in splits:
         out.write(row)
     report_counts(splits, settings, folds)
-    for name, reason in grouping.withheld.items():
+    for name, reason in left.items():
         LOGGER.warning("%s is withheld: %s", name, reason)
     keyed = ({"id": row["id"], "group_keys": chosen_keys(row, settings["group_by"])} for row in read_rows(args.rows))
     step.facts["proof"] = prove_disjoint(keyed, splits, allowed=settings["method"] == "shuffle")
-    step.facts["withheld"] = grouping.withheld
-    step.count(rows_in=len(splits), kept=len(free), dropped={WITHHELD: len(grouping.withheld)})
+    step.facts["withheld"] = left
+    step.count(rows_in=len(splits), kept=len(splits) - len(left), dropped={WITHHELD: len(left)})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -13,7 +13,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
     """Write the passages."""
     dropped: list[Row] = []
     out = step.writer(args.out)
-    for passage in step.progress("passages").over(read_passages(args.files, dropped)):
+    longest = step.settings["recall"]["chunk_tokens"]
+    for passage in step.progress("passages").over(read_passages(args.files, dropped, longest=longest)):
         out.write(passage)
     step.facts["dropped_rows"] = dropped
     step.count(rows_in=out.count + len(dropped), kept=out.count, dropped={"no text": len(dropped)})

@@ -30,10 +30,10 @@ def work(step: Step, args: argparse.Namespace) -> None:
     """Write the rows with their queries."""
     settings, folder = step.settings["queries"], step.settings["source"]["images"]
     model = model_at(step, "queries.model") if settings["enabled"] else None
-    render = load_prompt(args.prompt).renderer()
+    render = load_prompt(args.prompt).renderer() if model else None
 
     def requests(row: Row) -> list[ChatRequest]:
-        if model is None:
+        if model is None or render is None:
             return []
         earlier = [turn["content"] for turn in row["history"] if turn["role"] == "user"]
         messages = render(images=images_of(row, folder), question=row["question"], earlier_questions=earlier)

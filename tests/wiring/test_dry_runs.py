@@ -37,7 +37,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     for name in RECIPES:
         path = workspace.root / "config" / "recipes" / f"{name}.yaml"
         source = yaml.safe_load(path.read_text()).get("source", {})
-        for file in (*source.get("files", ()), *source.get("corpus", ())):
+        for file in (*source.get("files", ()), *source.get("held_out", ()), *source.get("corpus", ())):
             place = workspace.root / file
             place.parent.mkdir(parents=True, exist_ok=True)
             place.touch()

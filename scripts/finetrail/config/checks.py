@@ -40,8 +40,14 @@ def _leans_on(
 def _folds_have_tests(recipe: RecipeConfig) -> Iterator[Finding]:
     """One fold is tested on records of its own, several are tested on each other's."""
     splits, names = recipe.splits, recipe.folds.names
-    if len(names) == 1 and not (splits.test and splits.dev):
-        none = "test" if not splits.test else "dev"
+    held_out = recipe.source.held_out
+    if held_out and (splits.test or len(names) > 1):
+        text = "source.held_out names the tests, and splits.test or a second fold would be others"
+        yield Finding(
+            ("source", "held_out"), text, "Set splits.test to 0 and name one fold, or move the files to files"
+        )
+    if len(names) == 1 and not ((splits.test or held_out) and splits.dev):
+        none = "test" if not (splits.test or held_out) else "dev"
         yield Finding(("splits", none), f"splits.{none} is 0, and there is one fold", "Leave it some records")
     if len(names) > 1 and splits.test:
         text = f"splits.test is {splits.test:g}, but each of {len(names)} folds is tested on another's records"
@@ -85,6 +91,33 @@ def _prompts_are_whole(recipe: RecipeConfig) -> Iterator[Finding]:
         )
 
 
+def _bundles_are_shown(recipe: RecipeConfig) -> Iterator[Finding]:
+    """Bundles need passages, their own layout, and a training that sees each of them once, in order."""
+    made = recipe.synthesize is not None and recipe.synthesize.kind == "bundles"
+    if made and recipe.recall is None:
+        yield Finding(("recall",), "bundles are made of retrieved passages, and recall is missing", "Write recall")
+    if made != (recipe.folds.layout == "bundle"):
+        text = "bundles, and nothing else, are shown by `folds.layout: bundle`"
+        yield Finding(("folds", "layout"), text, "Use it together with `synthesize.kind: bundles`")
+    for name, model in (recipe.train.models if recipe.train and made else {}).items():
+        if model.row_order != "written":
+            text = f"train.models.{name}.row_order is {model.row_order}, which would mix the epochs of the bundles"
+            yield Finding(("train", "models", name, "row_order"), text, "Set it to `written`")
+        if model.epochs != 1:
+            text = f"train.models.{name}: one pass over the written rows is all epochs of the bundles"
+            yield Finding(
+                ("train", "models", name),
+                f"{text}; {'max_steps' if model.max_steps else f'epochs {model.epochs:g}'} would end elsewhere",
+                "Set `epochs: 1.0`, and the number of epochs in `synthesize.epochs`",
+            )
+
+
+def _hops_have_passages(recipe: RecipeConfig) -> Iterator[Finding]:
+    if recipe.evaluate is not None and recipe.evaluate.metric == "hops" and recipe.folds.layout != "bundle":
+        text = "evaluate.metric is hops, which scores answers that cite numbered sentences"
+        yield Finding(("evaluate", "metric"), text, "Show them by `folds.layout: bundle`")
+
+
 def _recall_has_passages(recipe: RecipeConfig) -> Iterator[Finding]:
     if recipe.recall is None:
         return
@@ -98,7 +131,11 @@ def _counts_fit(recipe: RecipeConfig) -> Iterator[Finding]:
     if recipe.recall is None:
         return
     kept, found = recipe.rerank.keep_passages, recipe.recall.top_k
-    if kept > found:
+    if recipe.rerank.train is not None:
+        if recipe.rerank.keep_chunks > found:
+            text = f"rerank.keep_chunks is {recipe.rerank.keep_chunks}, but recall.top_k finds only {found}"
+            yield Finding(("rerank", "keep_chunks"), text)
+    elif kept > found:
         yield Finding(
             ("rerank", "keep_passages"),
             f"rerank.keep_passages is {kept}, but recall.top_k finds only {found}",
@@ -182,10 +219,12 @@ CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
     (_leans_on("train", "base_model"), frozenset({"train", "base_model"})),
     (_leans_on("evaluate", "train"), frozenset({"evaluate", "train"})),
     (_leans_on("export", "train", lambda section: section.format != "none"), frozenset({"export", "train"})),
-    (_folds_have_tests, frozenset({"splits", "folds"})),
+    (_folds_have_tests, frozenset({"source", "splits", "folds"})),
     (_documents_are_cut, frozenset({"source", "documents"})),
     (_questions_have_chunks, frozenset({"documents", "synthesize", "folds"})),
     (_prompts_are_whole, frozenset({"recall", "folds"})),
+    (_bundles_are_shown, frozenset({"recall", "synthesize", "folds", "train"})),
+    (_hops_have_passages, frozenset({"evaluate", "folds"})),
     (_recall_has_passages, frozenset({"source", "recall"})),
     (_counts_fit, frozenset({"recall", "rerank", "folds"})),
     (_judges_differ, frozenset({"synthesize", "evaluate"})),

@@ -31,7 +31,16 @@ Scale = Literal["full", "tutorial"]
 
 # The keys that each phase reads, in the order of the chain; every result key belongs to exactly one phase.
 PHASES: dict[str, tuple[str, ...]] = {
-    "ingest": ("limit", "source.format", "source.files", "source.images", "source.questions", "documents", "splits"),
+    "ingest": (
+        "limit",
+        "source.format",
+        "source.files",
+        "source.images",
+        "source.questions",
+        "source.held_out",
+        "documents",
+        "splits",
+    ),
     "recall": ("source.corpus", "queries", "recall", "rerank"),
     "label": ("label",),
     "synthesize": ("synthesize",),

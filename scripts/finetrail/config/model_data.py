@@ -1,10 +1,11 @@
 """Sections of a recipe's data side: source, splits, queries, recall, rerank, label, synthesize, folds."""
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from finetrail.config.fields import Count, FoldName, Name, Section, Share, Text, operation, result
+from finetrail.config.fields import Commit, Count, FoldName, Name, Section, Share, Text, operation, result
 from finetrail.config.model_llm import ModelReference, shards_key
 from finetrail.config.model_search import without_keys
 
@@ -20,6 +21,9 @@ class Source(Section):
     format: Name = result(..., "reader of the records: a module of `scripts/ingest/readers`")
     files: list[Text] = result(
         ..., "files of original records, in order; of documents also folders, with all that is below", min_length=1
+    )
+    held_out: list[Text] = result(
+        [], "further files of records, a published test set: they are the test split, whole, and never trained on"
     )
     questions: list[Text] = result(
         [], "documents: files of existing questions and answers (JSON, JSONL, CSV) that go along with generated ones"
@@ -148,6 +152,9 @@ class Recall(Section):
 
     backend: Literal["bm25", "http"] = result("bm25", "`bm25` searches `source.corpus`, `http` a search service")
     top_k: Count = result(30, "passages kept for each record")
+    chunk_tokens: Count = result(
+        250, "longest passage of a corpus of pages with numbered sentences, in words and signs; cut between sentences"
+    )
     k1: float = result(0.9, "BM25: how soon repeated words stop counting", ge=0)
     b: Share = result(0.4, "BM25: how much long passages are discounted")
     http: HttpRecall | None = result(None, "the search service; compulsory for the backend `http`")
@@ -157,8 +164,57 @@ class Recall(Section):
         return ("http",) if self.backend == "bm25" else ("k1", "b")
 
 
+class TrainedReranker(Section):
+    """A cross-encoder that is trained on the train questions, and fused with lexical and bridge features.
+
+    Exactly one of `hub`, `path` and `tiny` names the model that training begins from.
+    """
+
+    hub: Text | None = result(None, "id of a cross-encoder on the hub; needs `revision`")
+    revision: Commit | None = result(None, "commit of the hub model, 40 hexadecimal digits")
+    path: Text | None = result(None, "folder of a local cross-encoder")
+    tiny: bool = result(False, "a tiny one with random weights, for the tutorial: nothing is downloaded")
+    loss: Literal["margin", "softmax"] = result(
+        "softmax", "`margin`: each negative below the positive by the margin; `softmax`: cross entropy over the list"
+    )
+    margin: Annotated[float, Field(gt=0)] = result(1.0, "of the loss `margin`")
+    negatives: Count = result(7, "negatives of a list, the best by retrieval that hold neither support nor answer")
+    folds: Annotated[int, Field(ge=2)] = result(
+        5, "models that are trained without a fold of the train questions, to rank just those"
+    )
+    max_tokens: Count = result(256, "longest pair of question and passage, in tokens")
+    learning_rate: Annotated[float, Field(gt=0)] = result(2e-5, "peak learning rate")
+    epochs: Annotated[float, Field(gt=0)] = result(2.0, "passes over the lists")
+    max_steps: Count | None = result(None, "optimizer steps, instead of epochs")
+    warmup_ratio: Share = result(0.1, "share of the steps in which the rate rises")
+    weight_decay: Annotated[float, Field(ge=0)] = result(0.01, "weight decay of AdamW")
+    batch_size: Count = result(32, "lists a step")
+    precision: Literal["auto", "fp16", "bf16", "fp32"] = result("auto", "`auto`: fp16 on a GPU, fp32 on a CPU")
+    gradient_checkpointing: bool = result(True, "compute activations twice, keep few")
+    seed: int = result(42, "seed of folds, order and dropout")
+    save_steps: Count = operation(100, "optimizer steps between checkpoints")
+
+    replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "tiny": ("hub", "revision", "path"),
+        "hub": ("tiny", "revision", "path"),
+        "path": ("tiny", "hub", "revision"),
+    }
+
+    @model_validator(mode="after")
+    def _check_place(self) -> "TrainedReranker":
+        if (self.hub is not None) + (self.path is not None) + self.tiny != 1:
+            raise ValueError("exactly one of `hub`, `path` and `tiny: true` is needed")
+        if (self.hub is None) != (self.revision is None):
+            raise ValueError("`hub` and `revision` belong together")
+        return self
+
+
 class Rerank(Section):
-    """Second-stage ranking of passages and of their chunks by TF-IDF."""
+    """Second-stage ranking of passages and of their chunks by TF-IDF, or by a model that is trained here."""
+
+    train: TrainedReranker | None = result(
+        None, "a trained ranking of whole passages; needs records with supporting facts. None for TF-IDF"
+    )
 
     chunk_words: Count = result(120, "longest chunk of a passage, in words")
     keep_passages: Count = result(10, "passages kept for each record")
@@ -179,8 +235,10 @@ _READ_BY = {
     "questions": {
         "judge", "questions", "styles", "criteria", "pass_score", "review_score", "threshold", "templates",
     },
+    "bundles": {"epochs", "gold_epochs", "hard_negatives", "refuse_missing", "seed"},
 }  # fmt: skip
-_READ_BY_SOME = set().union(*_READ_BY.values())
+_ASKING = {"teacher", "shards"}  # of every kind but bundles
+_READ_BY_SOME = set().union(*_READ_BY.values(), _ASKING)
 
 Score = Annotated[float, Field(ge=0, le=10)]
 TemplateName = Literal["alpaca", "chatml", "sharegpt", "llama3", "mistral", "qwen", "gemma"]
@@ -189,14 +247,17 @@ TemplateName = Literal["alpaca", "chatml", "sharegpt", "llama3", "mistral", "qwe
 class Synthesize(Section):
     """Answers from passages; reasoned choices that are held to a key; or questions and answers about chunks."""
 
-    kind: Literal["answers", "reasoning", "questions"] = result(
+    kind: Literal["answers", "reasoning", "questions", "bundles"] = result(
         "answers",
         "`answers`: answers from passages, judged by a model; `reasoning`: Reasoning / Reflection / Answer to "
         "multiple-choice prompts, kept where the answer equals the key; `questions`: questions and answers about "
-        "chunks of documents, scored by a model",
+        "chunks of documents, scored by a model; `bundles`: no model is asked, the records' own answers with passages "
+        "that change from epoch to epoch (a curriculum), each answer citing its supporting sentences",
     )
     versions: Count = result(20, "answers written for each train record")
-    teacher: ModelReference = result(..., "model that writes the answers")
+    teacher: ModelReference | None = result(
+        None, "answers, reasoning, questions: model that writes the answers, compulsory"
+    )
     judge: ModelReference | None = result(
         None, "answers, questions: model that judges them, compulsory; it filters train rows only"
     )
@@ -230,17 +291,34 @@ class Synthesize(Section):
         ["alpaca"], "questions: forms of `formatted/<template>_t<threshold>.jsonl` that `data` makes"
     )
 
+    epochs: Count = result(3, "bundles: passes over the train records, each with bundles of its own, trained in order")
+    gold_epochs: Count = result(
+        2, "bundles: how many of the first epochs show all gold passages; the others show what was retrieved"
+    )
+    hard_negatives: int = result(3, "bundles: passages of a gold epoch that are chosen by their retrieval score", ge=0)
+    refuse_missing: Share = result(
+        1.0, "bundles: share of the bundles without all gold passages that are answered `insufficient context`"
+    )
+    seed: int = result(42, "bundles: seed of the orders of rows and passages")
+
     def unused_keys(self) -> tuple[str, ...]:
         """What belongs to the other kinds means nothing."""
-        strangers = _READ_BY_SOME - _READ_BY[self.kind]
+        strangers = _READ_BY_SOME - _READ_BY[self.kind] - (set() if self.kind == "bundles" else _ASKING)
         return tuple(name for name in type(self).model_fields if name in strangers)
 
     @model_validator(mode="after")
     def _check_kind(self) -> "Synthesize":
         if "judge" in _READ_BY[self.kind] and self.judge is None:
             raise ValueError(f"`kind: {self.kind}` needs a `judge`")
+        if self.kind != "bundles" and self.teacher is None:
+            raise ValueError(f"`kind: {self.kind}` needs a `teacher`")
         if strangers := [name for name in self.unused_keys() if name in self.model_fields_set]:
             raise ValueError(f"`{strangers[0]}` means nothing for `kind: {self.kind}`")
+        if self.kind == "bundles" and self.gold_epochs >= self.epochs:
+            raise ValueError(
+                f"`gold_epochs` is {self.gold_epochs} and `epochs` is {self.epochs}: the epochs of retrieved passages "
+                f"alone, as the model will see them, are never reached. Set `epochs` to {self.gold_epochs + 1} or more"
+            )
         if self.review_score > self.pass_score:
             raise ValueError(f"`review_score` {self.review_score:g} is above `pass_score` {self.pass_score:g}")
         if "overall" in self.criteria:
@@ -270,11 +348,20 @@ class Folds(Section):
     contamination: Literal["report", "drop"] = result(
         "report", "train examples that share 13 words in a row with dev, test or a benchmark: counted, or left out too"
     )
-    layout: Literal["evidence", "prompt"] = result(
-        "evidence", "the user's turn: numbered passages and `Question: ...`, or the record's prompt as it is"
+    layout: Literal["evidence", "prompt", "bundle"] = result(
+        "evidence",
+        "the user's turn: numbered passages and `Question: ...`; the record's prompt as it is; or a bundle: question, "
+        "passages with numbered sentences, instruction, `<answer>`",
     )
     system_prompt: str = result("", "system message of every example, and SYSTEM of the exported model")
     evidence: int = result(3, "most chunks shown with a question", ge=0)
+    evidence_words: Count | None = result(
+        None, "bundle: most words of the passages shown with a question, the last ones go; none for no bound"
+    )
+
+    def unused_keys(self) -> tuple[str, ...]:
+        """Only a bundle is bounded by its words."""
+        return () if self.layout == "bundle" else ("evidence_words",)
 
 
 class Limits(Section):

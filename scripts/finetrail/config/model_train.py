@@ -158,6 +158,9 @@ class TrainedModel(Section):
         None, "optimizer steps between losses on the dev rows, the best of which is kept; none for the end only"
     )
     patience: Count | None = result(None, "stop after so many losses on the dev rows without a better one")
+    row_order: Literal["shuffled", "written"] = result(
+        "shuffled", "order of the rows: shuffled in each epoch, or as they are written (a curriculum)"
+    )
     seed: int = result(42, "seed of row order, dropout and adapter")
     launch: Launch = result(Launch(), "processes and nodes")
 
@@ -175,6 +178,8 @@ class TrainedModel(Section):
             raise ValueError("exactly one of `epochs` and `max_steps` is needed")
         if wrong := [name for name in self.unused_keys() if name in self.model_fields_set]:
             raise ValueError(f"`{wrong[0]}` means nothing for the method {self.method}: take it out")
+        if self.row_order == "written" and self.packing:
+            raise ValueError("`packing` puts rows together by their lengths: `row_order: written` could not be kept")
         if self.patience is not None and self.eval_steps is None:
             raise ValueError("`patience` needs `eval_steps`")
         if self.method == "qlora" and self.launch.deepspeed_stage == 3:
@@ -235,8 +240,13 @@ class Predict(Section):
 class Evaluate(Section):
     """Scores and their intervals."""
 
-    metric: Literal["turns", "choices"] = result(
-        "turns", "`turns`: answers in conversations, judged; `choices`: multiple choice, by generation and likelihood"
+    metric: Literal["turns", "choices", "hops"] = result(
+        "turns",
+        "`turns`: answers in conversations, judged; `choices`: multiple choice, by generation and likelihood; `hops`: "
+        "short answers with citations to questions over several pages, by the official scores of that benchmark",
+    )
+    distractors: list[Annotated[int, Field(ge=0)]] = result(
+        [0, 2, 5, 10], "hops: how many passages stand beside the gold ones, in turn; 0 is the upper bound"
     )
     judge: ModelReference | None = result(None, "turns: model that judges answers; none scores by exact match alone")
     resamples: Annotated[int, Field(ge=100)] = result(1000, "bootstrap resamples over groups")
@@ -246,12 +256,15 @@ class Evaluate(Section):
 
     def unused_keys(self) -> tuple[str, ...]:
         """A choice is compared with its key: nobody judges it."""
-        return () if self.metric == "turns" else ("judge", "allow_same_judge")
+        judged = () if self.metric == "turns" else ("judge", "allow_same_judge")
+        return judged if self.metric == "hops" else (*judged, "distractors")
 
     @model_validator(mode="after")
     def _check_metric(self) -> "Evaluate":
         if strangers := [name for name in self.unused_keys() if name in self.model_fields_set]:
             raise ValueError(f"`{strangers[0]}` means nothing for `metric: {self.metric}`")
+        if 0 not in self.distractors:
+            raise ValueError("`distractors` needs 0: gold passages alone are the upper bound")
         return self
 
 

@@ -61,6 +61,7 @@ def build_arguments(
         dataloader_pin_memory=not choices.use_cpu,
         ddp_find_unused_parameters=False if settings.launch.distributed else None,
         deepspeed=build_deepspeed(settings) if settings.launch.deepspeed_stage is not None else None,
+        train_sampling_strategy="sequential" if settings.row_order == "written" else "random",
         full_determinism=settings.deterministic,
         seed=settings.seed,
         data_seed=settings.seed,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.request import Image
-from finetrail.text.prompts import Message, chat_messages
+from finetrail.text.layouts import turn_of
+from finetrail.text.prompts import Evidence, Message, chat_messages
 from finetrail.training.base import load_base
 from finetrail.training.chat_tokens import chat_tokens, pad_id
 from finetrail.training.hardware import precision
@@ -142,8 +143,8 @@ def _fitting_prompt(
     images = vision.images_of(row) if vision else ()
     for kept in range(len(evidence), -1, -1):
         messages = chat_messages(system, history, row["question"], evidence[:kept], None)
-        if kept == len(evidence):
-            messages[-1] = row["messages"][-2]  # as it was laid out, which need not be as a question
+        # As it was laid out, which need not be as a question.
+        messages[-1] = row["messages"][-2] if kept == len(evidence) else _fewer(row, evidence[:kept])
         messages = shorten_history(messages, tokenizer, limits)
         ids = prompt_ids(vision.show(messages, images, where) if vision else messages, tokenizer, where=where)
         if len(ids) + max_answer_tokens <= limits.max_length:
@@ -154,6 +155,10 @@ def _fitting_prompt(
         where=where,
         hint="Raise max_length, or lower history_turns",
     )
+
+
+def _fewer(row: Mapping[str, Any], evidence: Sequence[Evidence]) -> Message:
+    return Message(role="user", content=turn_of(row, evidence))
 
 
 def _greedy(

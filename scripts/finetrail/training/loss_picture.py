@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetrail.pictures import svg_picture
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _WINDOW = 0.05  # share of the steps over which the smooth line is a mean
-# Nothing of the machine may show: letters are drawn as outlines of matplotlib's own font, names of parts are no draw.
-_STYLE = {"svg.fonttype": "path", "svg.hashsalt": "finetrail", "font.family": "DejaVu Sans", "path.simplify": False}
 
 
 @dataclass
@@ -58,17 +58,8 @@ def draw_losses(losses: Losses, title: str, path: Path) -> None:
         title: stands above it.
         path: the file; its suffix does not matter.
     """
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a matplotlibrc of the user's would change the bytes
-        matplotlib.rcParams.update(_STYLE)
-        figure = Figure(figsize=(8, 4.5), layout="constrained")
-        canvas = FigureCanvasSVG(figure)
-        _draw(figure.add_subplot(), losses, title)
-        canvas.print_svg(path, metadata={"Date": None, "Creator": None})
+    with svg_picture(path) as axes:
+        _draw(axes, losses, title)
 
 
 def _draw(axes: "Axes", losses: Losses, title: str) -> None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.request import Image
-from finetrail.text.prompts import Evidence, Message, user_turn
+from finetrail.text.layouts import turn_of, without_a_passage
+from finetrail.text.prompts import Evidence, Message
 from finetrail.training.chat_tokens import CLOSED_THOUGHTS, chat_tokens, render, without_thoughts
 from finetrail.training.pictures import Vision
 from finetrail.training.settings import Limits, Loss
@@ -91,9 +92,10 @@ def encode_row(
         raise FinetrailError("the last message is not an answer of the assistant", where=row_id)
     images = vision.images_of(row) if vision else ()
     evidence: Sequence[Evidence] = row.get("evidence") or []
+    shorter: Sequence[Evidence] = evidence
     for kept in range(len(evidence), -1, -1):
         if kept < len(evidence):
-            messages = _with_passages(messages, row, kept)
+            messages, shorter = _with_fewer_passages(messages, row, shorter)
         shown = vision.show(messages, images, row_id) if vision else messages
         ids, labels = (_answer_labels if loss == "answer" else _assistant_labels)(shown, tokenizer, row_id)
         if len(ids) <= limits.max_length:
@@ -257,19 +259,20 @@ def cut_text(text: str, tokenizer: "PreTrainedTokenizerBase", tokens: int) -> st
     return text if len(ids) <= tokens else tokenizer.decode(ids[:tokens]).strip()
 
 
-def _with_passages(messages: Sequence[Message], row: Mapping[str, Any], kept: int) -> list[Message]:
-    """The same messages with only the first passages in the last user turn.
+def _with_fewer_passages(
+    messages: Sequence[Message], row: Mapping[str, Any], shown: Sequence[Evidence]
+) -> tuple[list[Message], Sequence[Evidence]]:
+    """The same messages with a passage less in the last user turn, and the passages that are left.
 
     Raises:
         FinetrailError: the row's last user turn was laid out in another way, so that it cannot be shortened.
     """
-    evidence: Sequence[Evidence] = row["evidence"]
-    question = row.get("question")
-    whole = {user_turn(str(question), evidence[:shown]) for shown in (kept + 1, len(evidence))}
-    if question is None or messages[-2]["content"] not in whole:
+    if row.get("question") is None or messages[-2]["content"] != turn_of(row, shown):
         raise FinetrailError(
             "the row is too long and its last user turn is not its question with its evidence",
             where=str(row["id"]),
             hint="Raise max_length",
         )
-    return [*messages[:-2], Message(role="user", content=user_turn(question, evidence[:kept])), messages[-1]]
+    left, target = without_a_passage(row, shown, messages[-1]["content"])
+    turns = [Message(role="user", content=turn_of(row, left)), Message(role="assistant", content=target)]
+    return [*messages[:-2], *turns], left

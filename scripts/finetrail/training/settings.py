@@ -120,6 +120,7 @@ class TrainSettings:
         deterministic: only operations that give the same bits each time.
         eval_steps: how often the dev loss is taken; the best model is kept. None for the end only.
         patience: stop after so many dev losses without a better one.
+        row_order: ``shuffled`` in each epoch, or as ``written``.
         seed: of the order of rows, dropout and the adapter's start.
         launch: processes and nodes.
     """
@@ -154,6 +155,7 @@ class TrainSettings:
     deterministic: bool = False
     eval_steps: int | None = None
     patience: int | None = None
+    row_order: Literal["shuffled", "written"] = "shuffled"
     seed: int = 42
     launch: Launch = field(default_factory=Launch)
 

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator
 
 from finetrail.records import Row
-from ingest.readers import crag_mm, documents, multiple_choice, responses
+from ingest.readers import crag_mm, documents, hotpotqa, multiple_choice, responses
 
 READERS: dict[str, Callable[..., Iterator[Row]]] = {
     "crag_mm": crag_mm.read_records,
     "documents": documents.read_records,
+    "hotpotqa": hotpotqa.read_records,
     "multiple_choice": multiple_choice.read_records,
     "responses": responses.read_records,
 }

@@ -63,13 +63,10 @@ def test_a_choice_of_a_later_layer_voids_what_belongs_to_the_earlier_one(project
     assert loaded.origin("recipes.fish.base_model.hub").layer == "default"
 
     project.write("tutorial/fish.yaml", "synthesize: {teacher: {model: teacher-2}}\n")
-    teacher = load_config(project.root, config={"scale": "tutorial"}).recipes["fish"].synthesize
-    assert teacher is not None
-    assert (teacher.teacher.model, teacher.teacher.revision, teacher.teacher.temperature) == (
-        "teacher-2",
-        None,
-        0.8,
-    )
+    synthesize = load_config(project.root, config={"scale": "tutorial"}).recipes["fish"].synthesize
+    assert synthesize is not None and synthesize.teacher is not None
+    teacher = synthesize.teacher
+    assert (teacher.model, teacher.revision, teacher.temperature) == ("teacher-2", None, 0.8)
 
 
 def test_null_takes_back_what_an_earlier_layer_said(project: Project) -> None:

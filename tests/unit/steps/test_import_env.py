@@ -33,7 +33,7 @@ def test_the_overlay_is_taken_by_the_configuration(folder: Path, capsys: pytest.
     config = load_config(ROOT, configfiles=[folder / "mine.yaml"], config={})
     recipe = config.recipe("documents")
     assert recipe.source.files == ["data/documents/files"]
-    assert recipe.synthesize is not None
+    assert recipe.synthesize is not None and recipe.synthesize.teacher is not None
     assert (recipe.synthesize.teacher.endpoint, recipe.synthesize.teacher.model) == ("openai", "gpt-4#turbo")
     assert (recipe.synthesize.questions, recipe.synthesize.pass_score) == (5, 8.5)
     assert yaml.safe_load(shown.out)["overrides"]["documents"]["documents"] == {"chunk_size": 1200}

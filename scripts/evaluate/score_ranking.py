@@ -1,0 +1,157 @@
+"""Score the rankings of the test questions' passages: first retrieval, BM25, their fusion, cross-encoder, all fused.
+
+Two pools: the question's own pages (the official distractor setting, ten of them), and all candidates that were
+retrieved from the corpus. A gold passage that was not retrieved counts as missed.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from finetrail.artifacts import render_json
+from finetrail.errors import FinetrailError
+from finetrail.lookup import PassageFile
+from finetrail.metrics.compare import Measurement, compare, table_lines
+from finetrail.metrics.ranking import ndcg, recall
+from finetrail.metrics.recall_picture import draw_recall
+from finetrail.records import Row, read_rows, read_table
+from finetrail.retrieval import Hit
+from finetrail.retrieval.fusion import fuse
+from finetrail.retrieval.questions import Pages, question_of
+from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_parser
+
+DEPTHS = (1, 2, 5, 10, 20, 50, 100, 200)
+CUT = 10
+FUSED, BM25 = "fused", "bm25"
+RESTS_ON = "gold supporting facts"
+OWN, ALL = "own pages (10 candidates)", "retrieved from the corpus"
+
+
+def order_by(candidates: Iterable[Row], score: Callable[[Row], float]) -> list[str]:
+    """Return the passages' ids, best first, ties by id."""
+    ranked = sorted(candidates, key=lambda c: (-score(c), str(c["passage_id"])))
+    return [candidate["passage_id"] for candidate in ranked]
+
+
+def rankings(candidates: Sequence[Row], first: str) -> dict[str, list[str]]:
+    """Return the passages' ids in the order of each ranking.
+
+    Args:
+        candidates: with the scores of all rankings.
+        first: name of the first retrieval.
+    """
+    orders = {first: order_by(candidates, lambda c: -float(c["rank"]))}
+    orders[BM25] = order_by(candidates, lambda c: float(c["bm25"]))
+    lists = [[Hit(name, 0.0) for name in order] for order in orders.values()]
+    if len(lists) > 1:
+        orders["rrf"] = [hit.passage_id for hit in fuse(lists, len(candidates))]
+    orders["cross_encoder_untrained"] = order_by(candidates, lambda c: float(c["untrained"]))
+    orders["cross_encoder"] = order_by(candidates, lambda c: float(c["cross_encoder"]))
+    orders[FUSED] = order_by(candidates, lambda c: float(c["fused"]))
+    return orders
+
+
+class Question:
+    """A test question's rankings in both pools, and what is gold."""
+
+    def __init__(self, row: Row, group: str, pages: Pages, texts: PassageFile, first: str) -> None:
+        found = question_of(row, pages, texts)
+        self.group = group
+        self.gold = {passage["id"] for passage in found.gold}
+        self.titles = {title for title, _ in found.facts}
+        self.title_of = {c["passage_id"]: texts[c["passage_id"]]["title"] for c in row["candidates"]}
+        own = set(pages.passages(row["hops"]["context"], ()))
+        inside = [candidate for candidate in row["candidates"] if candidate["passage_id"] in own]
+        lost = sorted(own - {candidate["passage_id"] for candidate in inside})
+        self.orders = {
+            OWN: {name: [*order, *lost] for name, order in rankings(inside, first).items()},
+            ALL: rankings(row["candidates"], first),
+        }
+
+    def titles_in(self, order: Sequence[str]) -> list[str]:
+        """Return the distinct titles of a ranking, in its order."""
+        return list(dict.fromkeys(self.title_of[name] for name in order if name in self.title_of))
+
+
+def measured(questions: Mapping[str, Question], pool: str, name: str) -> dict[str, Measurement]:
+    """Return nDCG of a ranking in a pool, by question."""
+    return {
+        row_id: Measurement(one.group, ndcg(one.orders[pool][name], one.gold, CUT)) for row_id, one in questions.items()
+    }
+
+
+def mean(values: Iterable[float]) -> float:
+    """Return the mean, rounded."""
+    listed = list(values)
+    return round(sum(listed) / len(listed), 6)
+
+
+def curves(questions: Mapping[str, Question], pool: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return each ranking's recall of gold passages, and of the titles of supporting facts, at several depths."""
+    made: dict[str, Any] = {}
+    for name in names:
+        lists = [(one, one.orders[pool][name]) for one in questions.values()]
+        made[name] = {
+            "ndcg@10": mean(ndcg(order, one.gold, CUT) for one, order in lists),
+            "recall": {str(k): mean(recall(order, one.gold, k) for one, order in lists) for k in DEPTHS},
+            "supporting_title_recall": {
+                str(k): mean(recall(one.titles_in(order), one.titles, k) for one, order in lists) for k in DEPTHS
+            },
+        }
+    return made
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write the scores and the curve."""
+    splits = read_table(args.splits)
+    drawn = {key: step.settings["evaluate"][key] for key in ("resamples", "seed")}
+    first = step.settings["recall"]["backend"]
+    pages = Pages(read_rows(args.passages))
+    questions: dict[str, Question] = {}
+    without = 0
+    with PassageFile(args.passages) as texts:
+        for row in step.rows(args.rows, "questions"):
+            if splits[row["id"]]["split"] != "test":
+                continue
+            one = Question(row, splits[row["id"]]["group"], pages, texts, first)
+            without += not one.gold
+            if one.gold:
+                questions[row["id"]] = one
+    if not questions:
+        raise FinetrailError("no test question has a gold passage in the corpus", hint="Is this the right corpus?")
+    names = list(next(iter(questions.values())).orders[ALL])
+    comparisons = {}
+    for key, pool in (("ndcg_own", OWN), ("ndcg_retrieved", ALL)):
+        models = {name: measured(questions, pool, name) for name in (FUSED, *(n for n in names if n != FUSED))}
+        made = compare(f"nDCG@{CUT}, {pool}", FUSED, models, higher_is_better=True, **drawn)
+        comparisons[key] = made | {"rests_on": RESTS_ON}
+        LOGGER.info("%s", "\n".join(["", *table_lines(made)]))
+    tables = {pool: curves(questions, pool, names) for pool in (OWN, ALL)}
+    metrics = {
+        "model": FUSED,
+        "first_retrieval": first,
+        "test_questions": len(questions),
+        "without_gold_passage_in_the_corpus": without,
+        "comparisons": comparisons,
+        "rankings": tables,
+    }
+    step.file(args.out).write_text(render_json(metrics), encoding="utf-8")
+    draw_recall({name: table["recall"] for name, table in tables[ALL].items()}, step.file(args.picture))
+    dropped = {"no gold passage in the corpus": without}
+    step.count(rows_in=len(questions) + without, kept=len(questions), dropped=dropped)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    add_input(parser, "--rows", "reranked.jsonl")
+    add_input(parser, "--passages", "passages.jsonl")
+    add_input(parser, "--splits", "splits.jsonl")
+    add_output(parser, "--out", "the scores")
+    add_output(parser, "--picture", "the recall curves, as SVG")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

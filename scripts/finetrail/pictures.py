@@ -1,0 +1,32 @@
+"""Pictures as SVG whose bytes depend on nothing but what they show."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Nothing of the machine may show: letters are drawn as outlines of matplotlib's own font, names of parts are no draw.
+_STYLE = {"svg.fonttype": "path", "svg.hashsalt": "finetrail", "font.family": "DejaVu Sans", "path.simplify": False}
+
+
+@contextmanager
+def svg_picture(path: Path) -> Iterator["Axes"]:
+    """Yield the axes of a picture that is written when the block ends well.
+
+    Args:
+        path: the file; its suffix does not matter.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a matplotlibrc of the user's would change the bytes
+        matplotlib.rcParams.update(_STYLE)
+        figure = Figure(figsize=(8, 4.5), layout="constrained")
+        canvas = FigureCanvasSVG(figure)
+        yield figure.add_subplot()
+        canvas.print_svg(path, metadata={"Date": None, "Creator": None})

@@ -1,0 +1,122 @@
+"""Rank the candidates by cross-encoder, lexical and bridge features together, and keep the best.
+
+The weights are learned listwise from train questions. A train question is ranked by weights, and by cross-encoder
+scores, that did not learn from it.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from finetrail.artifacts import render_json
+from finetrail.lookup import PassageFile
+from finetrail.records import Row, read_rows, read_table, sha256_text, zip_rows
+from finetrail.retrieval.bm25 import BM25Index
+from finetrail.retrieval.bridges import FEATURES, features, fit_listwise, ranks, with_scores
+from finetrail.retrieval.questions import Pages, question_of
+from finetrail.retrieval.ranked import WHOLE, fold_of, model_for, without
+from finetrail.retrieval.rerank import Chunk, chunk_rows
+from finetrail.step import Step, add_input, add_output, run_step, step_parser
+
+if TYPE_CHECKING:
+    from finetrail.retrieval.bridges import Floats
+
+NAMES = (*FEATURES, "BM25 score", "cross-encoder score")
+MOST_LEARNED = 2000
+"""Train questions that the weights are learned from; they are few weights."""
+
+
+class Tables:
+    """Makes the features of a question's candidates."""
+
+    def __init__(self, args: argparse.Namespace, settings: Mapping[str, Any], texts: PassageFile) -> None:
+        self._texts = texts
+        self._index = BM25Index.build(read_rows(args.passages), k1=settings["k1"], b=settings["b"])
+        self._passages = sum(1 for _ in read_rows(args.passages))
+
+    def of(self, row: Row, scores: Sequence[float]) -> tuple["Floats", list[float]]:
+        """Return the features, and the BM25 scores that are one of them."""
+        candidates = row["candidates"]
+        passages = [self._texts[candidate["passage_id"]] for candidate in candidates]
+        (hits,) = self._index.search([row["question"]], self._passages)
+        known = {hit.passage_id: hit.score for hit in hits}
+        bm25 = [known.get(candidate["passage_id"], 0.0) for candidate in candidates]
+        table = features(row["question"], passages, [candidate["score"] for candidate in candidates])
+        return with_scores(table, bm25, scores), bm25
+
+
+def learned_from(rows: Iterator[tuple[Row, Row]], splits: Mapping[str, Row]) -> list[tuple[Row, Row]]:
+    """Return the train rows that the weights are learned from, chosen by a hash where there are many."""
+    train = [pair for pair in rows if splits[pair[0]["id"]]["split"] == "train" and pair[0]["candidates"]]
+    return sorted(train, key=lambda pair: sha256_text(pair[0]["id"]))[:MOST_LEARNED]
+
+
+def learn(
+    args: argparse.Namespace,
+    choice: Mapping[str, Any],
+    splits: Mapping[str, Row],
+    tables: Tables,
+    texts: PassageFile,
+) -> dict[str, list[float]]:
+    """Learn the weights, once from all and once without each fold of the train questions."""
+    pages = Pages(read_rows(args.passages))
+    made: list[tuple[int, Any, list[bool]]] = []
+    for row, scored in learned_from(zip_rows(args.rows, args.scores), splits):
+        gold = {passage["id"] for passage in question_of(row, pages, texts).gold}
+        fold = fold_of(splits[row["id"]]["group"], choice["folds"], choice["seed"])
+        table, _ = tables.of(row, scored["scores"])
+        made.append((fold, table, [candidate["passage_id"] in gold for candidate in row["candidates"]]))
+    weights = {WHOLE: fit_listwise([table for _, table, _ in made], [gold for _, _, gold in made])}
+    for fold in range(choice["folds"]):
+        others = [(table, gold) for place, table, gold in made if place != fold]
+        weights[without(fold)] = fit_listwise([table for table, _ in others], [gold for _, gold in others])
+    return weights
+
+
+def ranked(row: Row, scored: Row, table: "Floats", bm25: Sequence[float], weights: Sequence[float]) -> list[Row]:
+    """Return the candidates with what every ranking says of them, in the order of the first retrieval."""
+    added = zip(row["candidates"], bm25, scored["scores"], ranks(table, weights), strict=True)
+    rows = [{**c, "bm25": b, "cross_encoder": s, "fused": f} for c, b, s, f in added]
+    if "before" in scored:
+        rows = [{**c, "untrained": score} for c, score in zip(rows, scored["before"], strict=True)]
+    return rows
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write the rows with their best passages, and the weights."""
+    choice, keep = step.settings["rerank"]["train"], step.settings["rerank"]["keep_chunks"]
+    splits = read_table(args.splits)
+    out = step.writer(args.out)
+    with PassageFile(args.passages) as texts:
+        tables = Tables(args, step.settings["recall"], texts)
+        weights = learn(args, choice, splits, tables, texts)
+        for row, scored in step.progress("questions", args.rows).over(zip_rows(args.rows, args.scores)):
+            home = splits[row["id"]]
+            name = model_for(home["split"], home["group"], choice["folds"], choice["seed"])
+            candidates = []
+            if row["candidates"]:
+                table, bm25 = tables.of(row, scored["scores"])
+                candidates = ranked(row, scored, table, bm25, weights[name])
+            best = sorted(candidates, key=lambda c: (-c["fused"], c["passage_id"]))[:keep]
+            kept = [Chunk(c["passage_id"], 0, len(texts[c["passage_id"]]["text"]), c["fused"]) for c in best]
+            out.write(row | {"candidates": candidates, "chunks": chunk_rows(kept)})
+    named = {name: dict(zip(NAMES, values, strict=True)) for name, values in weights.items()}
+    step.file(args.weights).write_text(render_json(named), encoding="utf-8")
+    step.count(rows_in=out.count, kept=out.count)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    add_input(parser, "--rows", "recall.jsonl")
+    add_input(parser, "--scores", "pair_scores.jsonl")
+    add_input(parser, "--passages", "passages.jsonl")
+    add_input(parser, "--splits", "splits.jsonl")
+    add_output(parser, "--out", "reranked.jsonl")
+    add_output(parser, "--weights", "fusion.json: the weights of the features")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
