@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env env-vllm run plan peek test test-all test-strace test-slurm install-profiles status resume test-vllm lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean
+.PHONY: help env env-vllm run plan peek test test-all test-strace test-slurm install-profiles status resume adopt test-vllm lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc)
@@ -101,6 +101,9 @@ status:  ## the latest run: jobs that wait, run, are done or failed, with rate, 
 ORPHANS ?= wait
 resume:  ## go on after the master was killed: settle its orphaned jobs, unlock, and start as before
 	@python scripts/setup/resume_run.py --orphans $(ORPHANS) $(if $(filter gone,$(MASTER)),--master-is-gone)
+
+adopt:  ## take over results from elsewhere, each checked against its meta file: what fits is not made again (RECIPE, SCALE)
+	@python scripts/setup/adopt_outputs.py --every -- --cores $(CORES) $(CONFIG)
 
 # A link, so that the profile is always that of this working folder.
 PROFILES := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake

@@ -29,6 +29,7 @@ from finetrail.artifacts import (
 )
 from finetrail.errors import FinetrailError
 from finetrail.lineage import gate
+from finetrail.lineage.adoption import NO_RESULT
 from finetrail.lineage.journal import Journal, git_state
 from finetrail.progress import Progress
 from finetrail.pulse import Pulse, TerminalHandler
@@ -138,12 +139,12 @@ class Step:
 
     def _first_facts(self) -> dict[str, Any]:
         files = {*self.args.input_names, *self.args.output_names, "meta"}
-        no_result = {"input_names", "output_names", "plan", "shard", "shards", "shares", "processes"}
+        no_result = {"input_names", "output_names", "command", *NO_RESULT}
         given = ((key, value) for key, value in sorted(vars(self.args).items()) if key not in files | no_result)
         parameters = {key: value.as_posix() if isinstance(value, Path) else value for key, value in given}
         parameters["settings"] = self.settings
         git = self._digests["git"] if self._digests else git_state(self.script.parent)
-        facts = {"parameters": parameters, "seeds": _seeds(self.settings), "git": git}
+        facts = {"command": self.args.command, "parameters": parameters, "seeds": _seeds(self.settings), "git": git}
         return facts if self.shard.is_whole else facts | {"shard": str(self.shard)}
 
     def _paths(self, names: Iterable[str]) -> list[Path]:
@@ -294,6 +295,12 @@ class Step:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _script_name(script: str) -> str:
+    """Name a script as rules do: from the folder that holds all scripts, so that no machine's folders are recorded."""
+    path = Path(script).resolve()
+    return path.relative_to(LIBRARY_ROOT.parent).as_posix() if path.is_relative_to(LIBRARY_ROOT) else path.name
+
+
 def _stamp(path: Path) -> tuple[int, int] | None:
     """Return what tells a file from what it was before, without reading it; None where there is no file."""
     try:
@@ -378,7 +385,9 @@ def run_step(
     Returns:
         0, or 1 after a failure whose cause is the last line of the log.
     """
-    args = parser.parse_args(argv)
+    words = sys.argv[1:] if argv is None else list(argv)
+    args = parser.parse_args(words)
+    args.command = [_script_name(script), *words]
     try:
         step = Step(Path(script).resolve(), args)
     except FinetrailError as error:

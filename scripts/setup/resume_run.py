@@ -1,8 +1,8 @@
 """Go on with a run whose master was killed: no two jobs ever write one output, and no work is lost.
 
 Refuses while a master lives. Jobs that it left behind in the queue are cancelled where they wait, and waited for where
-they run (or cancelled as well); what they published unseen is put away, since Snakemake does not know how it was made.
-Then the folder is unlocked and Snakemake started as it was before.
+they run (or cancelled as well). Then the folder is unlocked, what they published unseen is adopted if its meta file
+says that it is what the run would make (adopt_outputs.py), and Snakemake is started as it was before.
 """
 
 import argparse
@@ -21,11 +21,12 @@ from finetrail.cluster import queue, runs
 from finetrail.errors import FinetrailError
 
 LOOK_S = 2.0
+ADOPT = Path(__file__).with_name("adopt_outputs.py")
 Orphans = Literal["wait", "cancel"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Find orphans, end or await them, put their unseen outputs away, unlock, go on."""
+    """Find orphans, end or await them, unlock, adopt what they published, go on."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--orphans", choices=("wait", "cancel"), default="wait", help="what to do with running jobs")
     parser.add_argument("--master-is-gone", action="store_true", help="you looked: the master on another host is dead")
@@ -53,10 +54,6 @@ def resume(root: Path, orphans: Orphans, *, master_is_gone: bool) -> int:
     settle_queue(root, orphans)
     for run in left:
         settle_local(run, orphans)
-    for run in left:
-        for path in runs.unrecorded_outputs(root, run):
-            print(f"made again, since Snakemake did not see it finish: {path}")
-            (root / path).unlink()
     for run in left:
         runs.note_end(run)
     return start_again(masters[-1]["arguments"])
@@ -107,10 +104,17 @@ def wait(count: Callable[[], int], where: str) -> None:
 
 
 def start_again(arguments: Sequence[str]) -> int:
-    """Unlock the folder and start Snakemake as it was started before."""
+    """Unlock the folder, adopt what Snakemake did not see finish, and start it as it was started before."""
     snakemake = [sys.executable, "-m", "snakemake"]
-    unlocked = subprocess.run([*snakemake, "--unlock", *arguments], check=False).returncode
-    return unlocked or subprocess.run([*snakemake, *arguments], check=False).returncode
+    commands = (
+        [*snakemake, "--unlock", *arguments],
+        [sys.executable, str(ADOPT), "--", *arguments],
+        [*snakemake, *arguments],
+    )
+    for command in commands:
+        if code := subprocess.run(command, check=False).returncode:
+            return code
+    return 0
 
 
 if __name__ == "__main__":

@@ -77,13 +77,12 @@ def _kill_and_resume(workspace: SlurmWorkspace, hold: Path) -> None:
     assert states.pop(waiting.id) == "CANCELLED"
     assert set(states.values()) == {"COMPLETED"}
 
-    # By the scripts' own records: the orphan's output was made again, after it had ended, and all others once.
+    # By the scripts' own records: the orphan's output was adopted, and every output written by one job.
+    assert f"adopted: {running.rule} crag_mm" in printed
     records = [record for run in workspace.runs() for record in workspace.records(run)]
-    assert Counter(record["rule"] for record in records) == {running.rule: 2, waiting.rule: 1, "make_queries": 1}
-    first, second = sorted((r for r in records if r["rule"] == running.rule), key=lambda r: r["started"])
-    assert first["ended"] <= second["started"]
-    outputs = [{one["path"]: one["sha256"] for one in record["outputs"]} for record in (first, second)]
-    assert outputs[0] == outputs[1]
+    assert Counter(record["rule"] for record in records) == dict.fromkeys(
+        [running.rule, waiting.rule, "make_queries"], 1
+    )
     assert "Nothing to be done" in workspace.snakemake(*TARGETS, config=(ONE_JOB,))
     ended = [json.loads(path.read_text())["ended"] for path in workspace.root.glob("logs/tutorial/runs/*/master.json")]
     assert len(ended) == 2 and all(ended)

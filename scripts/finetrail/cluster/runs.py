@@ -2,8 +2,7 @@
 
 import os
 import socket
-from base64 import urlsafe_b64encode
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from finetrail.lineage.journal import utc_now
 
 MASTER = "master.json"
 RUN_FOLDERS = ("logs/runs", "logs/tutorial/runs")
-METADATA = Path(".snakemake/metadata")
 
 
 def note_master(run: Path, arguments: Sequence[str]) -> None:
@@ -78,23 +76,3 @@ def local_orphans(run: Path) -> list[dict[str, Any]]:
         if beat["status"] == "running" and beat["slurm_job"] is None and beat["host"] == here
         if is_alive(beat["pid"], f"{beat['rule']}.py")
     ]
-
-
-def unrecorded_outputs(root: Path, run: Path) -> Iterator[Path]:
-    """List outputs that jobs of a run published unseen: Snakemake does not know how they were made."""
-    for path in sorted((run / "jobs").glob("*.json")):
-        record = read_json(path)
-        if record["status"] != "complete":
-            continue
-        for output in record["outputs"]:
-            name = Path(output["path"])
-            if not (root / _metadata_path(output["path"])).exists() and (root / name).exists():
-                yield name
-
-
-def _metadata_path(output: str) -> Path:
-    """Name Snakemake's record of an output: its path in base 64, in pieces that a file name can be."""
-    longest = os.pathconf(".", "PC_NAME_MAX")
-    key = urlsafe_b64encode(output.encode()).decode()
-    pieces = [key[start : start + longest - 1] for start in range(0, len(key), longest - 1)]
-    return METADATA.joinpath(*(f"@{piece}" for piece in pieces[:-1]), pieces[-1])

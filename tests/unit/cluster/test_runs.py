@@ -2,14 +2,12 @@
 
 import os
 import socket
-from base64 import urlsafe_b64encode
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finetrail.artifacts import write_json
 from finetrail.cluster import runs, table
 from finetrail.cluster.queue import QueuedJob
 from finetrail.lineage.journal import Journal
@@ -43,21 +41,6 @@ def test_a_run_without_an_end_was_cut_off(tmp_path: Path) -> None:
 def test_a_process_is_alive_only_under_its_own_name() -> None:
     assert runs.is_alive(os.getpid(), "python")
     assert not runs.is_alive(os.getpid(), "some_other_program")
-
-
-def test_outputs_without_a_record_of_snakemake_are_found(tmp_path: Path) -> None:
-    run = tmp_path / "logs/runs/r"
-    long = "results/" + "/".join(["a-long-name"] * 30) + "/rows.jsonl"
-    for name in ("known.jsonl", "unseen.jsonl", long):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("{}\n")
-    outputs = [{"path": name} for name in ("known.jsonl", "unseen.jsonl", "gone.jsonl", long)]
-    write_json(run / "jobs/a.json", {"status": "complete", "outputs": outputs})
-    write_json(run / "jobs/b.json", {"status": "failed", "error": "x"})
-    metadata = tmp_path / ".snakemake/metadata"
-    metadata.mkdir(parents=True)
-    (metadata / urlsafe_b64encode(b"known.jsonl").decode()).write_text("{}")
-    assert list(runs.unrecorded_outputs(tmp_path, run)) == [Path("unseen.jsonl"), Path(long)]
 
 
 def test_a_job_that_is_no_more_is_called_lost() -> None:
