@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env env-vllm run plan peek test test-all test-strace test-slurm install-profiles status resume adopt test-vllm lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean
+.PHONY: help env env-vllm run plan peek test test-all test-strace test-slurm install-profiles preflight submit status efficiency resume adopt test-vllm lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc)
@@ -94,8 +94,20 @@ test-slurm: $(READY)  ## the workflow on a real SLURM cluster, started on this m
 	@[ "$$(id -u)" = 0 ] || { echo "this test starts a cluster, which only root may: sudo make test-slurm"; exit 1; }
 	pytest --durations 10 tests/slurm
 
+# PROFILE=slurm for a cluster; without a profile the run is local.
+PROFILE ?=
+WHERE := $(if $(PROFILE),--profile $(PROFILE),--cores $(CORES))
+preflight: $(READY)  ## what would fail, before anything runs: cluster, folders, tools, endpoints (PROFILE=slurm, RECIPE, SCALE)
+	@python scripts/setup/preflight.py $(WHERE) $(CONFIG) $(OPTIONS)
+
+submit: $(READY)  ## the master itself as a job of SLURM, where login nodes end long processes (RECIPE, SCALE)
+	@python scripts/setup/submit_master.py --profile slurm $(CONFIG) $(OPTIONS)
+
 status:  ## the latest run: jobs that wait, run, are done or failed, with rate, time left, USD and GPU-hours
 	@python scripts/setup/show_status.py
+
+efficiency:  ## what the latest run's jobs used of the memory, time and cores that they asked for, and what to ask for
+	@python scripts/setup/show_efficiency.py
 
 # ORPHANS=cancel ends running jobs, too; MASTER=gone says that you looked on the host where the master ran.
 ORPHANS ?= wait

@@ -20,6 +20,7 @@ sys.path.insert(0, str(SCRIPTS))
 import yaml
 
 from finetrail.artifacts import write_json
+from finetrail.cluster.queue import prefer_programs
 from finetrail.cluster.runs import note_end, note_master
 from finetrail.cluster.site_lines import shell_lines
 from finetrail.config.load import load_config
@@ -99,6 +100,11 @@ if CONFIG.site.conda_prefix and not workflow.deployment_settings.conda_prefix:
     )
 
 
+# Refusals of SLURM that will pass are waited out by a program before its sbatch.
+if workflow.is_main_process and workflow.non_local_exec:
+    prefer_programs(ROOT / "profiles" / "slurm" / "bin")
+
+
 def start_run():
     """Write the merged configuration and the digests that every job of this run is held to."""
     run = (
@@ -126,6 +132,12 @@ def end_run():
     note_end(Path(os.environ[RUN_VARIABLE]))
 
 
+def rule_digests():
+    """Return the SHA-256 of each file of the workflow, by its name."""
+    files = (ROOT / "Snakefile", *RULE_FILES)
+    return {path.relative_to(ROOT).as_posix(): sha256_file(path) for path in files}
+
+
 def run_digests():
     """Collect what the jobs compare with their own: rules, code, prompts, settings and the config files."""
     prompts = sorted((ROOT / "config" / "prompts").rglob("*.md"))
@@ -133,10 +145,7 @@ def run_digests():
         Path(path) for path in workflow.configfiles
     ]
     return {
-        "rules": {
-            path.relative_to(ROOT).as_posix(): sha256_file(path)
-            for path in (ROOT / "Snakefile", *RULE_FILES)
-        },
+        "rules": rule_digests(),
         "code": tree_digests(SCRIPTS.rglob("*.py"), SCRIPTS),
         "prompts": {
             path.relative_to(ROOT).as_posix(): load_prompt(path).digest
@@ -148,11 +157,12 @@ def run_digests():
     }
 
 
-DIGESTS = run_digests()
+# A job on a cluster is held to what the master wrote; the rest its script checks.
+DIGESTS = {} if workflow.remote_exec else run_digests()
 
 if workflow.remote_exec and (started_with := current_digests()):
     try:
-        check_rules(started_with, DIGESTS["rules"])
+        check_rules(started_with, rule_digests())
     except FinetrailError as error:
         raise WorkflowError(str(error))
 

@@ -71,7 +71,7 @@ rule train_adapter:
         "../envs/train.yaml"
     threads: threads_of("train_adapter")
     resources:
-        **resources_of("train_adapter"),
+        **resources_of("train_adapter", spreads=True),
     params:
         settings=model_settings,
         control=shuffle_option,

@@ -25,6 +25,7 @@ class Workspace:
     configfiles: tuple[str, ...] = ("tests/chain/mini.yaml",)
     variables: dict[str, str] = field(default_factory=dict)
     made: dict[str, int] = field(default_factory=dict)
+    timeout_s: int = 540
 
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FINETRAIL_")}
@@ -51,7 +52,7 @@ class Workspace:
         """Run the workflow; return what it printed."""
         process = self.start(*arguments, **options)
         try:
-            printed, _ = process.communicate(timeout=540)
+            printed, _ = process.communicate(timeout=self.timeout_s)
         finally:
             process.kill()
         assert (process.returncode != 0) == fails, printed[-6000:]

@@ -74,8 +74,8 @@ def training_seed(wildcards):
 
 
 def code_of(script):
-    """Return the digest of a script and of every local module that it imports."""
-    return code_digest(SCRIPTS / script, SCRIPTS)
+    """Return the digest of a script and of every local module that it imports; of other rules' none is computed."""
+    return lambda wildcards: code_digest(SCRIPTS / script, SCRIPTS)
 
 
 def env_of(name):

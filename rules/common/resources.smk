@@ -10,12 +10,30 @@ def gpus_for(rule, recipe, key):
     return max(CONFIG.resources_for(rule)["gpus"], endpoint.gpus if endpoint else 0)
 
 
-def resources_of(rule, asks=None, searches=False):
+def nodes_of(wildcards):
+    """Return how many nodes a model is trained on."""
+    model = plain_model(wildcards.model)
+    return CONFIG.recipe(wildcards.recipe).train.models[model].launch.nodes
+
+
+def several_nodes():
+    """Tell whether any model is trained on more nodes than one."""
+    trained = (
+        recipe.train.models for recipe in CONFIG.recipes.values() if recipe.train
+    )
+    return any(
+        model.launch.nodes > 1 for models in trained for model in models.values()
+    )
+
+
+def resources_of(rule, asks=None, searches=False, spreads=False):
     """Return a rule's resources, threads aside, as the executor knows them.
 
     `asks` is the key of the model reference of a rule that asks a model; `searches` is true of one that asks the
-    recipe's search service.
+    recipe's search service; `spreads` of one that may run on several nodes, each with what the rule asks for.
     """
+    if spreads and several_nodes():
+        return spread_resources(resources_of(rule), CONFIG.resources_for(rule))
     asked = CONFIG.resources_for(rule)
     most = max(asked.get("max_mem_mb", 2 * asked["mem_mb"]), asked["mem_mb"])
 
@@ -58,6 +76,39 @@ def resources_of(rule, asks=None, searches=False):
     if searches:
         named["llm"] = shares_of(shared_search, asked["llm"])
     return named
+
+
+def spread_resources(named, asked):
+    """Return resources of jobs that may have several nodes, with one task a node, which starts the processes."""
+
+    def alone(name):
+        given = named.get(name)
+        if not callable(given):
+            return lambda wildcards: given if nodes_of(wildcards) == 1 else None
+        return lambda wildcards, input: (
+            given(wildcards, input) if nodes_of(wildcards) == 1 else None
+        )
+
+    def nodes(wildcards):
+        return nodes_of(wildcards) if nodes_of(wildcards) > 1 else None
+
+    def extra(wildcards):
+        options = slurm_options(asked, asked["gpus"])
+        words = [options["slurm_extra"]] if "slurm_extra" in options else []
+        if nodes(wildcards):
+            # `gpu` would be the GPUs of all nodes together, however they are spread.
+            kind = f"{asked['gpu_model']}:" if asked.get("gpu_model") else ""
+            gpus = asked["gpus"]
+            words += ["--ntasks-per-node=1"]
+            words += [f"--gpus-per-node={kind}{gpus}"] if gpus else []
+        return " ".join(words) or None
+
+    spread = {"nodes": nodes, "tasks": nodes, "slurm_extra": extra}
+    return (
+        named
+        | spread
+        | {name: alone(name) for name in ("gpu", "gpu_model") if name in named}
+    )
 
 
 # Rules that ask a model, with the key of its reference.

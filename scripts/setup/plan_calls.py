@@ -12,13 +12,15 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from finetrail.artifacts import read_json
+from finetrail.cluster.cost import SECONDS_PER_HOUR, History
+from finetrail.cluster.runs import runs
 from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
 from finetrail.config.model import RecipeConfig, RunConfig, read_run_config
 from finetrail.errors import FinetrailError
@@ -57,6 +59,7 @@ class Job:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     command: str
+    gpus: int = 0
 
     @classmethod
     def parse(cls, kind: str, rule: str, body: str, command: str) -> "Job":
@@ -67,12 +70,46 @@ class Job:
         recipe = wildcards.pop("recipe", "")
         name = " ".join([rule, *wildcards.values()])
         is_shard = "shards" in wildcards
-        return cls(rule, kind == "checkpoint", recipe, name, is_shard, files["input"], files["output"], command)
+        files_of = (files["input"], files["output"])
+        return cls(rule, kind == "checkpoint", recipe, name, is_shard, *files_of, command, gpus_of(said))
 
     def asks(self) -> bool:
         """Say whether the job's script asks a model or searches the web."""
         script = Path(next((word for word in shlex.split(self.command) if word.endswith(".py")), ""))
         return script.is_file() and not ASKING.isdisjoint(direct_imports(script.resolve(), SCRIPTS))
+
+
+def gpus_of(said: Mapping[str, str]) -> int:
+    """Return the GPUs that a job of a dry run asks for, on all its nodes."""
+    resources = said.get("resources", "")
+    spread = re.search(r"--gpus-per-node=(?:[\w.]+:)?(\d+)", resources)
+    nodes = re.search(r"\bnodes=(\d+)", resources)
+    if spread and nodes:
+        return int(spread[1]) * int(nodes[1])
+    found = re.search(r"\bgpu=(\d+)", resources)
+    return int(found[1]) if found else 0
+
+
+def gpu_hours(jobs: Sequence[Job]) -> Iterator[str]:
+    """Render what the jobs with GPUs are expected to take, from earlier ones."""
+    with_gpus = [job for job in jobs if job.gpus]
+    if not with_gpus:
+        return
+    history = History.read(runs(Path.cwd()))
+    form = f"{{:<{NAME_WIDTH}}} {{:>5}} {{:>8}} {{:>10}}  {{}}"
+    yield form.format("GPU-hours", "GPUs", "hours", "GPU-hours", "measured on")
+    total, unknown = 0.0, 0
+    for job in with_gpus:
+        expected = history.expect(job.rule, job.recipe, job.outputs)
+        if expected.seconds is None:
+            unknown += 1
+            yield form.format(job.name, job.gpus, "?", "?", expected.basis)
+            continue
+        hours = expected.seconds / SECONDS_PER_HOUR
+        total += hours * job.gpus
+        yield form.format(job.name, job.gpus, f"{hours:.2f}", f"{hours * job.gpus:.2f}", expected.basis)
+    more = f", and those of {unknown} jobs that are not known" if unknown else ""
+    yield f"In all: about {total:.2f} GPU-hours{more}\n"
 
 
 def dry_run(arguments: Sequence[str], folder: Path) -> tuple[int, str]:
@@ -243,6 +280,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         except FinetrailError as error:
             print(error, file=sys.stderr)
             return 1
+        for line in gpu_hours(planner.to_run):
+            print(line)
         print(f"In all: {planner.total()}")
     return 0
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from finetrail.artifacts import read_json
 from finetrail.cluster import queue, runs
+from finetrail.cluster.master import check_alone
 from finetrail.errors import FinetrailError
 
 LOOK_S = 2.0
@@ -50,6 +51,8 @@ def resume(root: Path, orphans: Orphans, *, master_is_gone: bool) -> int:
             "no run of this folder was cut off", hint="Start it as usual: snakemake --profile slurm all"
         )
     masters = [read_json(run / runs.MASTER) for run in left]
+    if queue.has_slurm():
+        check_alone(root)
     check_masters(masters, trust=master_is_gone)
     settle_queue(root, orphans)
     for run in left:

@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     now = datetime.now(UTC)
     end = f"ended {master['ended']}" if master["ended"] else f"led by process {master['pid']} on {master['host']}"
     print(f"{run.name}: {end}")
+    if refusal := queue.last_refusal(root, now):
+        print(f"SLURM refuses jobs: {refusal}")
     print(table.render(table.lines(beats, jobs, now)))
     print(table.totals(beats, now))
     return 0

@@ -24,8 +24,11 @@ MISSING_HINT = (
     "sudo apt-get install --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge"
 )
 NODES = ("cpu1", "cpu2", "gpu1")
+PARTITIONS = ("cpu", "gpu", "scavenge")
 GPUS = 2
 START_S = 60.0
+# How long tests wait for what must happen: it decides nothing, and a loaded machine may need it.
+PATIENCE_S = 400.0
 STOP_S = 20.0
 
 CONFIGURATION = """\
@@ -34,8 +37,9 @@ SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmUser=root
 SlurmdUser=root
+# A job that is queued again waits until its credential has expired, two minutes by default.
 AuthType=auth/munge
-AuthInfo=socket={base}/munge/munge.sock
+AuthInfo=socket={base}/munge/munge.sock,cred_expire=30
 StateSaveLocation={base}/ctld
 SlurmctldPidFile={base}/ctld/slurmctld.pid
 SlurmctldLogFile={base}/log/slurmctld.log
@@ -183,6 +187,27 @@ class Cluster:
         """Start the daemon of a node."""
         self.check("slurmd", "-N", node)
 
+    def break_node(self, node: str) -> None:
+        """End the daemon of a node and all that runs there at once, as a power failure does."""
+        jobs = {job.id for job in self.jobs() if job.state == "RUNNING" and job.node == node}
+        daemon = _read_pid(self.base / "node" / f"{node}.pid")
+        assert daemon is not None, f"no daemon of {node}"
+        os.kill(daemon, signal.SIGKILL)
+        for pid in list(self._inhabitants()):
+            if _job_of(pid) in jobs:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def mend(self) -> None:
+        """Start the daemons of broken nodes again, open all partitions, and wait until every node takes jobs."""
+        for node in NODES:
+            pid = _read_pid(self.base / "node" / f"{node}.pid")
+            if pid is None or not _is_alive(pid):
+                self.start_node(node)
+        for name in PARTITIONS:
+            self.check("scontrol", "update", f"partitionname={name}", "state=up")
+        self.wait_for_nodes()
+
     def wait_for_nodes(self) -> None:
         """Wait until all nodes take jobs."""
         idle = ["idle"] * len(NODES)
@@ -307,6 +332,17 @@ def _processes() -> Iterator[tuple[int, str]]:
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             yield int(folder.name), (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
+def _job_of(pid: int) -> str | None:
+    """Return the number of the job that a process belongs to, by its environment, or its name where SLURM gave one."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes()
+        name = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return None
+    found = re.search(rb"(?:^|\0)SLURM_JOB_ID=(\d+)", variables) or re.match(rb"slurmstepd: \[(\d+)\.", name)
+    return found[1].decode() if found else None
 
 
 def _is_alive(pid: int) -> bool:

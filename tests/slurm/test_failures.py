@@ -1,38 +1,39 @@
-"""What clusters do to jobs: each ends well by itself, with one attempt more or with none."""
+"""What clusters do to queues and masters: preemption, closed partitions, refused submissions, Ctrl-C."""
 
+import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.slurm.cluster import wait_until
+from tests.slurm.cluster import PATIENCE_S, wait_until
+from tests.slurm.test_resume import python
 from tests.slurm.workspace import WAIT, SlurmWorkspace
 from tests.workspace import RESULTS
 
 TARGET = f"{RESULTS}/records.jsonl"
-MEMORY_MB = 700
-# Takes memory, then waits as WAIT does.
-EAT = (
-    f"""python -c 'import pathlib, time; taken = bytearray({MEMORY_MB} << 20); """
-    """hold = pathlib.Path.home() / "hold"; [time.sleep(0.2) for _ in iter(hold.exists, False)]'"""
-)
+OTHER = f"{RESULTS}/passages.jsonl"
 
 
 @contextmanager
-def held_run(workspace: SlurmWorkspace, resources: str, line: str = WAIT) -> Iterator[None]:
-    """Run the workflow's first job, which waits as the line of set-up says; at the end, the run must end well."""
-    workspace.set_up(f"|-\n      {line}" if ":" in line else line)
-    master = workspace.start(TARGET, config=(f"resources={{ingest_records: {{{resources}}}}}",))
+def started(workspace: SlurmWorkspace, resources: str, *targets: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run the workflow under some resources, as long as the block lasts."""
+    master = workspace.start(*(targets or (TARGET,)), config=(f"resources={{{resources}}}",))
     try:
-        wait_until(lambda: states(workspace) == ["RUNNING"], 120, "the job runs")
-        yield
-        printed, _ = master.communicate(timeout=400)
+        yield master
     finally:
         master.kill()
         master.wait()
+
+
+def finish(workspace: SlurmWorkspace, master: "subprocess.Popen[str]") -> str:
+    """Wait until the run has ended well by itself; return what it printed."""
+    printed, _ = master.communicate(timeout=400)
     assert master.returncode == 0, printed[-3000:]
     assert (workspace.root / TARGET).exists()
+    return printed
 
 
 def states(workspace: SlurmWorkspace) -> list[str]:
@@ -40,41 +41,69 @@ def states(workspace: SlurmWorkspace) -> list[str]:
 
 
 @pytest.fixture
-def workspace(on_cluster: Callable[[], SlurmWorkspace]) -> SlurmWorkspace:
-    return on_cluster()
-
-
-def test_a_cancelled_job_is_submitted_again(workspace: SlurmWorkspace, hold: Path) -> None:
-    with held_run(workspace, "mem_mb: 600"):
-        workspace.cluster.check("scancel", workspace.jobs()[0].id)
-        hold.unlink()
-    assert states(workspace) == ["CANCELLED", "COMPLETED"]
-
-
-def test_a_job_out_of_memory_gets_twice_as_much(workspace: SlurmWorkspace, hold: Path) -> None:
-    with held_run(workspace, f"mem_mb: {MEMORY_MB}", EAT):
-        wait_until(lambda: states(workspace)[0] != "RUNNING", 60, "SLURM ended the job")
-        hold.unlink()
-    first, second = workspace.jobs()
-    assert (first.state, second.state) in {("FAILED", "COMPLETED"), ("OUT_OF_MEMORY", "COMPLETED")}
-    memory = [job.facts["MinMemoryNode"] for job in (first, second)]
-    assert memory == [f"{MEMORY_MB}M", f"{2 * MEMORY_MB}M"]
-    assert "Exceeded job memory limit" in Path(first.facts["StdErr"]).read_text()
-
-
-def test_a_job_out_of_time_is_submitted_again(workspace: SlurmWorkspace, hold: Path) -> None:
-    with held_run(workspace, "runtime: 1"):
-        wait_until(lambda: states(workspace)[0] == "TIMEOUT", 180, "SLURM ended the job")
-        hold.unlink()
-    assert states(workspace) == ["TIMEOUT", "COMPLETED"]
+def workspace(on_cluster: Callable[[], SlurmWorkspace]) -> Iterator[SlurmWorkspace]:
+    one = on_cluster()
+    yield one
+    one.cluster.mend()
 
 
 def test_a_preempted_job_uses_up_no_retry(workspace: SlurmWorkspace, hold: Path) -> None:
-    with held_run(workspace, "partition: scavenge, retries: 0"):
-        # Both nodes, for a job of the partition that goes first.
+    workspace.set_up(WAIT)
+    with started(workspace, "ingest_records: {partition: scavenge, retries: 0}") as master:
+        wait_until(lambda: states(workspace) == ["RUNNING"], PATIENCE_S, "the job runs")
+        (job,) = workspace.jobs()
+        # A job of the partition that goes first wants both nodes.
         other = workspace.cluster.check("sbatch", "--parsable", "-N2", "--exclusive", "-p", "cpu", "--wrap", "true")
-        wait_until(lambda: workspace.jobs()[0].facts["Restarts"] == "1", 60, "the job was preempted")
+        wait_until(lambda: workspace.jobs()[0].facts["Restarts"] == "1", PATIENCE_S, "the job was preempted")
         hold.unlink()
-    (job,) = workspace.jobs()
-    assert (job.state, job.partition, job.facts["Restarts"]) == ("COMPLETED", "scavenge", "1")
+        finish(workspace, master)
+    (again,) = workspace.jobs()
+    assert (again.id, again.state, again.facts["Restarts"]) == (job.id, "COMPLETED", "1")
     assert {one.state for one in workspace.cluster.jobs() if one.id == other.strip()} == {"COMPLETED"}
+
+
+def test_a_closed_partition_is_waited_for(workspace: SlurmWorkspace) -> None:
+    cluster, refused = workspace.cluster, workspace.root / "logs/slurm/refused.log"
+    cluster.check("scontrol", "update", "partitionname=cpu", "state=drain")
+    with started(workspace, "ingest_records: {retries: 0}") as master:
+        # A drained partition takes no job; one that is down takes jobs and lets them wait.
+        wait_until(
+            lambda: refused.exists() and "inactive or drain" in refused.read_text(), PATIENCE_S, "SLURM refused the job"
+        )
+        _, status = python(workspace, "scripts/setup/show_status.py")
+        assert "SLURM refuses jobs" in status and "inactive or drain" in status, status
+        cluster.check("scontrol", "update", "partitionname=cpu", "state=down")
+        wait_until(lambda: states(workspace) == ["PENDING"], PATIENCE_S, "the job waits")
+        wait_until(lambda: workspace.jobs()[0].facts["Reason"] == "PartitionDown", PATIENCE_S, "SLURM says why")
+        _, status = python(workspace, "scripts/setup/show_status.py")
+        assert "PartitionDown" in status, status
+        cluster.check("scontrol", "update", "partitionname=cpu", "state=up")
+        finish(workspace, master)
+    assert states(workspace) == ["COMPLETED"]
+
+
+def test_a_refused_job_is_named_and_others_go_on(workspace: SlurmWorkspace) -> None:
+    wrong = "load_passages: {local: false, partition: nowhere}"
+    with started(workspace, wrong, TARGET, OTHER) as master:
+        printed, _ = master.communicate(timeout=400)
+    assert master.returncode != 0
+    assert "invalid partition specified: nowhere" in printed
+    assert (workspace.root / TARGET).exists() and not (workspace.root / OTHER).exists()
+    assert [job.rule for job in workspace.jobs()] == ["ingest_records"]
+    workspace.snakemake(TARGET, OTHER, config=("resources={load_passages: {local: false}}",))
+    assert [job.rule for job in workspace.jobs()] == ["ingest_records", "load_passages"]
+
+
+def test_ctrl_c_cancels_the_jobs_and_unlocks(workspace: SlurmWorkspace, hold: Path) -> None:
+    workspace.set_up(WAIT)
+    with started(workspace, "ingest_records: {retries: 0}") as master:
+        wait_until(lambda: states(workspace) == ["RUNNING"], PATIENCE_S, "the job runs")
+        master.send_signal(signal.SIGINT)
+        master.communicate(timeout=120)
+    assert master.returncode != 0
+    wait_until(lambda: states(workspace) == ["CANCELLED"], PATIENCE_S, "the job was cancelled")
+    hold.unlink()
+    workspace.snakemake(TARGET)
+    assert states(workspace) == ["CANCELLED", "COMPLETED"]
+    code, said = python(workspace, "scripts/setup/resume_run.py")
+    assert code == 1 and "no run of this folder was cut off" in said

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.slurm.cluster import wait_until
+import pytest
+
+from tests.slurm.cluster import PATIENCE_S, wait_until
 from tests.slurm.workspace import WAIT, SlurmWorkspace
 from tests.workspace import BIN, RESULTS
 
@@ -35,25 +37,30 @@ def python(workspace: SlurmWorkspace, script: str) -> tuple[int, str]:
     return process.returncode, printed
 
 
-def test_a_killed_master_is_resumed(on_cluster: Callable[[], SlurmWorkspace], hold: Path) -> None:
+# A connection that is lost hangs up on the master.
+@pytest.mark.parametrize("end", [signal.SIGKILL, pytest.param(signal.SIGHUP, marks=pytest.mark.long)])
+def test_a_killed_master_is_resumed(on_cluster: Callable[[], SlurmWorkspace], hold: Path, end: signal.Signals) -> None:
     workspace = on_cluster()
     workspace.set_up(WAIT)
     workspace.cluster.check("scontrol", "update", "nodename=cpu2", "state=drain", "reason=the test wants a queue")
     try:
-        _kill_and_resume(workspace, hold)
+        _kill_and_resume(workspace, hold, end)
     finally:
         workspace.cluster.check("scontrol", "update", "nodename=cpu2", "state=resume")
 
 
-def _kill_and_resume(workspace: SlurmWorkspace, hold: Path) -> None:
+def _kill_and_resume(workspace: SlurmWorkspace, hold: Path, end: signal.Signals) -> None:
     master = workspace.start(*TARGETS, config=(ONE_JOB,))
     try:
-        wait_until(lambda: sorted(job.state for job in workspace.jobs()) == ["PENDING", "RUNNING"], 120, "two jobs")
+        wait_until(
+            lambda: sorted(job.state for job in workspace.jobs()) == ["PENDING", "RUNNING"], PATIENCE_S, "two jobs"
+        )
         _, status = python(workspace, "scripts/setup/show_status.py")
         assert "waiting" in status and "Resources" in status, status
         code, refused = python(workspace, "scripts/setup/resume_run.py")
         assert code == 1 and f"process {master.pid}" in refused
-        os.kill(master.pid, signal.SIGKILL)
+        os.kill(master.pid, end)
+        master.wait(60)
     finally:
         master.kill()
         master.communicate()

@@ -49,3 +49,14 @@ def test_the_example_sites_are_valid(project: Workspace, name: str) -> None:
     found = asked(project.dry_run("all"))
     assert int(found["train_adapter"]["gpu"]) >= 1
     assert found["train_adapter"]["slurm_partition"] != found["merge_adapter"]["slurm_partition"]
+
+
+def test_a_training_on_several_nodes_asks_for_as_much_on_each(project: Workspace) -> None:
+    (project.root / "config/site.yaml").write_text(SITE)
+    launch = "overrides={crag_mm: {train: {models: {lora: {launch: {nodes: 3, processes: 2}}}}}}"
+    found = asked(project.dry_run("all", config=(launch,)))
+    spread = found["train_adapter"]
+    assert (spread["nodes"], spread["tasks"], spread.get("gpu"), spread.get("gpu_model")) == ("3", "3", None, None)
+    assert spread["slurm_extra"] == "--ntasks-per-node=1 --gpus-per-node=a100:2"
+    assert (spread["slurm_partition"], spread["constraint"]) == ("accel", "hbm80")
+    assert "nodes" not in found["predict_answers"]

@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
-from finetrail.config.fields import Section, Text, operation
+from finetrail.config.fields import Count, Section, Text, operation
 
 # May hold $VARIABLES, which the job's own shell fills in; nothing that ends the quotes or runs a command.
 Place = Annotated[str, StringConstraints(pattern=r'^[^"`\\\n(]+$')]
@@ -39,6 +39,18 @@ class Proxies(Section):
         return found | {name.upper(): value for name, value in found.items()}
 
 
+class Master(Section):
+    """The job of `make submit`, in which Snakemake itself runs."""
+
+    partition: Text | None = operation(None, "partition of the master; none for `site.cpu_partition`")
+    account: Text | None = operation(None, "account of the master; none for the cluster's default")
+    runtime: Count = operation(
+        1440, "time limit, in minutes; a run that takes longer is led on by the same job, queued again"
+    )
+    mem_mb: Count = operation(4000, "memory, in MB, which rules that are `local` share")
+    threads: Count = operation(2, "CPU cores, which rules that are `local` share")
+
+
 class Site(Section):
     """What differs between clusters; see docs/slurm.md."""
 
@@ -53,4 +65,8 @@ class Site(Section):
         None, f"one folder for the caches of all tools ({', '.join(CACHES)}), which compute nodes see too"
     )
     conda_prefix: Place | None = operation(None, "folder of conda environments, for `--sdm conda`")
+    master: Master = operation(Master(), "the job of `make submit`, in which Snakemake itself runs")
+    free_gb: Annotated[float, Field(ge=0)] = operation(
+        10.0, "GB that `make preflight` wants free where results, caches and environments go"
+    )
     proxies: Proxies = operation(Proxies(), "proxies of the compute nodes")

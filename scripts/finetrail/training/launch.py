@@ -32,6 +32,9 @@ _POLL_SECONDS = 2.0
 # The processes save and stop at a signal, so torchrun must live on: what a shell ignores its children ignore.
 _DEAF = ("sh", "-c", 'trap "" TERM INT USR1; exec "$@"', "sh")
 
+# What the environment says of the job, and not of a step in it.
+_OF_THE_JOB = {"SLURM_JOB_ID", "SLURM_JOB_END_TIME"}
+
 logger = logging.getLogger(__name__)
 
 
@@ -87,7 +90,7 @@ def launcher(launch: Launch) -> list[str]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={launch.processes}"]
     if launch.nodes == 1:
         return [*_DEAF, *torchrun, "--standalone"]
-    given = int(os.environ.get("SLURM_JOB_NUM_NODES", "0"))
+    given = allocated_nodes()
     if given < launch.nodes:
         raise FinetrailError(
             f"`launch.nodes` is {launch.nodes}, and this job has {given or 'one'}",
@@ -101,6 +104,18 @@ def launcher(launch: Launch) -> list[str]:
         f"--rdzv-id={os.environ['SLURM_JOB_ID']}",
     ]
     return [*_srun(launch.nodes), *_DEAF, *torchrun, *meeting]
+
+
+def allocated_nodes() -> int:
+    """Ask SLURM how many nodes this job has; the step that Snakemake runs in has one, and so says its environment."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None:
+        return 0
+    command = ["squeue", "--noheader", f"--jobs={job}", "--format=%D"]
+    try:
+        return int(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise FinetrailError(f"SLURM does not say how many nodes job {job} has: {error}") from error
 
 
 def _srun(nodes: int) -> list[str]:
@@ -118,6 +133,8 @@ def _run(command: list[str], shared: Path, progress: Callable[[int, int], None] 
     environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     # Or else torchrun sets handlers of its own, which end its processes within seconds.
     environment["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGHUP"
+    if command[0] == "srun":  # or it takes the size of Snakemake's step for its own
+        environment = {k: v for k, v in environment.items() if not k.startswith("SLURM_") or k in _OF_THE_JOB}
     process = subprocess.Popen(command, env=environment, preexec_fn=worker.die_with_parent)
     try:
         with _signals_to(shared):

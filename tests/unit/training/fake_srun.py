@@ -13,12 +13,15 @@ from finetrail.training.worker import die_with_parent
 
 
 def install(folder: Path) -> dict[str, str]:
-    """Write the program ``srun``; return the environment of a job of two nodes that finds it."""
+    """Write the program ``srun``, and a ``squeue`` that knows a job of two nodes; return an environment with them."""
     folder.mkdir()
     program = folder / "srun"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m {__name__} "$@"\n')
-    program.chmod(0o755)
-    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_END_TIME": "9999999999"}
+    queue = folder / "squeue"
+    queue.write_text("#!/bin/sh\necho 2\n")
+    for path in (program, queue):
+        path.chmod(0o755)
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_END_TIME": "9999999999"}
     return job | {"PATH": os.pathsep.join([str(folder), os.environ["PATH"]])}
 
 

@@ -15,6 +15,7 @@ from finetrail.training.job import Job, job_as_plain, job_from_plain
 from finetrail.training.launch import launcher
 from finetrail.training.settings import Launch, Limits, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
+from tests.unit.training import fake_srun
 
 SETTINGS = TrainSettings(
     rank=4, alpha=8, target_modules=("q_proj", "v_proj"), max_steps=2, batch_size=1, gradient_accumulation=2,
@@ -32,11 +33,12 @@ def test_one_process_a_gpu_on_this_node() -> None:
     assert launcher(Launch(processes=4))[-2:] == ["--nproc-per-node=4", "--standalone"]
 
 
-def test_one_launcher_a_node_of_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SLURM_JOB_NUM_NODES", raising=False)
+def test_one_launcher_a_node_of_the_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(FinetrailError, match=r"`launch\.nodes` is 2, and this job has one"):
         launcher(Launch(nodes=2))
-    for name, value in {"JOB_ID": "81", "JOB_NUM_NODES": "2", "CPUS_PER_TASK": "6"}.items():
+    monkeypatch.setenv("PATH", fake_srun.install(tmp_path / "bin")["PATH"])
+    for name, value in {"JOB_ID": "81", "CPUS_PER_TASK": "6"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     with pytest.raises(FinetrailError, match=r"`launch\.nodes` is 3, and this job has 2"):
         launcher(Launch(nodes=3))

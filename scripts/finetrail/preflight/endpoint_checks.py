@@ -1,0 +1,108 @@
+"""Whether models can be asked: keys are set, addresses answer, keys are taken, models are known there."""
+
+import json
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from finetrail.config.fields import Section
+from finetrail.config.model import RunConfig
+from finetrail.config.model_llm import Endpoint, ModelReference
+from finetrail.preflight.finding import Finding, one_of
+
+SECONDS = 10
+REFUSED = {401, 403}
+
+
+@dataclass(frozen=True)
+class Use:
+    """A model that a recipe asks: the key that names it, the endpoint, the model's id there."""
+
+    key: str
+    endpoint: str
+    model: str
+
+
+def models_asked(run: RunConfig) -> list[Use]:
+    """List the models that the recipes of a run ask."""
+    return [
+        Use(f"overrides.{name}.{key}", reference.endpoint, reference.model)
+        for name, recipe in run.recipes.items()
+        for key, reference in _references(recipe, "")
+        if key != "queries.model" or recipe.queries.enabled
+    ]
+
+
+def _references(section: Section, above: str) -> Iterator[tuple[str, ModelReference]]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        if isinstance(value, ModelReference):
+            yield f"{above}{name}", value
+        elif isinstance(value, Section):
+            yield from _references(value, f"{above}{name}.")
+
+
+def check_endpoints(run: RunConfig) -> list[Finding]:
+    """Ask every server that is asked over the network for its models; in replay none is asked."""
+    if run.llm.mode == "replay":
+        return []
+    uses = [use for use in models_asked(run) if run.endpoint(use.endpoint).kind == "openai"]
+    names = list(dict.fromkeys(use.endpoint for use in uses))
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        answers = pool.map(lambda name: _check_one(name, run.endpoint(name), uses), names)
+        return [*(one for found in answers for one in found), *_check_searches(run)]
+
+
+def _check_one(name: str, endpoint: Endpoint, uses: list[Use]) -> list[Finding]:
+    where, variable = f"llm.endpoints.{name}", endpoint.api_key_env
+    if variable and not os.environ.get(variable):
+        return [
+            Finding("error", f"{where}.api_key_env", f"{variable} is not set", f"export {variable}=… before the run")
+        ]
+    try:
+        known = _models(f"{(endpoint.base_url or '').rstrip('/')}/models", os.environ.get(variable or ""))
+    except urllib.error.HTTPError as error:
+        if error.code in REFUSED:
+            what = f"{endpoint.base_url} does not take the key in {variable or 'no variable'} ({error.code})"
+            return [Finding("error", f"{where}.api_key_env", what, "Set the right key, or name another variable")]
+        what = f"{endpoint.base_url}/models answers {error.code}: keys and models could not be checked"
+        return [Finding("warning", f"{where}.base_url", what, "Does the address end in /v1?")]
+    except (OSError, ValueError) as error:
+        what = f"{endpoint.base_url} does not answer: {getattr(error, 'reason', error)}"
+        return [Finding("error", f"{where}.base_url", what, "Start the server, or correct address or site.proxies")]
+    return [
+        Finding("error", use.key, f"{endpoint.base_url} has no model {use.model}", one_of(known, use.model))
+        for use in uses
+        if use.endpoint == name and known and use.model not in known
+    ]
+
+
+def _check_searches(run: RunConfig) -> Iterator[Finding]:
+    for name, recipe in run.recipes.items():
+        if recipe.recall is None or recipe.recall.backend != "http" or recipe.recall.http is None:
+            continue
+        chosen = recipe.recall.http.search_endpoint
+        variable = run.search.endpoints[chosen].api_key_env
+        if variable and not os.environ.get(variable):
+            what = f"{variable} is not set, which {name} searches with"
+            yield Finding(
+                "error", f"search.endpoints.{chosen}.api_key_env", what, f"export {variable}=… before the run"
+            )
+
+
+def _models(url: str, key: str | None) -> list[str]:
+    """Return the ids of the models that a server lists.
+
+    Raises:
+        OSError: it cannot be reached, or refuses (`urllib.error.HTTPError`).
+        ValueError: it answers something else.
+    """
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
+    with urllib.request.urlopen(request, timeout=SECONDS) as reply:
+        content: Any = json.load(reply)
+    listed = content.get("data") if isinstance(content, dict) else None
+    return [str(one["id"]) for one in listed or [] if isinstance(one, dict) and "id" in one]
