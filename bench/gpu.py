@@ -8,9 +8,17 @@ kernels, and once by plain TRL. Every run is a process of its own; one that fail
   gradients of activations and, where weights are trained, as many for theirs, and 12 · layers · width · length for
   attention (Chowdhery et al. 2022, arXiv:2204.02311, appendix B). Null for a GPU that the table does not know.
 - ``peak_memory_mb``: the most that torch held on the GPU; of the process on a CPU.
+
+And whether a training that was stopped goes on as it would have: two straight runs and one that stops after its first
+step and is resumed, with and without ``deterministic: true``.
+
+- ``same_batches``: whether the resumed run saw the same rows at the same steps.
+- ``spread``, ``gap``: the largest difference of a step's loss between the straight runs, and of the resumed one from
+  the first of them. ``holds``: the gap is at most twice the spread; with ``deterministic`` both are 0.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -19,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -57,19 +65,22 @@ TINY = Size(64, 128, 2, 2, 2, 1024, 256, 32, 2)
 
 @dataclass(frozen=True)
 class Variant:
-    """One run: ``plain`` is TRL with its defaults."""
+    """One run: ``plain`` is TRL with its defaults, ``resume`` compares a stopped training with straight ones."""
 
     method: str
     packing: bool = False
     liger: bool = False
     plain: bool = False
+    resume: bool = False
+    deterministic: bool = False
 
     @property
     def name(self) -> str:
         """Name it as the results do."""
         if self.plain:
             return f"{self.method}.plain_trl"
-        return self.method + ".packing" * self.packing + ".liger" * self.liger
+        kernels = ".packing" * self.packing + ".liger" * self.liger
+        return self.method + kernels + ".resume" * self.resume + ".deterministic" * self.deterministic
 
 
 def variants() -> list[Variant]:
@@ -77,7 +88,8 @@ def variants() -> list[Variant]:
     ours = [
         Variant(method, packing, liger) for method, packing, liger in product(METHODS, (False, True), (False, True))
     ]
-    return [*ours, *(Variant(method, plain=True) for method in METHODS)]
+    resumed = [Variant("lora", resume=True), Variant("lora", resume=True, deterministic=True)]
+    return [*ours, *(Variant(method, plain=True) for method in METHODS), *resumed]
 
 
 def make_rows(size: Size) -> list[dict[str, Any]]:
@@ -125,8 +137,11 @@ def make_base(folder: Path, size: Size) -> None:
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
 
 
-def run_ours(base: Path, work: Path, size: Size, variant: Variant, steps: int) -> list[dict[str, Any]]:
-    """Train with our trainer; return the log's rows."""
+def run_ours(
+    base: Path, work: Path, size: Size, variant: Variant, steps: int, *, stop: bool = False
+) -> list[dict[str, Any]]:
+    """Train with our trainer, stopped after the first step and resumed if asked for; return the log's rows."""
+    from finetrail.training.job import Stopped
     from finetrail.training.settings import Limits, Saving, TrainSettings
     from finetrail.training.sft import train_adapter
 
@@ -134,7 +149,7 @@ def run_ours(base: Path, work: Path, size: Size, variant: Variant, steps: int) -
         method=variant.method,  # type: ignore[arg-type]
         rank=16,
         alpha=32,
-        dropout=0.0,
+        dropout=0.05 if variant.resume else 0.0,
         learning_rate=1e-4,
         max_steps=steps,
         batch_size=size.batch,
@@ -143,12 +158,37 @@ def run_ours(base: Path, work: Path, size: Size, variant: Variant, steps: int) -
         weights="bf16" if variant.method == "full" else "fp32",
         packing=variant.packing,
         liger="on" if variant.liger else "off",
+        deterministic=variant.deterministic,
         seed=SEED,
         limits=Limits(max_length=size.length),
     )
     saving = Saving(save_steps=10 * steps)
-    train_adapter(base, make_rows(size), [], settings, state_dir=work / "s", out_dir=work / "o", saving=saving)
-    return [json.loads(line) for line in (work / "o" / "training_log.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows, state, out = make_rows(size), work / "s", work / "o"
+    if stop:
+        with contextlib.suppress(Stopped):
+            hurried = replace(saving, max_hours=1.0, save_before_minutes=60.0)
+            train_adapter(base, rows, [], settings, state_dir=state, out_dir=out, saving=hurried)
+    train_adapter(base, rows, [], settings, state_dir=state, out_dir=out, saving=saving)
+    return [json.loads(line) for line in (out / "training_log.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def run_resume(base: Path, work: Path, size: Size, variant: Variant, steps: int) -> dict[str, Any]:
+    """Compare a training that was stopped and resumed with straight ones."""
+    first, second, resumed = (
+        run_ours(base, work / name, size, variant, steps, stop=name == "resumed")
+        for name in ("first", "second", "resumed")
+    )
+
+    def apart(other: Sequence[dict[str, Any]]) -> float:
+        return max(abs(float(one["loss"]) - float(two["loss"])) for one, two in zip(first, other, strict=True))
+
+    spread, gap = apart(second), apart(resumed)
+    return {
+        "same_batches": [row["rows"] for row in first] == [row["rows"] for row in resumed],
+        "spread": spread,
+        "gap": gap,
+        "holds": spread == gap == 0 if variant.deterministic else gap <= 2 * spread,
+    }
 
 
 def run_plain(base: Path, work: Path, size: Size, variant: Variant, steps: int, use_cpu: bool) -> list[dict[str, Any]]:
@@ -240,6 +280,8 @@ def run_one(variant: Variant, base: Path, size: Size, steps: int, peak_tflops: f
     use_cpu = not torch.cuda.is_available()
     with tempfile.TemporaryDirectory(prefix="finetrail-gpu-") as work:
         try:
+            if variant.resume:
+                return run_resume(base, Path(work), size, variant, steps)
             if variant.plain:
                 log = run_plain(base, Path(work), size, variant, steps, use_cpu)
             else:
@@ -305,7 +347,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=1))
-    return 1 if any("failed" in run for run in runs.values()) else 0
+    return 1 if any("failed" in run or not run.get("holds", True) for run in runs.values()) else 0
 
 
 if __name__ == "__main__":

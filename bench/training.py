@@ -1,12 +1,13 @@
 """Tokens a second of our trainer beside plain TRL with the same settings, on the same tiny model and rows.
 
-Each run is a process of its own; pairs are interleaved, and who begins alternates. Timed is what lies between the end
-of the first steps (warm-up) and the end of the last one, everything that happens between steps included:
+Both train at the same time, each in a process of its own, and take turns: one does a step while the other waits, who
+begins alternates. So whatever else the machine does disturbs both alike. A step lasts from its predecessor's end to its
+own, so that everything that happens between steps is counted.
 
-- ``tokens_per_second``: tokens of those steps ÷ seconds, the median of the runs.
-- ``ratio``: ours ÷ plain in each pair; the median must be at least .97. ``cpu_ratio`` is the same for the processor
-  time, which a busy machine disturbs less.
-- ``same_losses``: whether every pair's losses are equal, step by step, to the last bit.
+- ``tokens_per_second``: tokens of the timed steps ÷ their seconds.
+- ``ratios``: ours ÷ plain in each of the pairs, which are so many stretches of the timed steps; ``ratio`` is their
+  median, and must be at least .97. ``cpu_ratio`` is the same for the processor time.
+- ``same_losses``: whether the losses of both are equal, step by step, to the last bit.
 """
 
 import argparse
@@ -17,14 +18,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "training.json"
 PAIRS = 5
-STEPS = 60
+STEPS = 20
 WARM_UP = 5
 ROWS = 96
 BOUND = 0.97
@@ -32,12 +34,32 @@ NAMES = ("ours", "plain")
 METHODS = ("lora", "full")
 SEED = 7
 
-Moment = tuple[float, float]
+Took = tuple[float, float]
+"""Seconds, and seconds of the processor."""
 
 
-def now() -> Moment:
-    """Return the clock and the processor time of this process, in seconds."""
-    return time.perf_counter(), time.process_time()
+class Turns:
+    """Called at the end of each step: says how long it took, and waits for this trainer's turn to do the next one."""
+
+    def __init__(self) -> None:
+        self.steps, self.since = 0, (0.0, 0.0)
+        self.channel = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)  # libraries print, too
+
+    def tell(self, what: Any) -> None:
+        """Report."""
+        print(json.dumps(what), file=self.channel, flush=True)
+
+    def __call__(self) -> None:
+        """Report, and wait."""
+        self.steps += 1
+        if self.steps > WARM_UP:
+            self.tell([time.perf_counter() - self.since[0], time.process_time() - self.since[1]])
+        elif self.steps == WARM_UP:
+            self.tell("warm")
+        if self.steps >= WARM_UP:
+            sys.stdin.readline()
+        self.since = time.perf_counter(), time.process_time()
 
 
 def make_rows() -> list[dict[str, Any]]:
@@ -79,12 +101,11 @@ def settings_for(method: str, steps: int) -> Any:
     )
 
 
-def run_ours(base: Path, work: Path, method: str, steps: int) -> tuple[list[Moment], list[float]]:
-    """Train with our trainer; return when each step ended, and its loss."""
+def run_ours(base: Path, work: Path, method: str, steps: int, turns: Callable[[], None]) -> list[float]:
+    """Train with our trainer; return the loss of each step."""
     from finetrail.training.settings import Saving
     from finetrail.training.sft import train_adapter
 
-    ends: list[Moment] = []
     train_adapter(
         base,
         make_rows(),
@@ -93,27 +114,26 @@ def run_ours(base: Path, work: Path, method: str, steps: int) -> tuple[list[Mome
         state_dir=work / "state",
         out_dir=work / "out",
         saving=Saving(save_steps=10 * steps),
-        progress=lambda step, of: ends.append(now()),
+        progress=lambda step, of: turns(),
     )
     log = (work / "out" / "training_log.jsonl").read_text(encoding="utf-8").splitlines()
-    return ends, [json.loads(line)["loss"] for line in log]
+    return [json.loads(line)["loss"] for line in log]
 
 
-def run_plain(base: Path, work: Path, method: str, steps: int) -> tuple[list[Moment], list[float]]:
-    """Train with TRL alone, as its documentation shows."""
+def run_plain(base: Path, work: Path, method: str, steps: int, turns: Callable[[], None]) -> list[float]:
+    """Train with TRL alone, as its documentation shows; return the loss of each step."""
     from datasets import Dataset
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, set_seed
     from trl import SFTConfig, SFTTrainer
 
     settings = settings_for(method, steps)
-    ends: list[Moment] = []
 
     class Clock(TrainerCallback):  # type: ignore[misc]
-        """Notes when steps end."""
+        """Takes turns."""
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            ends.append(now())
+            turns()
 
     rows = [{"prompt": row["messages"][:-1], "completion": row["messages"][-1:]} for row in make_rows()]
     lora = LoraConfig(
@@ -155,28 +175,55 @@ def run_plain(base: Path, work: Path, method: str, steps: int) -> tuple[list[Mom
         callbacks=[Clock()],
     )
     trainer.train()
-    return ends, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
 
 
-def run_one(name: str, base: Path, method: str, steps: int) -> dict[str, Any]:
-    """Train once in this process; return the figures."""
+def run_one(name: str, base: Path, method: str, steps: int) -> None:
+    """Train once in this process, in turns with the other, and report the losses at last."""
+    turns = Turns()
     with tempfile.TemporaryDirectory(prefix="finetrail-bench-") as work:
         run = run_ours if name == "ours" else run_plain
-        ends, losses = run(base, Path(work), method, steps)
-    assert len(ends) == len(losses) == steps
-    seconds, cpu_seconds = (last - first for first, last in zip(ends[WARM_UP - 1], ends[-1], strict=True))
-    return {"seconds": seconds, "cpu_seconds": cpu_seconds, "losses": losses}
+        losses = run(base, Path(work), method, steps, turns)
+    assert len(losses) == steps
+    turns.tell(losses)
 
 
-def start(name: str, base: Path, method: str, steps: int) -> dict[str, Any]:
-    """Train once in a process of its own."""
+class Trainer:
+    """One of the two, in a process of its own."""
+
+    def __init__(self, name: str, process: "subprocess.Popen[str]", said: Path) -> None:
+        self.name, self.process, self.said = name, process, said
+
+    def read(self) -> Any:
+        """Wait for the next thing that it reports."""
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} failed:\n{self.said.read_text()[-4000:]}")
+        return json.loads(line)
+
+    def go(self) -> None:
+        """Let it do a step."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+
+@contextmanager
+def started(name: str, base: Path, method: str, steps: int) -> Iterator[Trainer]:
+    """Start a trainer; it is ended with us."""
     command = [sys.executable, __file__, "--one", name, "--base", str(base), "--method", method, "--steps", str(steps)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        raise SystemExit(f"{name} failed:\n{done.stderr[-4000:]}")
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return figures
+    said = base.with_name(f"{method}.{name}.log")
+    with said.open("w") as errors:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+        try:
+            yield Trainer(name, process, said)
+        finally:
+            process.kill()
+            process.communicate()
 
 
 def tokens_timed(base: Path, method: str, steps: int) -> int:
@@ -188,32 +235,50 @@ def tokens_timed(base: Path, method: str, steps: int) -> int:
     settings = settings_for(method, steps)
     tokenizer = AutoTokenizer.from_pretrained(base)
     total: int = sum(len(encode_row(row, tokenizer, settings.limits).input_ids) for row in make_rows())
-    rows: int = settings.batch_size * settings.gradient_accumulation * (steps - WARM_UP)
+    rows: int = settings.batch_size * settings.gradient_accumulation * steps
     return round(total / ROWS * rows)
 
 
+def in_turns(base: Path, method: str, steps: int) -> tuple[dict[str, list[Took]], dict[str, list[float]]]:
+    """Train with both; return what each timed step took, and the losses, by name."""
+    took: dict[str, list[Took]] = {name: [] for name in NAMES}
+    with ExitStack() as stack:
+        trainers = [stack.enter_context(started(name, base, method, steps)) for name in NAMES]
+        for trainer in trainers:
+            trainer.read()
+        for step in range(steps - WARM_UP):
+            for trainer in trainers if step % 2 == 0 else reversed(trainers):
+                trainer.go()
+                took[trainer.name].append(tuple(trainer.read()))
+        for trainer in trainers:
+            trainer.go()
+        return took, {trainer.name: trainer.read() for trainer in trainers}
+
+
 def compare(base: Path, method: str, pairs: int, steps: int) -> dict[str, Any]:
-    """Run the pairs of one method and return the results as they are written."""
-    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in NAMES}
-    for pair in range(pairs):
-        for name in NAMES if pair % 2 == 0 else reversed(NAMES):
-            runs[name].append(start(name, base, method, steps))
-        ours, plain = (runs[name][-1]["seconds"] for name in NAMES)
-        print(f"{method}, pair {pair + 1}: ratio {plain / ours:.3f}", file=sys.stderr)
-    pairs_run = list(zip(*(runs[name] for name in NAMES), strict=True))
+    """Run both on one method and return the results as they are written.
+
+    Args:
+        base, method: what is trained.
+        pairs: stretches of the timed steps.
+        steps: of a stretch.
+    """
+    took, losses = in_turns(base, method, WARM_UP + pairs * steps)
+
+    def seconds(name: str, pair: int, clock: int) -> float:
+        return sum(step[clock] for step in took[name][pair * steps : (pair + 1) * steps])
+
     ratios, cpu_ratios = (
-        [plain[clock] / ours[clock] for ours, plain in pairs_run] for clock in ("seconds", "cpu_seconds")
+        [seconds("plain", pair, clock) / seconds("ours", pair, clock) for pair in range(pairs)] for clock in (0, 1)
     )
-    tokens = tokens_timed(base, method, steps)
+    tokens = tokens_timed(base, method, pairs * steps)
     return {
-        "tokens_per_second": {
-            name: round(tokens / statistics.median(run["seconds"] for run in runs[name]), 1) for name in NAMES
-        },
+        "tokens_per_second": {name: round(tokens / sum(step[0] for step in took[name]), 1) for name in NAMES},
         "ratios": [round(ratio, 4) for ratio in ratios],
         "ratio": round(statistics.median(ratios), 4),
         "cpu_ratio": round(statistics.median(cpu_ratios), 4),
-        "same_losses": all(run["losses"] == runs["plain"][0]["losses"] for name in NAMES for run in runs[name]),
-        "last_loss": runs["ours"][0]["losses"][-1],
+        "same_losses": losses["ours"] == losses["plain"],
+        "last_loss": losses["ours"][-1],
     }
 
 
@@ -221,14 +286,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure, write the results, and fail where a bound is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=PAIRS)
-    parser.add_argument("--steps", type=int, default=STEPS, help=f"of a run, {WARM_UP} of which are not timed")
+    parser.add_argument("--steps", type=int, default=STEPS, help="timed ones of a pair")
     parser.add_argument("--method", choices=METHODS, default=None, help="one of them only")
-    parser.add_argument("--one", choices=NAMES, default=None, help="train once and print the figures")
+    parser.add_argument("--one", choices=NAMES, default=None, help="train once, in turns with the other")
     parser.add_argument("--base", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args(argv)
     if arguments.one:
-        print(json.dumps(run_one(arguments.one, arguments.base, arguments.method, arguments.steps)))
+        run_one(arguments.one, arguments.base, arguments.method, arguments.steps)
         return 0
     with tempfile.TemporaryDirectory(prefix="finetrail-bench-") as name:
         base = Path(name) / "base"

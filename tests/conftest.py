@@ -1,6 +1,7 @@
 """What all tests share: paths, an environment without the user's keys, and a way to run a script as the rules do."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,3 +40,13 @@ def run_script(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def namespace() -> list[str]:
+    """Return what gives a command a mount namespace: as root, or as root of a user namespace."""
+    for command in (["unshare", "-m"], ["unshare", "-r", "-m"]):
+        probe = [*command, "sh", "-c", "mount -t tmpfs tmpfs /mnt"]
+        if shutil.which("unshare") and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
+            return command
+    pytest.skip("this machine lets nobody mount a file system in a namespace of one's own (unshare -r -m)")

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import TrainerCallback
 
-_DISK_FULL = ("No space left", "file write failed", "PytorchStreamWriter failed", "Disk quota exceeded")
+_DISK_FULL = (
+    "No space left", "file write failed", "PytorchStreamWriter failed", "unexpected pos", "Disk quota exceeded", "File too large",
+)  # fmt: skip
 
 
 def fit(
@@ -109,6 +111,6 @@ def _out_of_memory(job: Job) -> FinetrailError:
 
 def _is_disk_full(error: BaseException) -> bool:
     """Tell whether the system, safetensors or torch says so."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     return any(text in str(error) for text in _DISK_FULL)

@@ -61,7 +61,11 @@ def fit_distributed(
         evaluation.save_to_disk(shared / "eval")
     write_json(shared / worker.JOB, job_as_plain(job))
     if deadline.signalled is not None:
-        raise Stopped(f"stopped before the first step: {deadline.signalled} asked for it", where=str(job.state_dir))
+        raise Stopped(
+            f"stopped before the first step: {deadline.signalled} asked for it",
+            where=str(job.state_dir),
+            hint="Nothing is lost: the next attempt continues where this one began",
+        )
     command = [*launcher(job.settings.launch), "--module", worker.__name__, str(shared)]
     logger.info("starting %s", " ".join(command))
     code = _run(command, shared, progress)

@@ -167,7 +167,10 @@ def _train(
         cause = str(error) or type(error).__name__
         raise
     finally:
-        end_attempt(state_dir, number, _reached(state_dir), outcome, cause)
+        try:
+            end_attempt(state_dir, number, _reached(state_dir), outcome, cause)
+        except OSError as error:  # a full disk, which must not hide what ended the attempt
+            logger.warning("the end of this attempt cannot be noted in %s: %s", state_dir, error)
 
 
 def refuse_hopeless(state_dir: Path) -> None:

@@ -39,7 +39,7 @@ def build_trainer(
         recorder: its `saw` is called with the rows of every batch; the first of the callbacks.
         callbacks: what else watches and decides, in order.
     """
-    from transformers import set_seed
+    from transformers import enable_full_determinism, set_seed
     from trl import SFTTrainer
 
     class RowTracker(SFTTrainer):  # type: ignore[misc]
@@ -64,7 +64,8 @@ def build_trainer(
     vision = load_vision(base_dir, None)  # the data set holds the paths of images
     if vision is not None and settings.launch.distributed:
         arguments.ddp_find_unused_parameters = True  # a batch of text alone skips the layers that look at images
-    set_seed(settings.seed)
+    # Before a model of four bits is on the GPU: cuBLAS reads its workspace's setting when it is first used.
+    (enable_full_determinism if settings.deterministic else set_seed)(settings.seed)
     model = build_model(base_dir, settings, choices, arguments.local_process_index)
     trainer = RowTracker(
         model=model,

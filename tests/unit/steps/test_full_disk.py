@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -32,16 +31,6 @@ def server() -> Iterator[FakeServer]:
     fake.handler = nonce
     yield fake
     fake.close()
-
-
-@pytest.fixture(scope="module")
-def namespace() -> list[str]:
-    """Return what gives a command a mount namespace: as root, or as root of a user namespace."""
-    for command in (["unshare", "-m"], ["unshare", "-r", "-m"]):
-        probe = [*command, "sh", "-c", "mount -t tmpfs tmpfs /mnt"]
-        if shutil.which("unshare") and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
-            return command
-    pytest.skip("this machine lets nobody mount a file system in a namespace of one's own (unshare -r -m)")
 
 
 @pytest.mark.parametrize("free", [6 * PAGE, 12 * PAGE, 30 * PAGE])

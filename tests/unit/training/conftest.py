@@ -1,5 +1,7 @@
 """Small texts, rows and a tiny base that the training tests share."""
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 from finetrail.text.prompts import Evidence, chat_messages
 from finetrail.training.settings import TinyBaseSettings
 from finetrail.training.tiny_base import build_tiny_base
+from tests.unit.training.training_process import SETTINGS, Training
 
 TOPICS = ("river", "harbour", "library", "orchard", "station", "museum")
 SMALL = TinyBaseSettings(
@@ -64,3 +67,22 @@ def base_dir(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> Path
     folder = tmp_path_factory.mktemp("base")
     build_tiny_base("llama", texts, settings=SMALL, system="", seed=1, out_dir=folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def wide_base(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Wide enough for blocks of four-bit weights."""
+    folder = tmp_path_factory.mktemp("wide")
+    settings = dataclasses.replace(SMALL, hidden_size=64, intermediate_size=128)
+    build_tiny_base("llama", texts, settings=settings, system="", seed=1, out_dir=folder)
+    return folder
+
+
+@pytest.fixture
+def training(wide_base: Path, rows: list[dict[str, Any]], tmp_path: Path) -> Callable[..., Training]:
+    def make(name: str, **changes: Any) -> Training:
+        saving = {"save_steps": 1, "keep": 2, "code": "a"}
+        job = {"base": str(wide_base), "train": rows, "eval": rows[:2], "saving": saving}
+        return Training(tmp_path / name, job | {"settings": SETTINGS | changes})
+
+    return make

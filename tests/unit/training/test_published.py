@@ -19,12 +19,6 @@ from finetrail.training.settings import Saving, TrainSettings, train_settings
 ROOT = Path(__file__).resolve().parents[3]
 GPU = Hardware("A100", 8, 80 * 10**9, bf16=True, flash_attention=False, liger=False)
 SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-CAL: dict[str, Any] = {
-    "learning_rate": 1e-4, "epochs": 3.0, "gradient_accumulation": 8, "schedule": "cosine",
-    "optimizer": "paged_adamw_32bit", "precision": "bf16", "warmup_ratio": 0.0,
-}  # fmt: skip
-CAL_QLORA = CAL | {"method": "qlora", "rank": 8, "alpha": 16, "target_modules": SEVEN, "batch_size": 4}
-CAL_FULL = CAL | {"method": "full", "weights": "bf16"}
 HOTPOTQA: dict[str, Any] = {
     "method": "qlora", "rank": 16, "alpha": 32, "target_modules": SEVEN, "learning_rate": 5e-4, "weight_decay": 0.01,
     "epochs": 2.0, "batch_size": 1, "gradient_accumulation": 8, "gradient_checkpointing": True, "eval_steps": 100,
@@ -36,6 +30,13 @@ def built(tuning: dict[str, Any], max_length: int) -> tuple[TrainSettings, Choic
     """Settings as a recipe's script makes them, and the choices of a GPU, with `use_cpu` added."""
     model = TrainedModel.model_validate(tuning)
     settings = train_settings(result_keys(model), {"max_length": max_length})
+    return settings, dataclasses.replace(choose(settings, GPU), use_cpu=True)
+
+
+def of_recipe(recipe: str, model: str) -> tuple[TrainSettings, Choices]:
+    """The same, from a recipe of ours at full scale."""
+    tuning = load_config(ROOT, config={"recipes": [recipe]}).settings_at(recipe, f"train.models.{model}", "limits")
+    settings = train_settings(tuning["train"]["models"][model], tuning["limits"])
     return settings, dataclasses.replace(choose(settings, GPU), use_cpu=True)
 
 
@@ -56,7 +57,7 @@ def no_deepspeed_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cal_qlora(tmp_path: Path) -> None:
-    settings, choices = built(CAL_QLORA, 1024)
+    settings, choices = of_recipe("cal", "qlora")
     has(
         arguments(settings, choices, tmp_path, Saving(strategy="epoch")),
         per_device_train_batch_size=4,
@@ -84,16 +85,19 @@ def test_cal_qlora(tmp_path: Path) -> None:
 
 
 def test_cal_full(tmp_path: Path) -> None:
-    settings, choices = built(CAL_FULL, 1024)
+    settings, choices = of_recipe("cal", "full")
     has(
         arguments(settings, choices, tmp_path),
         bf16=True,
         num_train_epochs=3.0,
         learning_rate=1e-4,
         optim="paged_adamw_32bit",
+        per_device_train_batch_size=4,
         gradient_accumulation_steps=8,
+        max_length=None,  # rows of 1024 tokens fit as they are
     )
     assert weights_dtype(settings, choices) == torch.bfloat16
+    assert settings.limits.max_length == 1024
 
 
 def test_hotpotqa_generator(tmp_path: Path) -> None:
@@ -127,11 +131,7 @@ def test_documents(tmp_path: Path) -> None:
 
 
 def test_crag_mm_lora_with_deepspeed(tmp_path: Path) -> None:
-    """From the recipe itself."""
-    config = load_config(ROOT, config={"recipes": ["crag_mm"]})
-    tuning = config.settings_at("crag_mm", "train.models.lora", "limits")
-    settings = train_settings(tuning["train"]["models"]["lora"], tuning["limits"])
-    choices = dataclasses.replace(choose(settings, GPU), use_cpu=True)
+    settings, choices = of_recipe("crag_mm", "lora")
     plain = dataclasses.replace(settings, launch=dataclasses.replace(settings.launch, deepspeed_stage=None))
     has(
         arguments(plain, choices, tmp_path),  # DeepSpeed itself is asserted below: it need not be installed here
@@ -164,11 +164,27 @@ def test_deepspeed_reaches_the_trainer(tmp_path: Path) -> None:
     assert zero["stage3_gather_16bit_weights_on_model_save"] is True
 
 
+def test_a_gpu_without_bf16(tmp_path: Path) -> None:
+    """What is trained stays in fp32 then, or its small steps would be lost."""
+    old = dataclasses.replace(GPU, bf16=False)
+    settings, _ = built(DOCUMENTS | {"method": "qlora"}, 128)
+    choices = dataclasses.replace(choose(settings, old), use_cpu=True)
+    has(arguments(settings, choices, tmp_path), fp16=True, bf16=False)
+    has(build_quantization(settings, choices), bnb_4bit_compute_dtype=torch.float16)
+    lora = dataclasses.replace(settings, method="lora")
+    assert weights_dtype(lora, dataclasses.replace(choose(lora, old), use_cpu=False)) == torch.float32
+
+
+def test_deterministic(tmp_path: Path) -> None:
+    settings, choices = built(DOCUMENTS | {"deterministic": True}, 128)
+    has(arguments(settings, choices, tmp_path), full_determinism=True)
+
+
 def test_trainable_parameters_of_cal_by_the_public_configuration() -> None:
     """The seed's log says 6,815,744, which belongs to another model."""
     config = Qwen3Config(  # config.json of Qwen3-4B-Instruct-2507
         hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8,
         head_dim=128, vocab_size=151936, tie_word_embeddings=True,
     )  # fmt: skip
-    settings, _ = built(CAL_QLORA, 1024)
+    settings, _ = of_recipe("cal", "qlora")
     assert count_parameters(config, settings) == (16_515_072, 4_038_983_168)

@@ -1,112 +1,22 @@
 """A training that is killed, told to stop, and resumed ends with the straight run's weights, bit for bit."""
 
 import contextlib
-import dataclasses
-import hashlib
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from finetrail.training.tiny_base import build_tiny_base
-from finetrail.training.training_log import MEASURED
-from tests.unit.training.conftest import SMALL
 from tests.unit.training.fake_srun import install
+from tests.unit.training.training_process import Training, end_with_children
 
-ROOT = Path(__file__).resolve().parents[3]
-SETTINGS: dict[str, Any] = {
-    "rank": 4, "alpha": 8, "dropout": 0.1, "learning_rate": 1e-2, "max_steps": 6, "batch_size": 2,
-    "gradient_accumulation": 2, "limits": {"max_length": 256},
-}  # fmt: skip
 # Random as the issue asks for, and named by the test's output, so that a failure can be repeated.
 DRAW = int(os.environ.get("RESUME_SEED", random.randrange(1000)))
-
-
-@dataclass
-class Training:
-    """One training with folders of its own."""
-
-    folder: Path
-    job: dict[str, Any]
-
-    def start(self, **more: Any) -> "subprocess.Popen[str]":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "job.json"
-        folders = {"state": str(self.folder / "state"), "out": str(self.folder / "out")}
-        path.write_text(json.dumps(self.job | folders | more))
-        paths = os.pathsep.join([str(ROOT / "scripts"), str(ROOT), os.environ.get("PYTHONPATH", "")])
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.unit.training.runner", str(path)],
-            env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-        )
-
-    def run(self, **more: Any) -> tuple[int, str]:
-        process = self.start(**more)
-        try:
-            _, said = process.communicate(timeout=500)
-        finally:
-            end_with_children(process)
-        return process.returncode, said
-
-    def sha256(self) -> dict[str, str]:
-        files = sorted((self.folder / "out").glob("final_*/*.safetensors"))
-        assert files
-        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-    def log(self) -> list[dict[str, Any]]:
-        rows = [json.loads(line) for line in (self.folder / "out/training_log.jsonl").read_text().splitlines()]
-        return [{name: value for name, value in row.items() if name not in MEASURED} for row in rows]
-
-    def recorded(self) -> int:
-        path = self.folder / "state/steps.0.jsonl"
-        return path.read_text().count("\n") if path.exists() else 0
-
-    def noted(self) -> int:
-        path = self.folder / "state/attempts.jsonl"
-        return path.read_text().count("\n") if path.exists() else 0
-
-    def checkpoints(self) -> list[int]:
-        return sorted(int(path.parent.name[11:]) for path in (self.folder / "state").glob("checkpoint-*/complete.json"))
-
-
-def end_with_children(process: "subprocess.Popen[str]") -> None:
-    if process.poll() is None:
-        for child in psutil.Process(process.pid).children(recursive=True):
-            child.kill()
-        process.kill()
-        process.wait()
-
-
-@pytest.fixture(scope="module")
-def wide_base(texts: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wide enough for blocks of four-bit weights."""
-    folder = tmp_path_factory.mktemp("wide")
-    settings = dataclasses.replace(SMALL, hidden_size=64, intermediate_size=128)
-    build_tiny_base("llama", texts, settings=settings, system="", seed=1, out_dir=folder)
-    return folder
-
-
-@pytest.fixture
-def training(wide_base: Path, rows: list[dict[str, Any]], tmp_path: Path) -> Callable[..., Training]:
-    def make(name: str, **changes: Any) -> Training:
-        saving = {"save_steps": 1, "keep": 2, "code": "a"}
-        job = {"base": str(wide_base), "train": rows, "eval": rows[:2], "saving": saving}
-        return Training(tmp_path / name, job | {"settings": SETTINGS | changes})
-
-    return make
 
 
 def kill_at(run: Training, step: int) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from finetrail.training.generate import answer_sessions, load_model
 from finetrail.training.likelihood import answer_loss
 from finetrail.training.masks import encode_row
 from finetrail.training.merge import merge_adapter
+from finetrail.training.model import build_model
 from finetrail.training.settings import Limits, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
 from finetrail.training.training_log import MEASURED
@@ -173,3 +175,28 @@ def test_a_row_with_an_image_is_refused(base_dir: Path, tmp_path: Path) -> None:
 
 def test_full_precision_of_the_base(base_dir: Path) -> None:
     assert AutoModelForCausalLM.from_pretrained(base_dir).dtype == torch.float32
+
+
+def test_deterministic_operations(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a CPU they change no bit; what a GPU needs is set before the model is loaded."""
+    names = ("CUBLAS_WORKSPACE_CONFIG", "FLASH_ATTENTION_DETERMINISTIC")
+    for name in names:
+        monkeypatch.setenv(name, "")
+    while_loading: list[bool] = []
+
+    def look(*args: Any, **kwargs: Any) -> Any:
+        while_loading.append(torch.are_deterministic_algorithms_enabled() and all(os.environ[name] for name in names))
+        return build_model(*args, **kwargs)
+
+    monkeypatch.setattr("finetrail.training.trainer.build_model", look)
+    settings = dataclasses.replace(SETTINGS, max_steps=1)
+    plain = _train(base_dir, rows, tmp_path / "plain", settings)
+    try:
+        strict = _train(base_dir, rows, tmp_path / "strict", dataclasses.replace(settings, deterministic=True))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert while_loading == [False, True]
+    for name, weight in _weights(plain / "final_adapter").items():
+        assert torch.equal(weight, _weights(strict / "final_adapter")[name]), name
