@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback
 
 _DISK_FULL = (
-    "No space left", "file write failed", "PytorchStreamWriter failed", "unexpected pos", "Disk quota exceeded", "File too large",
+    "No space left", "Disk quota exceeded", "File too large",
+    "file write failed", "PytorchStreamWriter failed", "unexpected pos",  # torch's writer, which loses the cause
 )  # fmt: skip
 
 

@@ -51,11 +51,11 @@ def load_model(folder: Path, adapter: Path | None = None) -> "PreTrainedModel":
 
     The weights are fp32 on a CPU and bf16 on a GPU that has it.
     """
-    from peft import PeftModel
-
     formats = precision()
     model = load_base(folder, formats.dtype)
     if adapter is not None:
+        from peft import PeftModel  # seconds, which a model without an adapter need not wait
+
         model = PeftModel.from_pretrained(model, adapter)
     return model.to("cpu" if formats.use_cpu else "cuda").eval()
 

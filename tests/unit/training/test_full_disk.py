@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.training.training_process import Training, environment
+from tests.unit.training.training_process import PATIENCE, Training, environment
 
 # A file system of its own for the state directory, with so many bytes left; and all of it, later.
 FULL_THEN_FREE = """
@@ -30,7 +30,7 @@ def test_a_full_file_system(training: Callable[..., Training], namespace: list[s
     state.mkdir()
     script = FULL_THEN_FREE.format(size=20 * one, taken=20 * one - one - one // 2, state=state, run=run)
     command = [*namespace, "sh", "-c", script]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=500)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert "first: 1" in done.stdout, done.stdout + done.stderr
     assert "the disk is full" in done.stderr and "continues from the newest complete checkpoint" in done.stderr
     assert "checkpoint-1/complete.json" in done.stdout and "checkpoint-2/complete.json" not in done.stdout
@@ -43,7 +43,7 @@ def test_a_limit_for_files(training: Callable[..., Training]) -> None:
     """The system then says that the file is too large; the optimizer's state is the first that is."""
     run = training("limited")
     process = run.start(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)))
-    _, said = process.communicate(timeout=500)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1 and "the disk is full" in said, said
     assert run.checkpoints() == []
     assert run.run()[0] == 0

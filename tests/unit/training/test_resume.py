@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.unit.training.fake_srun import install
-from tests.unit.training.training_process import Training, end_with_children
+from tests.unit.training.training_process import PATIENCE, Training, end_with_children
 
 # Random as the issue asks for, and named by the test's output, so that a failure can be repeated.
 DRAW = int(os.environ.get("RESUME_SEED", random.randrange(1000)))
@@ -49,7 +49,7 @@ def signal_at(run: Training, step: int, number: signal.Signals) -> tuple[int, st
         while run.recorded() < step and process.poll() is None:
             time.sleep(0.02)
         process.send_signal(number)
-        _, said = process.communicate(timeout=500)
+        _, said = process.communicate(timeout=PATIENCE)
     finally:
         end_with_children(process)
     return process.returncode, said

@@ -19,6 +19,7 @@ SETTINGS: dict[str, Any] = {
     "rank": 4, "alpha": 8, "dropout": 0.1, "learning_rate": 1e-2, "max_steps": 6, "batch_size": 2,
     "gradient_accumulation": 2, "limits": {"max_length": 256},
 }  # fmt: skip
+PATIENCE = 2000  # seconds: a busy machine compiles DeepSpeed's operators for long
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Training:
     def run(self, **more: Any) -> tuple[int, str]:
         process = self.start(**more)
         try:
-            _, said = process.communicate(timeout=500)
+            _, said = process.communicate(timeout=PATIENCE)
         finally:
             end_with_children(process)
         return process.returncode, said
