@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env env-vllm run plan peek test test-all test-strace test-slurm install-profiles preflight submit status efficiency resume adopt test-vllm lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean
+.PHONY: help env env-vllm run plan peek test test-all test-strace test-slurm test-slurm-all install-profiles preflight submit status efficiency resume adopt test-vllm lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc)
@@ -88,11 +88,15 @@ test-vllm: $(VLLM_CPU_VENV)/.cpu  ## the tests with a real vLLM on the CPU (3.4 
 	pytest --durations 10 tests/vllm
 
 # The cluster's configuration is mounted over /etc/slurm in a namespace of its own: a real one's is never touched.
+SLURM_TESTS := not long
 SLURM_PACKAGES := slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge
 test-slurm: $(READY)  ## the workflow on a real SLURM cluster, started on this machine for the tests (wants root)
 	@PATH="$$PATH:/usr/sbin"; command -v slurmctld slurmd munged sbatch > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(SLURM_PACKAGES) > /dev/null; } || { echo "this test wants SLURM: sudo apt-get install --no-install-recommends $(SLURM_PACKAGES)"; exit 1; }
 	@[ "$$(id -u)" = 0 ] || { echo "this test starts a cluster, which only root may: sudo make test-slurm"; exit 1; }
-	pytest --durations 10 tests/slurm
+	pytest --durations 10 -m "$(SLURM_TESTS)" tests/slurm
+
+test-slurm-all:  ## the same with all that clusters do to jobs, queues and masters
+	@$(MAKE) test-slurm SLURM_TESTS="long or not long"
 
 # PROFILE=slurm for a cluster; without a profile the run is local.
 PROFILE ?=

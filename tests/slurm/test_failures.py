@@ -13,6 +13,7 @@ from tests.slurm.test_resume import python
 from tests.slurm.workspace import WAIT, SlurmWorkspace
 from tests.workspace import RESULTS
 
+pytestmark = pytest.mark.long
 TARGET = f"{RESULTS}/records.jsonl"
 OTHER = f"{RESULTS}/passages.jsonl"
 

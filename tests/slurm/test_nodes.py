@@ -3,9 +3,12 @@
 import json
 from collections.abc import Callable
 
+import pytest
+
 from tests.slurm.workspace import SlurmWorkspace
 from tests.workspace import RESULTS
 
+pytestmark = pytest.mark.long
 MODEL = f"{RESULTS}/models/lora/fold0"
 # All but the training is done beside Snakemake.
 LOCAL = ("ingest_records", "make_queries", "label_relevance", "generate_answers", "judge_answers", "make_tiny_base")

@@ -8,6 +8,7 @@ import pytest
 
 from finetrail.cluster.cost import History
 from finetrail.cluster.efficiency import Used, advise, as_yaml, read_benchmarks, table
+from setup.plan_calls import gpus_of
 
 
 def record(output: str, minutes: int, **changes: Any) -> dict[str, Any]:
@@ -32,6 +33,18 @@ def test_a_job_takes_what_it_took_before_else_what_its_rule_took() -> None:
     assert history.expect("train_adapter", "crag_mm", ["c"]).basis.startswith("mean of 2 jobs of other recipes")
     unknown = history.expect("predict_answers", "cal", ["c"])
     assert unknown.seconds is None and "pilot" in unknown.basis
+
+
+@pytest.mark.parametrize(
+    ("resources", "gpus"),
+    [
+        ("mem_mb=1, gpu=2, runtime=9", 2),
+        ("nodes=3, tasks=3, slurm_extra=--ntasks-per-node=1 --gpus-per-node=a100:4", 12),
+        ("mem_mb=1", 0),
+    ],
+)
+def test_the_gpus_of_a_job_are_those_of_all_its_nodes(resources: str, gpus: int) -> None:
+    assert gpus_of({"resources": resources}) == gpus
 
 
 @pytest.mark.parametrize(
