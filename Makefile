@@ -64,13 +64,15 @@ lint: $(READY)  ## style, types, formats, generated files, snakemake --lint
 	python scripts/setup/generate_config_docs.py --check
 	python scripts/setup/generate_chain_picture.py --check
 
+# The slow tier begins first, so that no worker is left with one of its files at the end.
+PYTEST := pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder --durations 15
+TIERS := tests/chain tests/wiring tests/unit
+
 test: $(READY)  ## the tests that pip alone can serve
-	pytest --numprocesses $(CORES) --dist loadfile -m "not long" tests/unit
-	pytest -m "not long" --durations 10 tests/wiring tests/chain
+	$(PYTEST) -m "not long" $(TIERS)
 
 test-all: $(READY)  ## the tests with the long fault and resume matrices
-	pytest --numprocesses $(CORES) --dist loadfile tests/unit
-	pytest --durations 10 tests/wiring tests/chain
+	$(PYTEST) $(TIERS)
 
 # Root, as in a container, installs what is missing; everyone else is told the line.
 test-strace: $(READY)  ## the system calls of the call store: no lock, no file opened twice (wants strace)

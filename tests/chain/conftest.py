@@ -1,10 +1,12 @@
 """Workspaces in which parts of the chain have run already; a test takes a copy of its own."""
 
+import json
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from tests.workspace import Workspace, copy_project
 
@@ -12,25 +14,44 @@ Copy = Callable[[Workspace], Workspace]
 
 
 @pytest.fixture(scope="session")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this test run that all its worker processes see."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if base.name.startswith("popen-") else base
+
+
+@pytest.fixture(scope="session")
+def fresh(shared: Path) -> Workspace:
     """The project as it stands, with nothing made."""
-    return copy_project(tmp_path_factory.mktemp("fresh") / "project")
+    return made_once(shared / "fresh", copy_project)
 
 
 @pytest.fixture(scope="session")
-def with_data(fresh: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def with_data(shared: Path, fresh: Workspace) -> Workspace:
     """The target `data` has run."""
-    workspace = fresh.copy(tmp_path_factory.mktemp("data") / "project")
-    workspace.made = workspace.executed("data")
-    return workspace
+    return made_once(shared / "data", lambda root: run_in(fresh.copy(root), "data"))
 
 
 @pytest.fixture(scope="session")
-def with_all(with_data: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def with_all(shared: Path, with_data: Workspace) -> Workspace:
     """The whole chain has run."""
-    workspace = with_data.copy(tmp_path_factory.mktemp("all") / "project")
-    workspace.made = workspace.executed("all")
+    return made_once(shared / "all", lambda root: run_in(with_data.copy(root), "all"))
+
+
+def run_in(workspace: Workspace, target: str) -> Workspace:
+    """Run a target, and keep which jobs it took."""
+    workspace.made = workspace.executed(target)
     return workspace
+
+
+def made_once(folder: Path, make: Callable[[Path], Workspace]) -> Workspace:
+    """Make a workspace in the worker that asks first; the others wait for it."""
+    folder.mkdir(exist_ok=True)
+    made = folder / "made.json"
+    with FileLock(folder / "lock"):
+        if not made.is_file():
+            made.write_text(json.dumps(make(folder / "project").made))
+    return Workspace(folder / "project", made=json.loads(made.read_text()))
 
 
 @pytest.fixture
