@@ -252,3 +252,77 @@ rule score_ranking:
         " --passages {input.passages:q} --splits {input.splits:q}"
         " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
         " --out {output.metrics:q} --picture {output.picture:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule measure_latency:
+    """Ask the trained pipeline questions one by one, and measure each stage."""
+    input:
+        test=fold_file("test"),
+        passages="<results>/{recipe}/passages.jsonl",
+        reranker="<results>/{recipe}/reranker/manifest.json",
+        fusion="<results>/{recipe}/fusion.json",
+        base=base_manifest,
+        adapter=adapter_manifest,
+    output:
+        times="<results>/{recipe}/latency/{model}/{fold}.json",
+        meta="<results>/{recipe}/latency/{model}/{fold}.meta.json",
+    log:
+        "<logs>/{recipe}/measure_latency.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/measure_latency.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_scoring("hops"),
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of("measure_latency")
+    resources:
+        **resources_of("measure_latency"),
+    params:
+        settings=settings_of(
+            "recall",
+            "rerank",
+            "folds",
+            "limits",
+            "predict",
+            "evaluate.latency_questions",
+        ),
+        environment=env_of("train"),
+        code=code_of("evaluate/measure_latency.py"),
+    shell:
+        "python scripts/evaluate/measure_latency.py --recipe {wildcards.recipe} --test {input.test:q}"
+        " --passages {input.passages:q} --reranker {input.reranker:q} --fusion {input.fusion:q}"
+        " --base {input.base:q} --adapter {input.adapter:q}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --out {output.times:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule check_criteria:
+    """Hold the trained generator to the criteria of success: met, not met, or not measurable here."""
+    input:
+        metrics="<results>/{recipe}/metrics/{model}/{fold}.json",
+        latency="<results>/{recipe}/latency/{model}/{fold}.json",
+        training_log=training_log,
+    output:
+        criteria="<results>/{recipe}/criteria/{model}/{fold}/criteria.json",
+        picture="<results>/{recipe}/plots/{model}/{fold}.distractors.svg",
+        meta="<results>/{recipe}/criteria/{model}/{fold}/criteria.meta.json",
+    log:
+        "<logs>/{recipe}/check_criteria.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/check_criteria.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_scoring("hops"),
+    conda:
+        "../envs/plots.yaml"
+    threads: threads_of("check_criteria")
+    resources:
+        **resources_of("check_criteria"),
+    params:
+        state=state_folder,
+        environment=env_of("plots"),
+        code=code_of("evaluate/check_criteria.py"),
+    shell:
+        "python scripts/evaluate/check_criteria.py --recipe {wildcards.recipe} --metrics {input.metrics:q}"
+        " --latency {input.latency:q} --training-log {input.training_log:q} --state {params.state:q}"
+        " --environment {params.environment} --code {params.code}"
+        " --out {output.criteria:q} --picture {output.picture:q} --meta {output.meta:q} 2> {log:q}"

@@ -217,7 +217,7 @@ rule rank_candidates:
     resources:
         **resources_of("rank_candidates"),
     params:
-        settings=settings_of("rerank", "recall.k1", "recall.b"),
+        settings=settings_of("rerank", "recall.k1", "recall.b", "recall.top_k"),
         environment=env_of("data"),
         code=code_of("recall/rank_candidates.py"),
     shell:

@@ -136,7 +136,7 @@ rule train_reranker:
     wildcard_constraints:
         recipe=recipes_reranking(trained=True),
     conda:
-        "../envs/dense.yaml"
+        "../envs/train.yaml"
     threads: threads_of("train_reranker")
     resources:
         **resources_of("train_reranker"),
@@ -144,7 +144,7 @@ rule train_reranker:
         settings=settings_of("rerank.train"),
         source=digest_of(reranker_folder),
         state=reranker_state,
-        environment=env_of("dense"),
+        environment=env_of("train"),
         code=code_of("train/train_reranker.py"),
     shell:
         "python scripts/train/train_reranker.py --recipe {wildcards.recipe} --rows {input.rows:q}"

@@ -55,6 +55,16 @@ def metrics_files():
     ]
 
 
+def criteria_files():
+    """List the criteria of success of all chosen recipes that are held to some."""
+    return [
+        path
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.evaluate and recipe.evaluate.metric == "hops"
+        for path in per_model(name, "criteria/{model}/{fold}/criteria.json")
+    ]
+
+
 def result_lines():
     """Say what a successful run came to: the scores, where they stand, and how to load the model."""
     made = [Path(path) for path in metrics_files() if Path(path).is_file()]
@@ -102,8 +112,8 @@ def model_files():
 
 
 def plot_files():
-    """List the pictures of the trainings of all chosen recipes."""
-    return [
+    """List the pictures of all chosen recipes: of trainings, and those beside the criteria of success."""
+    return criteria_files() + [
         path
         for recipe in CONFIG.recipes
         for path in per_model(recipe, "plots/{model}/{fold}.loss.svg")
@@ -172,7 +182,9 @@ def model_metas(recipe):
         names += ["models/{model}_shuffled/{fold}.meta.json"]
         names += ["metrics/{model}/{fold}.meta.json"]
         hops = recipe.evaluate.metric == "hops"
-        names += ["asked/{fold}.meta.json"] if hops else []
+        if hops:
+            names += ["asked/{fold}.meta.json", "latency/{model}/{fold}.meta.json"]
+            names += ["criteria/{model}/{fold}/criteria.meta.json"]
         for predictor in ("{model}", *control_names("{model}")):
             names += [f"predictions/{predictor}/{{fold}}.meta.json"]
             names += [f"predictions/{predictor}/{{fold}}.judged.meta.json"]

@@ -34,15 +34,16 @@ def order_by(candidates: Iterable[Row], score: Callable[[Row], float]) -> list[s
     return [candidate["passage_id"] for candidate in ranked]
 
 
-def rankings(candidates: Sequence[Row], first: str) -> dict[str, list[str]]:
+def rankings(candidates: Sequence[Row], by_words: Sequence[str], first: str) -> dict[str, list[str]]:
     """Return the passages' ids in the order of each ranking.
 
     Args:
         candidates: with the scores of all rankings.
+        by_words: what BM25 alone finds.
         first: name of the first retrieval.
     """
     orders = {first: order_by(candidates, lambda c: -float(c["rank"]))}
-    orders[BM25] = order_by(candidates, lambda c: float(c["bm25"]))
+    orders[BM25] = list(by_words)
     lists = [[Hit(name, 0.0) for name in order] for order in orders.values()]
     if len(lists) > 1:
         orders["rrf"] = [hit.passage_id for hit in fuse(lists, len(candidates))]
@@ -60,13 +61,15 @@ class Question:
         self.group = group
         self.gold = {passage["id"] for passage in found.gold}
         self.titles = {title for title, _ in found.facts}
-        self.title_of = {c["passage_id"]: texts[c["passage_id"]]["title"] for c in row["candidates"]}
+        named = [*(candidate["passage_id"] for candidate in row["candidates"]), *row["by_words"]]
+        self.title_of = {name: texts[name]["title"] for name in named}
         own = set(pages.passages(row["hops"]["context"], ()))
         inside = [candidate for candidate in row["candidates"] if candidate["passage_id"] in own]
-        lost = sorted(own - {candidate["passage_id"] for candidate in inside})
+        words = [name for name in row["by_words"] if name in own]
+        ranked = rankings(inside, words, first)
         self.orders = {
-            OWN: {name: [*order, *lost] for name, order in rankings(inside, first).items()},
-            ALL: rankings(row["candidates"], first),
+            OWN: {name: [*order, *sorted(own - set(order))] for name, order in ranked.items()},
+            ALL: rankings(row["candidates"], row["by_words"], first),
         }
 
     def titles_in(self, order: Sequence[str]) -> list[str]:

@@ -35,6 +35,11 @@ class Tables:
         self._index = BM25Index.build(read_rows(args.passages), k1=settings["k1"], b=settings["b"])
         self._passages = sum(1 for _ in read_rows(args.passages))
 
+    def by_words(self, row: Row, most: int) -> list[str]:
+        """Return what BM25 alone would have found, best first."""
+        (hits,) = self._index.search([row["question"]], most)
+        return [hit.passage_id for hit in hits]
+
     def of(self, row: Row, scores: Sequence[float]) -> tuple["Floats", list[float]]:
         """Return the features, and the BM25 scores that are one of them."""
         candidates = row["candidates"]
@@ -100,7 +105,10 @@ def work(step: Step, args: argparse.Namespace) -> None:
                 candidates = ranked(row, scored, table, bm25, weights[name])
             best = sorted(candidates, key=lambda c: (-c["fused"], c["passage_id"]))[:keep]
             kept = [Chunk(c["passage_id"], 0, len(texts[c["passage_id"]]["text"]), c["fused"]) for c in best]
-            out.write(row | {"candidates": candidates, "chunks": chunk_rows(kept)})
+            found: Row = {"candidates": candidates, "chunks": chunk_rows(kept)}
+            if "before" in scored:  # a report compares the retriever with BM25
+                found["by_words"] = tables.by_words(row, step.settings["recall"]["top_k"])
+            out.write(row | found)
     named = {name: dict(zip(NAMES, values, strict=True)) for name, values in weights.items()}
     step.file(args.weights).write_text(render_json(named), encoding="utf-8")
     step.count(rows_in=out.count, kept=out.count)

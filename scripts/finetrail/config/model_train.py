@@ -248,6 +248,7 @@ class Evaluate(Section):
     distractors: list[Annotated[int, Field(ge=0)]] = result(
         [0, 2, 5, 10], "hops: how many passages stand beside the gold ones, in turn; 0 is the upper bound"
     )
+    latency_questions: Count = result(20, "hops: questions that are asked one by one, to measure seconds a question")
     judge: ModelReference | None = result(None, "turns: model that judges answers; none scores by exact match alone")
     resamples: Annotated[int, Field(ge=100)] = result(1000, "bootstrap resamples over groups")
     seed: int = result(42, "seed of the bootstrap")
@@ -257,7 +258,7 @@ class Evaluate(Section):
     def unused_keys(self) -> tuple[str, ...]:
         """A choice is compared with its key: nobody judges it."""
         judged = () if self.metric == "turns" else ("judge", "allow_same_judge")
-        return judged if self.metric == "hops" else (*judged, "distractors")
+        return judged if self.metric == "hops" else (*judged, "distractors", "latency_questions")
 
     @model_validator(mode="after")
     def _check_metric(self) -> "Evaluate":

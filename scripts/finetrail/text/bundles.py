@@ -97,8 +97,12 @@ def read_reply(reply: str) -> tuple[str, list[Citation]]:
     """
     first = next((line for line in _CLOSING.sub("", reply).strip().splitlines() if line.strip()), "")
     cited = [Citation(int(a), int(b) if b else None) for a, b in _CITATION.findall(first)]
-    answer = " ".join(_CITATION.sub(" ", first).split())
-    return answer.rstrip(" ,;"), list(dict.fromkeys(cited))
+    return without_citations(first).rstrip(" ,;"), list(dict.fromkeys(cited))
+
+
+def without_citations(text: str) -> str:
+    """Take the citations out of a text."""
+    return " ".join(_CITATION.sub(" ", text).split())
 
 
 def is_refusal(answer: str) -> bool:

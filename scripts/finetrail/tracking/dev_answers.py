@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from finetrail.metrics.answer_overlap import exact_match, token_f1
+from finetrail.text.bundles import without_citations
 from finetrail.training.masks import IGNORED
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _MORE = 8
 def score_answers(
     model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", rows: "Dataset", count: int
 ) -> dict[str, float]:
-    """Answer the first rows greedily and compare with what they should say.
+    """Answer the first rows greedily and compare with what they should say, citations such as [1.2] aside.
 
     Nothing of the training changes: no random number is drawn, and the model is left in the mode that it was in.
 
@@ -40,7 +41,8 @@ def score_answers(
             for row in rows.select(range(min(count, len(rows)))):
                 if split := _split(row["input_ids"], row["labels"]):
                     prompt, target = split
-                    pairs.append((_answer(model, tokenizer, prompt, target), _text(tokenizer, target)))
+                    said = (_answer(model, tokenizer, prompt, target), _text(tokenizer, target))
+                    pairs.append((without_citations(said[0]), without_citations(said[1])))
     finally:
         model.train(was_training)
     if not pairs:

@@ -24,6 +24,15 @@ WANTED = {
         "train.models.qlora.quantization.type", "train.models.qlora.optimizer", "train.models.qlora.precision",
         "train.models.full.method", "train.models.full.weights", "train.models.full.learning_rate",
     },
+    "hotpotqa": {
+        "recall.top_k", "recall.chunk_tokens", "rerank.train.hub", "rerank.train.max_tokens", "rerank.train.epochs",
+        "rerank.train.learning_rate", "rerank.train.batch_size", "rerank.train.precision", "rerank.keep_chunks",
+        "synthesize.epochs", "synthesize.gold_epochs", "limits.max_length", "base_model.hub", "base_model.revision",
+        "train.models.generator.rank", "train.models.generator.alpha", "train.models.generator.target_modules",
+        "train.models.generator.learning_rate", "train.models.generator.weight_decay",
+        "train.models.generator.batch_size", "train.models.generator.gradient_accumulation",
+        "train.models.generator.eval_steps", "train.save_steps", "train.max_hours", "train.save_before_minutes",
+    },
     "documents": {
         "documents.chunk_size", "synthesize.questions", "synthesize.teacher.model", "synthesize.judge.model",
         "synthesize.pass_score", "synthesize.review_score", "synthesize.threshold", "synthesize.templates",

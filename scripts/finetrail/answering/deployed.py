@@ -1,0 +1,68 @@
+"""The deployed pipeline of a recipe: its files among the results, and the adapter that the alias `best` means."""
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from finetrail.answering.pipeline import Pipeline, Places
+from finetrail.config.model import RunConfig
+from finetrail.config.schema import result_keys
+from finetrail.errors import FinetrailError
+from finetrail.tracking.registry import REGISTRY, Registry
+
+ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def best_artifact(run: RunConfig, recipe: str, model: str, fold: str, alias: str = "best") -> Path:
+    """Return the zip file that an alias means in the registry of a model's training; of several, the newest.
+
+    Raises:
+        FinetrailError: there is none, or its bytes are not those that were registered.
+    """
+    state = run.results / "state" / f"{recipe}.{model}.{fold}"
+    registries = sorted(state.glob(f"*/wandb/{REGISTRY}"), key=lambda path: path.stat().st_mtime_ns)
+    found = [entry for path in registries if (entry := Registry(path.parent).find(alias)) is not None]
+    if not found:
+        raise FinetrailError(
+            f"no artifact is registered as {alias!r}",
+            where=str(state),
+            hint="Train with `train.wandb: {}` (offline is enough), dev rows and `eval_steps`: each checkpoint is one",
+        )
+    return found[-1][0]
+
+
+def unpack_adapter(file: Path, folder: Path) -> None:
+    """Take the adapter, two files and nothing else, out of an artifact.
+
+    Raises:
+        FinetrailError: it holds none.
+    """
+    with zipfile.ZipFile(file) as archive:
+        for name in ADAPTER:
+            inside = [member for member in archive.namelist() if Path(member).name == name]
+            if not inside:
+                raise FinetrailError(f"holds no {name}", where=str(file), hint="Name an artifact of an adapter")
+            (folder / name).write_bytes(archive.read(inside[0]))
+
+
+@contextmanager
+def deployed(run: RunConfig, recipe: str, model: str, fold: str) -> Iterator[Pipeline]:
+    """Load the pipeline with the adapter that `best` means.
+
+    Raises:
+        FinetrailError: a part has not been made.
+    """
+    results, settings = run.results / recipe, result_keys(run.recipe(recipe))
+    tiny = settings["base_model"]["tiny"] is not None
+    base = results / "bases" / fold if tiny else results / "base_model"
+    reranker = results / "reranker"
+    parts = (results / "passages.jsonl", reranker / "manifest.json", results / "fusion.json", base / "manifest.json")
+    for part in parts:
+        if not part.is_file():
+            raise FinetrailError("has not been made", where=str(part), hint=f"Run: make run RECIPE={recipe}")
+    with TemporaryDirectory() as scratch:
+        unpack_adapter(best_artifact(run, recipe, model, fold), Path(scratch))
+        with Pipeline(Places(parts[0], reranker, parts[2], base, Path(scratch)), settings) as pipeline:
+            yield pipeline
