@@ -100,11 +100,6 @@ if CONFIG.site.conda_prefix and not workflow.deployment_settings.conda_prefix:
     )
 
 
-# Refusals of SLURM that will pass are waited out by a program before its sbatch.
-if workflow.is_main_process and workflow.non_local_exec:
-    prefer_programs(ROOT / "profiles" / "slurm" / "bin")
-
-
 def start_run():
     """Write the merged configuration and the digests that every job of this run is held to."""
     run = (
@@ -125,6 +120,9 @@ def start_run():
     os.environ[RUN_VARIABLE] = str(run)
     os.environ[RUN_CONFIG_VARIABLE] = str(run / "run_config.yaml")
     os.environ[DIGESTS_VARIABLE] = str(run / "digests.json")
+    # Refusals of SLURM that will pass are waited out by a program before its sbatch.
+    if workflow.non_local_exec:
+        prefer_programs(ROOT / "profiles" / "slurm" / "bin")
 
 
 def end_run():

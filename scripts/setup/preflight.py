@@ -70,7 +70,7 @@ def check(arguments: Sequence[str]) -> tuple[list[Finding], int]:
         if status:
             raise FinetrailError(printed.strip(), hint="The workflow itself must be right first")
         run = read_run_config(Path(folder) / "run_config.yaml")
-    jobs = submitted(asked_by(printed))
+    jobs = submitted(asked_by(printed), run)
     found = place_checks.check_places(Path.cwd(), run.results, run.site)
     found += place_checks.check_quota()
     found += place_checks.check_tools({str(one) for one in options.software_deployment_method}, Path.cwd())

@@ -60,20 +60,3 @@ def test_a_training_on_several_nodes_asks_for_as_much_on_each(project: Workspace
     assert spread["slurm_extra"] == "--ntasks-per-node=1 --gpus-per-node=a100:2"
     assert (spread["slurm_partition"], spread["constraint"]) == ("accel", "hbm80")
     assert "nodes" not in found["predict_answers"]
-
-
-def local_rules(printed: str) -> set[str]:
-    return set(re.findall(r"^local(?:rule|checkpoint) (\w+):", printed, re.M))
-
-
-def test_steps_that_need_the_internet_stay_beside_snakemake_where_nodes_have_none(project: Workspace) -> None:
-    (project.root / "config/site.yaml").write_text(SITE)
-    asked_over_the_network = "label: {model: {endpoint: own_server, model: m}}"
-    revision = "0" * 40
-    started_on_a_gpu = f"synthesize: {{judge: {{endpoint: ours, model: some/model, revision: '{revision}'}}}}"
-    overrides = f"overrides={{crag_mm: {{{asked_over_the_network}, {started_on_a_gpu}}}}}"
-    ours = "endpoints: {ours: {kind: transformers, serve: {device: gpu}}}"
-    config = ("llm={run_on: compute, " + ours + "}", overrides)
-    before = local_rules(project.dry_run("all", config=config))
-    after = local_rules(project.dry_run("all", config=("llm={run_on: submit, " + ours + "}", overrides)))
-    assert after - before == {"label_relevance"}

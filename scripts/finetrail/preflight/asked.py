@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-JOB = re.compile(r"^(local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)+)", re.MULTILINE)
+from finetrail.config.model import RunConfig
+
+JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -13,12 +15,10 @@ class Asked:
 
     Attributes:
         rule: the rule.
-        is_local: whether the job runs beside Snakemake.
         options: other resources, by Snakemake's names.
     """
 
     rule: str
-    is_local: bool
     threads: int
     options: tuple[tuple[str, str], ...] = field(repr=False)
 
@@ -55,15 +55,15 @@ def asked_by(printed: str) -> list[Asked]:
     return [one for one in found if one is not None]
 
 
-def _parsed(local: str, rule: str, body: str) -> Asked | None:
+def _parsed(rule: str, body: str) -> Asked | None:
     lines = dict(line.strip().split(": ", 1) for line in body.splitlines() if ": " in line)
     if "output" not in lines:
         return None
     pairs = (pair.partition("=")[::2] for pair in lines.get("resources", "").split(", "))
     options = tuple((name, value) for name, value in pairs if name not in {"tmpdir", "mem", "mem_mib"})
-    return Asked(rule, bool(local), int(lines.get("threads", "1")), options)
+    return Asked(rule, int(lines.get("threads", "1")), options)
 
 
-def submitted(jobs: Iterable[Asked]) -> list[Asked]:
-    """Return those that SLURM would be given."""
-    return [job for job in jobs if not job.is_local]
+def submitted(jobs: Iterable[Asked], run: RunConfig) -> list[Asked]:
+    """Return those that SLURM would be given; a dry run does not tell them from others."""
+    return [job for job in jobs if not run.resources_for(job.rule.removesuffix("_shard"))["local"]]

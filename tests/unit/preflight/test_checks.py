@@ -38,9 +38,9 @@ def program(folder: Path, name: str, prints: str, monkeypatch: pytest.MonkeyPatc
 
 def test_demands_are_read_from_a_dry_run() -> None:
     train, folds = asked_by(DRY_RUN)
-    assert (train.rule, train.is_local, train.threads, train.nodes) == ("train_adapter", False, 8, 2)
+    assert (train.rule, train.threads, train.nodes) == ("train_adapter", 8, 2)
     assert (train.gpus_a_node, train.gpu_model, train.number("mem_mb")) == (4, "a100", 4000)
-    assert folds.is_local and folds.number("mem_mb") == 0
+    assert folds.rule == "make_folds" and folds.number("mem_mb") == 0
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_accounts_and_qualities_of_service_are_those_of_the_user(
     program(tmp_path, "sacctmgr", "ours|normal,long\ntheirs|normal", monkeypatch)
     settings = {"AccountingStorageType": "accounting_storage/slurmdbd", "AccountingStorageEnforce": "associations"}
     jobs = [
-        Asked("a", False, 1, (("slurm_account", "our"),)),
-        Asked("b", False, 1, (("slurm_account", "ours"), ("qos", "fast"))),
-        Asked("c", False, 1, ()),
-        Asked("d", False, 1, (("slurm_account", "ours"), ("qos", "long"))),
+        Asked("a", 1, (("slurm_account", "our"),)),
+        Asked("b", 1, (("slurm_account", "ours"), ("qos", "fast"))),
+        Asked("c", 1, ()),
+        Asked("d", 1, (("slurm_account", "ours"), ("qos", "long"))),
     ]
     found = [str(one) for one in cluster_checks.check_accounts(jobs, settings)]
     assert len(found) == 3
