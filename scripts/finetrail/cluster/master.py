@@ -58,17 +58,20 @@ def lead(command: Sequence[str]) -> int:
     the run. Told to end (scancel, preemption), it interrupts Snakemake, which cancels its jobs and unlocks.
     """
     process = subprocess.Popen(command)
+    woken: list[int] = []
 
-    def queue_again(_number: int, _frame: FrameType | None) -> None:
-        print("the time limit is near: this master is queued again, its jobs go on", flush=True)
+    def queue_again(number: int, _frame: FrameType | None) -> None:
+        woken.append(number)
         process.kill()
-        process.wait()
-        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
-        signal.pause()  # SLURM ends this process
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         process.send_signal(signal.SIGINT)
 
     signal.signal(signal.SIGUSR1, queue_again)
     signal.signal(signal.SIGTERM, interrupt)
-    return process.wait()
+    code = process.wait()
+    if woken:
+        print("the time limit is near: this master is queued again, its jobs go on", flush=True)
+        subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=True)
+        signal.pause()  # SLURM ends this process
+    return code
