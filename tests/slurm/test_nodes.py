@@ -19,6 +19,7 @@ resources:
   load_passages: {local: true}
   recall_passages: {local: true}
   rerank_passages: {local: true}
+  train_adapter: {mem_mb: 4000}
 """
 
 

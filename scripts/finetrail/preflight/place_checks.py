@@ -96,7 +96,7 @@ def check_tools(deployment: set[str], root: Path) -> Iterator[Finding]:
             what = "rules run without conda, and there is no .venv"
             yield Finding("error", ".venv", what, "make env")
         return
-    where = "profiles/slurm: software-deployment-method"
+    where = "profiles/slurm software-deployment-method"
     if shutil.which("conda") is None:
         what = "rules are to run in conda environments, and there is no conda on the PATH"
         yield Finding("error", where, what, "Install or load conda, or add --sdm env-modules: jobs then use .venv")
