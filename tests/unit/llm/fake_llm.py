@@ -1,8 +1,6 @@
 """A server on loopback that speaks the OpenAI protocol and behaves as badly as a test wants."""
 
-import asyncio
 import json
-import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
 from finetrail.llm.store import CallStore
+from tests.unit.loopback import LoopbackServer
 
 Handler = Callable[[int, dict[str, Any], web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,7 +42,7 @@ async def echo(number: int, body: dict[str, Any], request: web.Request) -> web.S
     return completion(f"answer to {asked(body)}")
 
 
-class FakeServer:
+class FakeServer(LoopbackServer):
     """Runs in a thread; `bodies` holds every request that reached it."""
 
     def __init__(self) -> None:
@@ -51,11 +50,7 @@ class FakeServer:
         self.bodies: list[dict[str, Any]] = []
         self.most_at_once = 0
         self._at_once = 0
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10)
+        super().__init__("POST", "/v1/chat/completions", self._serve)
 
     @property
     def url(self) -> str:
@@ -63,29 +58,6 @@ class FakeServer:
 
     def texts(self) -> list[str]:
         return [asked(body) for body in self.bodies]
-
-    def close(self) -> None:
-        if not self._thread.is_alive():
-            return
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._start())
-        self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._runner.cleanup())
-        self._loop.close()
-
-    async def _start(self) -> None:
-        app = web.Application(client_max_size=1 << 26)
-        app.router.add_post("/v1/chat/completions", self._serve)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.port: int = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())

@@ -1,11 +1,11 @@
 """A web site, or a search service, on loopback, as well or as badly behaved as a test wants."""
 
-import asyncio
-import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
+
+from tests.unit.loopback import LoopbackServer
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -25,17 +25,13 @@ async def not_found(request: web.Request) -> web.StreamResponse:
     return web.Response(status=404)
 
 
-class Site:
+class Site(LoopbackServer):
     """Runs in a thread; `visits` holds every request, `pages` a handler for each path."""
 
     def __init__(self) -> None:
         self.pages: dict[str, Handler] = {}
         self.visits: list[Visit] = []
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10)
+        super().__init__("*", "/{path:.*}", self._serve)
 
     @property
     def url(self) -> str:
@@ -62,28 +58,6 @@ class Site:
 
         self.pages[path] = serve
         return self.url + path
-
-    def close(self) -> None:
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._start())
-        self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._runner.cleanup())
-        self._loop.close()
-
-    async def _start(self) -> None:
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._serve)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.port: int = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
