@@ -24,7 +24,7 @@ def build_arguments(
     from trl import SFTConfig
 
     choose_best = evaluate and settings.eval_steps is not None
-    return SFTConfig(
+    arguments = SFTConfig(
         output_dir=str(state_dir),
         use_cpu=choices.use_cpu,
         bf16=choices.precision == "bf16",
@@ -66,6 +66,9 @@ def build_arguments(
         seed=settings.seed,
         data_seed=settings.seed,
     )
+    # One process trains on one GPU: else the trainer spreads it over all that it sees, and the batch grows with them.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 def build_deepspeed(settings: TrainSettings) -> dict[str, Any]:

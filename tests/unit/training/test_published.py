@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import Qwen3Config
+from trl import SFTConfig
 
 from finetrail.config.load import load_config
 from finetrail.config.model_train import TrainedModel
@@ -173,6 +174,13 @@ def test_a_gpu_without_bf16(tmp_path: Path) -> None:
     has(build_quantization(settings, choices), bnb_4bit_compute_dtype=torch.float16)
     lora = dataclasses.replace(settings, method="lora")
     assert weights_dtype(lora, dataclasses.replace(choose(lora, old), use_cpu=False)) == torch.float32
+
+
+def test_one_process_takes_one_gpu_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trainer would use all, and multiply the batch."""
+    monkeypatch.setattr(SFTConfig, "n_gpu", property(lambda self: vars(self).get("_n_gpu") or 8))
+    settings, choices = built(DOCUMENTS | {"batch_size": 2}, 128)
+    has(arguments(settings, choices, tmp_path), n_gpu=1, train_batch_size=2)
 
 
 def test_deterministic(tmp_path: Path) -> None:
