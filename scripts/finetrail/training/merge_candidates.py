@@ -6,16 +6,16 @@ quantization. So both are made, exported, and measured.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from finetrail.training.base import load_base
-from finetrail.training.hardware import choose, detect
+from finetrail.training.hardware import Choices, choose, detect
 from finetrail.training.masks import IGNORED, Example
 from finetrail.training.merge import merge_adapter, save_merged
 from finetrail.training.model import build_model
-from finetrail.training.settings import TrainSettings
+from finetrail.training.settings import Launch, TrainSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ def merge_candidate(
         return merge_adapter(base_dir, adapter_dir, out)
     import torch
 
-    base: Any = build_model(base_dir, settings, choose(settings, detect())).dequantize()
+    base: Any = build_model(base_dir, settings, _choices(settings)).dequantize()
     return save_merged(base.to(device="cpu", dtype=torch.float32), base_dir, adapter_dir, out)
 
 
@@ -68,10 +68,16 @@ def trained_targets(
     """
     from peft import PeftModel
 
-    model: Any = PeftModel.from_pretrained(build_model(base_dir, settings, choose(settings, detect())), adapter_dir)
+    model: Any = PeftModel.from_pretrained(build_model(base_dir, settings, _choices(settings)), adapter_dir)
     _compute_as_in_training(model)
     places = [(example, *_first_target(example, tokens)) for example in examples]
     return [Target(example.row_id, ids, start, _distribution(model, ids, start)) for example, start, ids in places]
+
+
+def _choices(settings: TrainSettings) -> Choices:
+    """Choose for this machine, which need not have the GPUs and kernels that trained."""
+    asked = replace(settings, precision="auto", attention="auto", liger="auto", launch=Launch())
+    return choose(asked, detect())
 
 
 def _compute_as_in_training(model: Any) -> None:

@@ -76,6 +76,13 @@ def test_a_deadline_leaves_three_saves_and_a_step() -> None:
     assert dataclasses.replace(deadline, signalled="SIGUSR1").reason(0.0) == "SIGUSR1 asked for it"
 
 
+def test_a_signal_that_another_process_heard(tmp_path: Path) -> None:
+    deadline = Deadline(stop_file=tmp_path / "stop")
+    assert deadline.reason(0.0) is None
+    (tmp_path / "stop").write_text("SIGTERM")
+    assert deadline.reason(0.0) == "SIGTERM asked for it"
+
+
 def test_slurm_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     monkeypatch.delenv("SLURM_JOB_END_TIME", raising=False)

@@ -15,7 +15,7 @@ from finetrail.training.generate import load_model
 from finetrail.training.likelihood import answer_loss
 from finetrail.training.masks import encode_row
 from finetrail.training.merge_candidates import choose_merge, trained_targets
-from finetrail.training.settings import Limits, TrainSettings
+from finetrail.training.settings import Launch, Limits, TrainSettings
 from finetrail.training.sft import train_adapter
 from finetrail.training.tiny_base import build_tiny_base
 from tests.unit.training.conftest import SMALL
@@ -51,7 +51,9 @@ def trained(texts: list[str], rows: list[dict[str, Any]], tmp_path_factory: pyte
 
 
 def settings_of(export: dict[str, str] | None) -> str:
-    tuning = asdict(replace(SETTINGS, limits=Limits()))
+    """As a node with eight GPUs trained: the merge is made where there may be none."""
+    there: dict[str, Any] = {"attention": "flash_attention_2", "liger": "on", "launch": Launch(processes=8)}
+    tuning = asdict(replace(SETTINGS, limits=Limits(), **there))
     tuning["warmup_ratio"] = tuning.pop("warmup_share")
     tuning["target_modules"] = None
     del tuning["limits"]
