@@ -23,6 +23,7 @@ from finetrail.ports import free_port
 from finetrail.training import worker
 from finetrail.training.deadline import SIGNALS, Deadline
 from finetrail.training.job import Job, Stopped, job_as_plain
+from finetrail.training.operators import drop_stale_locks, operators_folder
 from finetrail.training.settings import Launch
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def fit_distributed(
             where=str(job.state_dir),
             hint="Nothing is lost: the next attempt continues where this one began",
         )
+    if job.settings.launch.deepspeed_stage is not None:
+        drop_stale_locks(operators_folder())
     command = [*launcher(job.settings.launch), "--module", worker.__name__, str(shared)]
     logger.info("starting %s", " ".join(command))
     code = _run(command, shared, progress)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from finetrail.training.checkpoints import newest_complete
 from finetrail.training.hardware import choose, detect
 from finetrail.training.job import Job, job_as_plain, job_from_plain
 from finetrail.training.launch import launcher
+from finetrail.training.operators import drop_stale_locks, operators_folder
 from finetrail.training.settings import Launch, Limits, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
 from tests.unit.training import fake_srun
@@ -47,6 +49,19 @@ def test_one_launcher_a_node_of_the_job(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert "--cpus-per-task=6" in command and "--nproc-per-node=4" in command
     assert command[-4:-2] == ["--nnodes=2", "--rdzv-backend=c10d"] and command[-1] == "--rdzv-id=81"
     assert command[-2].startswith(f"--rdzv-endpoint={socket.gethostname()}:")
+
+
+def test_a_lock_that_a_dead_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch waits for one for ever; one beside which something was written just now belongs to the living."""
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
+    left, living = tmp_path / "cpu_adam" / "lock", tmp_path / "py311_cpu" / "shm_comm" / "lock"
+    for lock in (left, living):
+        lock.parent.mkdir(parents=True)
+        lock.touch()
+        os.utime(lock, (0, 0))
+    (living.parent / "build.ninja").touch()
+    drop_stale_locks(operators_folder())
+    assert not left.exists() and living.exists()
 
 
 @pytest.mark.long
