@@ -28,8 +28,10 @@ def drop_stale_locks(folder: Path) -> None:
         folder: from `operators_folder`; it may lack.
     """
     for lock in (path for pattern in ("*/lock", "*/*/lock") for path in sorted(folder.glob(pattern))):
-        changed = max(path.stat().st_mtime for path in lock.parent.iterdir())
-        silent = time.time() - changed
+        try:
+            silent = time.time() - max(path.stat().st_mtime for path in lock.parent.iterdir())
+        except FileNotFoundError:  # whoever compiles is being done
+            continue
         if silent < STALE_SECONDS:
             logger.warning("%s: another process compiles this operator, or died over it: waiting", lock.parent)
             continue
