@@ -48,7 +48,7 @@ def hold(cluster: Cluster, number: str) -> Path:
 
 def finish(workspace: SlurmWorkspace, master: "subprocess.Popen[str]", *targets: str) -> str:
     """Wait until the run has ended well by itself; return what it printed."""
-    printed, _ = master.communicate(timeout=500)
+    printed, _ = master.communicate(timeout=1500)
     assert master.returncode == 0, printed[-4000:]
     assert all((workspace.root / target).exists() for target in targets)
     return printed

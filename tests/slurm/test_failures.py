@@ -31,7 +31,7 @@ def started(workspace: SlurmWorkspace, resources: str, *targets: str) -> Iterato
 
 def finish(workspace: SlurmWorkspace, master: "subprocess.Popen[str]") -> str:
     """Wait until the run has ended well by itself; return what it printed."""
-    printed, _ = master.communicate(timeout=400)
+    printed, _ = master.communicate(timeout=1500)
     assert master.returncode == 0, printed[-3000:]
     assert (workspace.root / TARGET).exists()
     return printed
@@ -86,7 +86,7 @@ def test_a_closed_partition_is_waited_for(workspace: SlurmWorkspace) -> None:
 def test_a_refused_job_is_named_and_others_go_on(workspace: SlurmWorkspace) -> None:
     wrong = "load_passages: {local: false, partition: nowhere}"
     with started(workspace, wrong, TARGET, OTHER) as master:
-        printed, _ = master.communicate(timeout=400)
+        printed, _ = master.communicate(timeout=1500)
     assert master.returncode != 0
     assert "invalid partition specified: nowhere" in printed
     assert (workspace.root / TARGET).exists() and not (workspace.root / OTHER).exists()

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 from collections import Counter
@@ -31,7 +32,7 @@ def python(workspace: SlurmWorkspace, script: str) -> tuple[int, str]:
     """Run a program of the project within the cluster; return its exit status and what it printed."""
     process = start_python(workspace, script)
     try:
-        printed, _ = process.communicate(timeout=400)
+        printed, _ = process.communicate(timeout=1500)
     finally:
         process.kill()
     return process.returncode, printed
@@ -56,7 +57,7 @@ def _kill_and_resume(workspace: SlurmWorkspace, hold: Path, end: signal.Signals)
             lambda: sorted(job.state for job in workspace.jobs()) == ["PENDING", "RUNNING"], PATIENCE_S, "two jobs"
         )
         _, status = python(workspace, "scripts/setup/show_status.py")
-        assert "waiting" in status and "Resources" in status, status
+        assert re.search(r"^waiting .* (Resources|Priority)$", status, re.M), status
         code, refused = python(workspace, "scripts/setup/resume_run.py")
         assert code == 1 and f"process {master.pid}" in refused
         os.kill(master.pid, end)
@@ -73,7 +74,7 @@ def _kill_and_resume(workspace: SlurmWorkspace, hold: Path, end: signal.Signals)
         lines = iter(resuming.stdout.readline, "")
         said = "".join(itertools.takewhile(lambda line: not line.startswith("waiting for 1 "), lines))
         hold.unlink()
-        printed, _ = resuming.communicate(timeout=400)
+        printed, _ = resuming.communicate(timeout=1500)
     finally:
         resuming.kill()
     assert resuming.returncode == 0, said + printed
