@@ -23,7 +23,7 @@ RESULTS = HERE / "results" / "folds.json"
 PEER = HERE / "peers" / ".venv" / "datasketch" / "bin" / "python"
 WORDS = 60
 NEAR, EQUAL = 0.03, 0.01
-ALIKE = {"threshold": 0.8, "shingle_words": 5}
+ALIKE = {"threshold": 0.8, "shingle_words": 5, "least_words": 0}
 CORES = 2
 
 

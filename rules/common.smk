@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.iocontainers import Wildcards
 from snakemake.logging import logger
 
 ROOT = Path(workflow.basedir)

@@ -136,6 +136,34 @@ rule grade_choices:
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 
+rule grade_spans:
+    """Hold each prediction to the words that support the answer: exact match and F1."""
+    input:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
+        test=fold_file("test"),
+    output:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.judged.jsonl",
+        meta="<results>/{recipe}/predictions/{model}/{fold}.judged.meta.json",
+    log:
+        "<logs>/{recipe}/grade_spans.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/grade_spans.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_scoring("spans"),
+    retries: retries_of("grade_spans")
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("grade_spans")
+    resources:
+        **resources_of("grade_spans"),
+    params:
+        code=code_of("evaluate/grade_spans.py"),
+    shell:
+        "python scripts/evaluate/grade_spans.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --test {input.test:q} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
 rule score_answers:
     """Score a model beside its controls, with paired bootstrap intervals over groups."""
     input:

@@ -278,10 +278,12 @@ rule combine_qa:
     resources:
         **resources_of("combine_qa"),
     params:
+        settings=settings_of("synthesize.seen_questions"),
         code=code_of("synthesize/combine_qa.py"),
     shell:
         "python scripts/synthesize/combine_qa.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --records {input.records:q} --splits {input.splits:q} --code {params.code} --out {output.rows:q}"
+        " --records {input.records:q} --splits {input.splits:q}"
+        " --settings {params.settings:q} --code {params.code} --out {output.rows:q}"
         " --held-out {output.held_out:q} --dropped {output.dropped:q} --meta {output.meta:q} 2> {log:q}"
 
 
@@ -397,6 +399,7 @@ rule format_qa:
     """Write the pairs from a threshold on in the form of a template; any number of them side by side."""
     input:
         rows="<results>/{recipe}/validated.jsonl",
+        base=[],
     output:
         rows="<results>/{recipe}/formatted/{template}_t{threshold}.jsonl",
         meta="<results>/{recipe}/formatted/{template}_t{threshold}.meta.json",
@@ -406,7 +409,7 @@ rule format_qa:
         "<benchmarks>/{recipe}/format_qa.{template}_t{threshold}.jsonl"
     wildcard_constraints:
         recipe=recipes_synthesizing("questions"),
-        template="[a-z0-9]+",
+        template="(?!tokenizer_)[a-z0-9]+",
         threshold="[0-9.]+",
     conda:
         "../envs/data.yaml"
@@ -418,9 +421,23 @@ rule format_qa:
         code=code_of("synthesize/format_qa.py"),
     shell:
         "python scripts/synthesize/format_qa.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --template {wildcards.template} --threshold {wildcards.threshold}"
+        " --base {input.base:q} --template {wildcards.template} --threshold {wildcards.threshold}"
         " --settings {params.settings:q} --code {params.code}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule format_qa as format_qa_as_the_tokenizer with:
+    input:
+        rows="<results>/{recipe}/validated.jsonl",
+        base=of_only_fold(base_manifest),
+    log:
+        "<logs>/{recipe}/format_qa.{template}_t{threshold}.log",
+    wildcard_constraints:
+        recipe=recipes_where(lambda recipe: recipe.base_model and has_one_fold(recipe)),
+        template="tokenizer",
+        threshold="[0-9.]+",
+    conda:
+        "../envs/train.yaml"
 
 
 rule make_bundles:

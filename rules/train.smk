@@ -50,6 +50,37 @@ rule make_tiny_base:
         " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
 
 
+rule render_prompts:
+    """Render the train examples as the final strings of a model family: what the trainer tokenizes."""
+    input:
+        train=of_only_fold(fold_file("train")),
+        base=of_only_fold(base_manifest),
+    output:
+        rows="<results>/{recipe}/prompts/{family}.jsonl",
+        meta="<results>/{recipe}/prompts/{family}.meta.json",
+    log:
+        "<logs>/{recipe}/render_prompts.{family}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/render_prompts.{family}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_where(lambda recipe: recipe.train and has_one_fold(recipe)),
+        family="[a-z0-9]+",
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of("render_prompts")
+    resources:
+        **resources_of("render_prompts"),
+    params:
+        settings=settings_of("limits"),
+        environment=env_of("train"),
+        code=code_of("train/render_prompts.py"),
+    shell:
+        "python scripts/train/render_prompts.py --recipe {wildcards.recipe} --family {wildcards.family}"
+        " --train {input.train:q} --base {input.base:q} --settings {params.settings:q}"
+        " --environment {params.environment} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
 rule train_adapter:
     """Fine-tune an adapter on one fold; checkpoints outlive a failure in the state directory, and a retry goes on."""
     input:

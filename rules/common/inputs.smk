@@ -64,6 +64,21 @@ def fold_file(name):
     return lambda wildcards: made_fold(wildcards).output.get(name)
 
 
+def has_one_fold(recipe):
+    """Say whether a recipe has one fold, so that a path need not name it."""
+    return len(recipe.folds.names) == 1
+
+
+def of_only_fold(inputs):
+    """Return an input function for paths that do not name the recipe's only fold."""
+
+    def asked(wildcards):
+        (fold,) = CONFIG.recipe(wildcards.recipe).folds.names
+        return inputs(Wildcards(fromdict={**dict(wildcards.items()), "fold": fold}))
+
+    return asked
+
+
 def base_manifest(wildcards):
     """Return the manifest of the base model: made here, or fetched."""
     if CONFIG.recipe(wildcards.recipe).base_model.tiny:

@@ -85,20 +85,22 @@ def per_fold(name):
     ]
 
 
-def formatted_files():
-    """List the formatted pairs and the validation reports of all chosen recipes that make questions."""
-    return [
-        f"{RESULTS}/{name}/{file}"
-        for name, recipe in CONFIG.recipes.items()
-        if recipe.synthesize and recipe.synthesize.kind == "questions"
-        for file in (
-            "validation_report.json",
-            *(
-                f"formatted/{template}_t{recipe.synthesize.threshold}.jsonl"
-                for template in recipe.synthesize.templates
-            ),
-        )
-    ]
+def formatted_files(recipe):
+    """List the formatted pairs and the validation report of a recipe that makes questions."""
+    synthesize = CONFIG.recipes[recipe].synthesize
+    if synthesize is None or synthesize.kind != "questions":
+        return []
+    forms = [f"{form}_t{synthesize.threshold}" for form in synthesize.templates]
+    names = ["validation_report.json", *(f"formatted/{form}.jsonl" for form in forms)]
+    return [f"{RESULTS}/{recipe}/{name}" for name in names]
+
+
+def prompt_files(recipe):
+    """List the prompts of a recipe that says which family its base model is of."""
+    chosen = CONFIG.recipes[recipe]
+    if not (chosen.train and chosen.base_model.family and has_one_fold(chosen)):
+        return []
+    return [f"{RESULTS}/{recipe}/prompts/{chosen.base_model.family}.jsonl"]
 
 
 def model_files():
@@ -210,6 +212,8 @@ def meta_files(wildcards):
     """List the meta files of everything that a recipe makes."""
     name, recipe = wildcards.recipe, CONFIG.recipe(wildcards.recipe)
     metas = [f"{RESULTS}/{name}/{meta}" for meta in data_metas(recipe)]
+    texts = [*formatted_files(name), *prompt_files(name)]
+    metas += [f"{path.rpartition('.')[0]}.meta.json" for path in texts]
     metas += [
         f"{RESULTS}/{name}/folds/{fold}/{meta}.meta.json"
         for fold in recipe.folds.names

@@ -18,6 +18,7 @@ from finetrail.records import Row, read_rows
 from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_parser
 
 HELD_OUT_LOSS = "held-out loss, nats a token (original answers, gold history)"
+ANSWER_LOSS = "held-out loss, nats a token"
 TRUTHFULNESS = "truthfulness, mean of turns after the early stop"
 ACCURACY = "accuracy, share of correct turns before the early stop"
 OTHER_ANSWERS = "the same training on answers of other sessions' questions"
@@ -25,6 +26,12 @@ OTHER_LABELS = "the same training with the answers' places shuffled among the pr
 REFUSES = "refuses every question; its loss is a unigram model's"
 ABSTAINS = "takes the option that abstains, else the first; its loss is a unigram model's"
 CONDITIONS = {"ambig": "ambiguous", "disambig": "disambiguated"}
+TEST_SETS = {
+    "seen_document": "new questions on seen documents, closed book",
+    "unseen_document": "questions on unseen documents, the chunk in the prompt",
+    "existing": "existing pairs of held-out documents",
+}
+SPAN_SCORES = {"exact_match": "exact match", "f1": "F1"}
 WAYS = {
     "likeliest": "by likelihood over the options, behind the model's own reasoning",
     "generated": "of generated answers",
@@ -81,11 +88,12 @@ def report_judge(settings: Row, rows: Sequence[Row]) -> Row:
     }
 
 
-def held_out_loss(subject: str, models: Models, drawn: Row) -> Row:
+def held_out_loss(
+    subject: str, models: Models, drawn: Row, metric: str = HELD_OUT_LOSS, rests_on: str = "gold answers"
+) -> Row:
     """Compare the held-out losses."""
     units = {name: loss_units(rows) for name, rows in models.items()}
-    compared = compare(HELD_OUT_LOSS, subject, units, higher_is_better=False, **drawn)
-    return compared | {"rests_on": "gold answers"}
+    return compare(metric, subject, units, higher_is_better=False, **drawn) | {"rests_on": rests_on}
 
 
 def score_conversations(settings: Row, subject: str, models: Models, drawn: Row) -> Row:
@@ -118,11 +126,39 @@ def score_options(subject: str, models: Models, drawn: Row) -> Row:
     return {"comparisons": comparisons, "choice_scores": scores}
 
 
+def span_units(rows: Sequence[Row], kind: str, score: str) -> dict[str, Measurement]:
+    """Return a score of each answer to a kind of questions."""
+    chosen = (row for row in rows if row["kind"] == kind)
+    return {row["id"]: Measurement(row["group"], row["grade"][score]) for row in chosen}
+
+
+def score_spans(subject: str, models: Models, drawn: Row) -> Row:
+    """Score answers against supporting spans, each kind of test questions by itself."""
+    comparisons: dict[str, Row] = {}
+    sets: dict[str, Row] = {}
+    kinds = sorted({row["kind"] for row in models[subject]})
+    for kind in kinds:
+        said = TEST_SETS.get(kind, kind)
+        asked = {name: [row for row in rows if row["kind"] == kind] for name, rows in models.items()}
+        facts = [row["fact_trained"] for row in asked[subject] if "fact_trained" in row]
+        sets[kind] = {"questions": len(asked[subject]), "meaning": said}
+        sets[kind] |= {"of_which_a_train_pair_rests_on_the_same_words": sum(facts)} if facts else {}
+        comparisons[f"held_out_loss_{kind}"] = held_out_loss(
+            subject, asked, drawn, f"{ANSWER_LOSS}: {said}", "answers that the teacher wrote"
+        )
+        for score, name in SPAN_SCORES.items():
+            units = {model: span_units(rows, kind, score) for model, rows in models.items()}
+            compared = compare(f"{name}: {said}", subject, units, higher_is_better=True, **drawn)
+            comparisons[f"{score}_{kind}"] = compared | {"rests_on": "spans of the documents that the teacher quoted"}
+    return {"comparisons": comparisons, "test_sets": sets}
+
+
 # What the controls of each metric are: the shuffled training, and the trivial answers.
 CONTROLS = {
     "turns": (OTHER_ANSWERS, REFUSES),
     "choices": (OTHER_LABELS, ABSTAINS),
     "hops": (OTHER_ANSWERS, REFUSES),
+    "spans": (OTHER_ANSWERS, REFUSES),
 }
 
 
@@ -138,6 +174,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
         scores = score_conversations(settings, subject, models, drawn)
     elif metric == "choices":
         scores = score_options(subject, models, drawn)
+    elif metric == "spans":
+        scores = score_spans(subject, models, drawn)
     else:
         scores = score_hops(subject, models, drawn, held_out_loss)
     shuffled, trivial = CONTROLS[metric]

@@ -156,7 +156,14 @@ class Grouping:
 
         A group is named after its smallest key, so that its id depends on no order.
         """
-        return {row_id: content_id("group", self._names[self._sets.find(node)]) for row_id, node in self._nodes.items()}
+        ids: dict[int, str] = {}
+        found: dict[str, str] = {}
+        for row_id, node in self._nodes.items():
+            root = self._sets.find(node)
+            if root not in ids:
+                ids[root] = content_id("group", self._names[root])
+            found[row_id] = ids[root]
+        return found
 
     def check_sizes(self, largest: float) -> None:
         """Check that no group has more than a share of the rows.

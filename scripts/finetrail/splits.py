@@ -2,15 +2,13 @@
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
 from finetrail.errors import FinetrailError
 from finetrail.records import Row, derive_seed, unit_interval
 
 TOLERANCE = 1e-9
-
-WITHHELD = "withheld"
 
 Draw = Callable[[Mapping[str, str], Mapping[str, float], int, Mapping[str, str]], list[Row]]
 
@@ -144,68 +142,3 @@ def check_shares(shares: Mapping[str, float]) -> None:
     if not shares or min(shares.values()) <= 0 or abs(sum(shares.values()) - 1) > TOLERANCE:
         listed = ", ".join(f"{split} {share}" for split, share in shares.items())
         raise FinetrailError(f"the shares must be above 0 and add up to 1, found {listed or 'none'}")
-
-
-def place_of(row: Row) -> str:
-    """Name where a row of splits belongs: its split, below its fold where there are several."""
-    return f"{row['fold']}/{row['split']}" if "fold" in row else str(row["split"])
-
-
-def _keys(row: Row) -> list[str]:
-    return [f"{name}={value}" for name, value in row["group_keys"].items() if value is not None]
-
-
-def prove_disjoint(rows: Iterable[Row], splits: Sequence[Row], *, allowed: bool = False) -> Row:
-    """Check over the records themselves that no value of a group key occurs in two splits (or folds).
-
-    This looks at every key value on its own and does not rely on how the groups were found. Near-duplicates are looked
-    at by the pairs that were found. Withheld records are in no split.
-
-    Args:
-        rows: the records.
-        splits: their rows of splits.jsonl.
-        allowed: count what straddles, and let it be: a shuffle of single records was asked for.
-
-    Returns:
-        What was checked: ``{"rows": {split: n}, "shares": {split: share}, "groups": n, "key_values": n,
-        "near_duplicates": pairs, "withheld": n, "straddling": records in another split than the first one of their
-        group}``.
-
-    Raises:
-        FinetrailError: a record has no split, a split row has no record, or a value or group straddles.
-    """
-    assigned = {row["id"]: row for row in splits}
-    homes: dict[str, str] = {}
-    straddling: dict[str, str] = {}
-    seen = 0
-    for row in rows:
-        if row["id"] not in assigned:
-            raise FinetrailError("the record has no split", where=row["id"])
-        seen += 1
-        mine = assigned[row["id"]]
-        place = place_of(mine)
-        if place == WITHHELD:
-            continue
-        for key in [*_keys(row), f"group={mine['group']}"]:
-            if homes.setdefault(key, place) != place:
-                straddling.setdefault(row["id"], f"{key} is in {homes[key]} and in {place}")
-        alike = assigned[mine["near"]["id"]] if "near" in mine else mine
-        if place_of(alike) not in (place, WITHHELD):
-            straddling.setdefault(
-                row["id"], f"its near-duplicate {alike['id']} is in {place_of(alike)}, it is in {place}"
-            )
-    if straddling and not allowed:
-        shown = "; ".join(list(straddling.values())[:20])
-        raise FinetrailError(f"{len(straddling)} records straddle splits: {shown}")
-    if seen != len(assigned) or len(assigned) != len(splits):
-        raise FinetrailError(f"{len(splits)} split rows do not match {seen} records one to one")
-    counts = Counter(map(place_of, splits))
-    return {
-        "rows": dict(sorted(counts.items())),
-        "shares": {split: round(count / seen, 6) for split, count in sorted(counts.items())},
-        "groups": len({row["group"] for row in splits}),
-        "key_values": sum(not key.startswith("group=") for key in homes),
-        "near_duplicates": sum("near" in row for row in splits),
-        "withheld": counts[WITHHELD],
-        "straddling": len(straddling),
-    }

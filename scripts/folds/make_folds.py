@@ -4,7 +4,9 @@ Every row carries its chat messages and the evidence that they show; the last me
 rows show what the deployed system will have: the reranked chunks, whatever a judge would say of them. With several
 folds, train and dev are those of the fold's own records, and test is every original record of the others; or, for
 k-fold cross-validation, the other way round. Where nothing was synthesized, the train records are the examples, as they
-are. Duplicates and contaminated examples are left out where the recipe asks for it, and listed.
+are. Where questions were made of documents, there are two kinds of test questions: on unseen documents, with the chunk
+in the prompt, and new ones on documents that were trained on, without it. Duplicates and contaminated examples are left
+out where the recipe asks for it, and listed.
 """
 
 import argparse
@@ -16,43 +18,48 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.artifacts import render_json
+from finetrail.assigned import WITHHELD, Assigned, prove_disjoint
 from finetrail.errors import FinetrailError
 from finetrail.lookup import PassageFile
 from finetrail.overlap.benchmarks import benchmark_texts
 from finetrail.overlap.contamination import HeldOut, Text
 from finetrail.overlap.rows import row_text
 from finetrail.overlap.screen import Screen
-from finetrail.records import Row, read_rows, read_table
-from finetrail.splits import WITHHELD, prove_disjoint
+from finetrail.records import Row, read_rows
 from finetrail.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 from finetrail.text.bundles import Shown, cite, evidence_of, target_text
 from finetrail.text.curriculum import within_words
 from finetrail.text.layouts import BUNDLE, turn_of
-from finetrail.text.prompts import chat_messages, whole_messages
+from finetrail.text.prompts import Evidence, chat_messages, whole_messages
 
 SPAN = ("passage_id", "start", "end")
-KEPT = ("choice", "scores")
+KEPT = ("choice", "scores", "reference", "fact_trained")
+# The kinds of made questions: on a document that was trained on, and on one that was not.
+SEEN, UNSEEN = "seen_document", "unseen_document"
 
 
 class Layout:
     """Turns a record or an example into a fold's row."""
 
-    def __init__(self, settings: dict[str, Any], passages: PassageFile | None, groups: dict[str, str]) -> None:
+    def __init__(self, settings: dict[str, Any], passages: PassageFile | None, assigned: Assigned) -> None:
         self._layout: str = settings["layout"]
         self._system: str = settings["system_prompt"]
         self._most: int = settings["evidence"]
         self._words: int | None = settings.get("evidence_words")
         self._passages = passages
-        self._groups = groups
+        self._assigned = assigned
 
     def row(self, source: Row, *, row_id: str, record_id: str, parents: list[str], kind: str) -> Row:
         """Lay out one row; `source` has question, history, image, answer and, behind recall, chunks."""
-        shown = self._bundle(source) if self._layout == BUNDLE else self._with_chunks(source)
+        if kind == UNSEEN:
+            shown = self._with_its_chunk(source)
+        else:
+            shown = self._bundle(source) if self._layout == BUNDLE else self._with_chunks(source)
         return {
             "id": row_id,
             "parents": parents,
             "record_id": record_id,
-            "group": self._groups[record_id],
+            "group": self._assigned.group(record_id),
             "session_id": source["session_id"],
             "turn": source["turn"],
             "kind": kind,
@@ -85,6 +92,12 @@ class Layout:
             **({"epoch": source["epoch"]} if "epoch" in source else {}),
         }
 
+    def _with_its_chunk(self, source: Row) -> Row:
+        """Show the chunk that a question was made of."""
+        evidence = [Evidence(title=source["title"], text=" ".join(source["context"].split()))]
+        messages = chat_messages(self._system, source["history"], source["question"], evidence, source["answer"])
+        return {"evidence": evidence, "passages": [], "messages": messages}
+
     def _with_chunks(self, source: Row) -> Row:
         chunks = source["chunks"][: self._most] if self._passages else []
         evidence = [self._passages.evidence(chunk) for chunk in chunks] if self._passages else []
@@ -99,27 +112,29 @@ class Layout:
 class Tally:
     """Counts what a file of the fold holds."""
 
-    def __init__(self, writer: RowWriter) -> None:
+    def __init__(self, writer: RowWriter, assigned: Assigned) -> None:
         self.writer = writer
         self.kinds: Counter[str] = Counter()
         self.groups: set[str] = set()
-        self.records: set[str] = set()
+        self.seen: set[str] = set()
         self.words = 0
+        self._assigned = assigned
+        self._has_record = bytearray(len(assigned))
 
     def write(self, row: Row) -> None:
         """Write a row and count it."""
         self.writer.write(row)
         self.kinds[row["kind"]] += 1
-        self.groups.add(row["group"])
-        self.records.add(row["record_id"])
+        (self.seen if row["kind"] == SEEN else self.groups).add(row["group"])
+        self._has_record[self._assigned.number(row["record_id"])] = 1
         self.words += len(row["answer"].split())
 
     def report(self) -> Row:
         """Return the counts."""
         return {
             "rows": self.writer.count,
-            "records": len(self.records),
-            "groups": len(self.groups),
+            "records": sum(self._has_record),
+            "groups": len(self.groups | self.seen),
             "kinds": dict(sorted(self.kinds.items())),
             "mean_answer_words": round(self.words / max(1, self.writer.count), 2),
         }
@@ -129,25 +144,25 @@ class Homes:
     """Where the records belong, as one fold sees it.
 
     Args:
-        splits: id → row of splits.jsonl.
+        assigned: what every record was assigned to.
         fold: name of the fold.
         train_on: `own` or `others`, where there are several folds.
     """
 
-    def __init__(self, splits: dict[str, Row], fold: str, train_on: str) -> None:
-        self._splits = splits
+    def __init__(self, assigned: Assigned, fold: str, train_on: str) -> None:
+        self._assigned = assigned
         self._fold = fold
         self._others = train_on == "others"
 
     def split(self, record_id: str) -> str:
         """Return train, dev, test or withheld; the records that the fold does not train on are tests."""
-        split = str(self._splits[record_id]["split"])
+        _, split = self._assigned.home(record_id)
         return "test" if split != WITHHELD and self.is_elsewhere(record_id) else split
 
     def is_elsewhere(self, record_id: str) -> bool:
         """Say whether a record belongs to a fold that this one is tested on."""
-        row = self._splits[record_id]
-        return "fold" in row and (row["fold"] == self._fold) == self._others
+        fold, _ = self._assigned.home(record_id)
+        return fold is not None and (fold == self._fold) == self._others
 
 
 def record_of(row: Row) -> str:
@@ -170,7 +185,7 @@ def examples_of(rows: Iterable[Row], homes: Homes) -> Iterator[Row]:
 
 
 def held_out_rows(args: argparse.Namespace) -> Path:
-    """Return the file of what dev and test hold: the records, or the questions that were made of them."""
+    """Return the file of what dev and test hold: the records, or the questions that were made of some."""
     path: Path = args.held_out[0] if args.held_out else args.records
     return path
 
@@ -192,55 +207,68 @@ def write_train(rows: Iterable[Row], layout: Layout, tally: Tally) -> None:
         tally.write(layout.row(row, row_id=row["id"], record_id=record_of(row), parents=parents, kind=kind))
 
 
+def held_out_home(row: Row, homes: Homes) -> tuple[str, str]:
+    """Return the split that a record or a made question is held out in, and its kind.
+
+    A question that was made of a train record, and kept out of training, is asked in the test.
+    """
+    split = homes.split(record_of(row))
+    if row.get("kind") != "generated":
+        return split, row.get("kind", "original")
+    return ("test", SEEN) if split == "train" else (split, UNSEEN)
+
+
 def write_held_out(rows: Iterable[Row], layout: Layout, tallies: dict[str, Tally], homes: Homes) -> None:
     """Write the dev and test records, every one of them; or the questions that were made of them."""
     for row in rows:
-        record_id = record_of(row)
-        split = homes.split(record_id)
+        split, kind = held_out_home(row, homes)
         if split in tallies:
-            parents, kind = row.get("parents", [row["id"]]), row.get("kind", "original")
-            tallies[split].write(layout.row(row, row_id=row["id"], record_id=record_id, parents=parents, kind=kind))
+            parents = row.get("parents", [row["id"]])
+            tallies[split].write(
+                layout.row(row, row_id=row["id"], record_id=record_of(row), parents=parents, kind=kind)
+            )
 
 
-def rows_due(args: argparse.Namespace, splits: dict[str, Row], homes: Homes) -> int:
+def rows_due(args: argparse.Namespace, assigned: Assigned, homes: Homes) -> int:
     """Count what belongs into the fold, by the inputs and not by what was written."""
     examples = sum(1 for _ in examples_of(read_rows(args.rows), homes))
-    held_out = [record_of(row) for path in args.held_out for row in read_rows(path)] if args.held_out else splits
-    return examples + sum(1 for record_id in held_out if homes.split(record_id) in ("dev", "test"))
+    held_out = (
+        (row for path in args.held_out for row in read_rows(path)) if args.held_out else ({"id": i} for i in assigned)
+    )
+    return examples + sum(held_out_home(row, homes)[0] in ("dev", "test") for row in held_out)
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the three files, what was left out, and the report."""
-    splits = read_table(args.splits)
+    assigned = Assigned(read_rows(args.splits))
     settings = step.settings["folds"]
-    homes = Homes(splits, args.fold, settings["train_on"])
-    groups = {name: row["group"] for name, row in splits.items()}
-    has_dev = any(homes.split(name) == "dev" for name in splits)
-    train, test = (Tally(step.writer(path)) for path in (args.train, args.test))
-    dev = Tally(step.writer(args.eval, may_be_empty=not has_dev))
+    homes = Homes(assigned, args.fold, settings["train_on"])
+    has_dev = any(homes.split(name) == "dev" for name in assigned)
+    train, test = (Tally(step.writer(path), assigned) for path in (args.train, args.test))
+    dev = Tally(step.writer(args.eval, may_be_empty=not has_dev), assigned)
     screen = Screen(settings, HeldOut(held_out_texts(args, homes)), step.writer(args.dropped, may_be_empty=True))
     with ExitStack() as opened:
         passages = opened.enter_context(PassageFile(args.passages[0])) if args.passages else None
-        layout = Layout(settings, passages, groups)
-        examples = screen.passed(examples_of(step.rows(args.rows, "examples"), homes))
+        layout = Layout(settings, passages, assigned)
+        examples = screen.passed(lambda: examples_of(step.rows(args.rows, "examples"), homes))
         write_train(examples, layout, train)
         write_held_out(step.rows(held_out_rows(args), "records"), layout, {"dev": dev, "test": test}, homes)
     shuffled = step.settings["splits"]["method"] == "shuffle"
     overlap = (train.groups & (dev.groups | test.groups)) | (dev.groups & test.groups)
     if overlap and not shuffled:
         raise FinetrailError(f"{len(overlap)} groups straddle train, dev and test", where=min(overlap))
-    proof = prove_disjoint(read_rows(args.records), list(splits.values()), allowed=shuffled)
+    proof = prove_disjoint(read_rows(args.records), assigned, allowed=shuffled)
     report = {
         "train": train.report(),
         "eval": dev.report(),
         "test": test.report(),
         "proof": proof | {"groups_in_two_files": len(overlap)},
-        "withheld": {name: row["reason"] for name, row in splits.items() if row["split"] == WITHHELD},
+        "withheld": assigned.withheld,
         **screen.report(),
     }
     step.file(args.report).write_text(render_json(report), encoding="utf-8")
     kept = train.writer.count + dev.writer.count + test.writer.count
-    step.count(rows_in=rows_due(args, splits, homes), kept=kept, dropped=screen.reasons)
+    step.count(rows_in=rows_due(args, assigned, homes), kept=kept, dropped=screen.reasons)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

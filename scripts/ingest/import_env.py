@@ -31,11 +31,9 @@ ELSEWHERE = {
     "FINETUNE_OUTPUT_DIR": OWN_PLACE,
     "EXPORT_MODEL_PATH": OWN_PLACE,
     "EXPORT_OUTPUT_DIR": OWN_PLACE,
-    "EXPORT_MODEL_NAME": "`make ollama` names models after recipe, model and fold",
     "PIPELINE_FILTER_THRESHOLD": "deprecated there: validation filters nothing; use PIPELINE_FORMAT_THRESHOLD",
     "PIPELINE_RESUME": "every step resumes by itself",
     "PIPELINE_VERBOSE": "every step logs its progress",
-    "FINETUNE_MODEL_TYPE": "the prompt's layout is read from the base model's own chat template",
 }
 
 
@@ -90,6 +88,8 @@ KEYS: dict[str, tuple[str, Callable[[Variable], Any]]] = {
     "PIPELINE_FORMAT_TEMPLATE": ("synthesize.templates", _list),
     "PIPELINE_TEMPLATE": ("synthesize.templates", _list),
     "FINETUNE_MODEL_NAME": ("base_model.hub", _text),
+    "FINETUNE_MODEL_TYPE": ("base_model.family", _text),
+    "EXPORT_MODEL_NAME": ("export.name", _text),
 }
 
 

@@ -7,19 +7,19 @@ two places is withheld: its split is `withheld`, its reason says what it would h
 import argparse
 import logging
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import tee
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from finetrail.assigned import WITHHELD, Assigned, place_of, prove_disjoint
 from finetrail.errors import FinetrailError
 from finetrail.grouping import Grouping
 from finetrail.overlap.near import NearTexts
 from finetrail.overlap.rows import row_text
 from finetrail.records import Row, read_rows, read_table
 from finetrail.shuffles import shuffle_groups, shuffle_rows
-from finetrail.splits import WITHHELD, Draw, assign, assign_folds, place_of, prove_disjoint
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.splits import Draw, assign, assign_folds
+from finetrail.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 
 LOGGER = logging.getLogger("finetrail.make_splits")
 
@@ -64,15 +64,21 @@ def ids_of(path: Path) -> Iterator[str]:
     return (row["id"] for row in read_rows(path))
 
 
-def form_groups(rows: Iterable[Row], settings: Mapping[str, Any], previous: Mapping[str, Row]) -> Grouping:
-    """Join the records by their keys and, where it is asked for, by their texts."""
+def form_groups(
+    rows: Callable[[], Iterable[Row]], settings: Mapping[str, Any], previous: Mapping[str, Row]
+) -> Grouping:
+    """Join the records by their keys and, where it is asked for, by their texts.
+
+    Args:
+        rows: gives the records, each time that it is called.
+        settings: of the section `splits`.
+        previous: record id → its row of an earlier assignment.
+    """
     alike = settings["near_duplicates"]
-    near = NearTexts(alike["threshold"], alike["shingle_words"]) if alike else None
+    near = NearTexts.of(map(row_text, rows()), alike) if alike else None
     grouping = Grouping(near, {name: place_of(row) for name, row in previous.items()})
-    rows, again = tee(rows) if near else (iter(rows), iter(()))
-    candidates = near.candidates(map(row_text, again)) if near else None
-    for row in rows:
-        close = next(candidates) if candidates else ()
+    for place, row in enumerate(rows()):
+        close = near.earlier(place) if near else ()
         grouping.add(row["id"], chosen_keys(row, settings["group_by"]), close)
     grouping.forget_texts()
     return grouping
@@ -150,17 +156,40 @@ def read_previous(path: Path | None, folds: Sequence[str]) -> dict[str, Row]:
     return kept
 
 
-def report_counts(splits: Sequence[Row], settings: Mapping[str, Any], folds: Sequence[str]) -> None:
+def report_counts(assigned: Assigned, settings: Mapping[str, Any], folds: Sequence[str]) -> None:
     """Print what each place got beside its share, in rows."""
-    total = sum(row["split"] != WITHHELD for row in splits)
+    counts = assigned.counts()
+    total = counts.total() - counts[WITHHELD]
     sizes = settings["fold_shares"] or [1 / len(folds)] * len(folds)
     for fold, part in zip(folds, sizes, strict=True):
         for split in ("train", "dev", "test"):
             name = f"{fold}/{split}" if len(folds) > 1 else split
-            got = sum(place_of(row) == name for row in splits)
-            wanted = round(total * part * settings[split])
+            got, wanted = counts[name], round(total * part * settings[split])
             if got or wanted:
                 LOGGER.info("%s: %d rows, %+d to its share of %d", name, got, got - wanted, wanted)
+
+
+def in_file_order(
+    path: Path,
+    groups: Mapping[str, str],
+    drawn: dict[str, Row],
+    left: Mapping[str, str],
+    near: Mapping[str, tuple[str, float]],
+) -> Iterator[Row]:
+    """Yield the rows of splits.jsonl in the order of the records, withheld ones too; `drawn` is used up."""
+    for row_id in ids_of(path):
+        kept_out = {"group": groups[row_id], "split": WITHHELD, "reason": left.get(row_id)}
+        row = drawn.pop(row_id, None) or {"id": row_id, **kept_out}
+        if row_id in near:
+            row["near"] = dict(zip(("id", "jaccard"), near[row_id], strict=True))
+        yield row
+
+
+def written(rows: Iterable[Row], out: RowWriter) -> Iterator[Row]:
+    """Write rows, and pass them on."""
+    for row in rows:
+        out.write(row)
+        yield row
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -169,7 +198,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     previous = read_previous(args.previous[0] if args.previous else None, folds)
     if previous:
         previous = {row_id: previous[row_id] for row_id in ids_of(args.rows) if row_id in previous}
-    grouping = form_groups(step.progress("records").over(in_order(args.rows, previous)), settings, previous)
+    grouping = form_groups(lambda: step.progress("records").over(in_order(args.rows, previous)), settings, previous)
     if step.settings["limit"] is None:  # a pilot of a few sessions has large groups
         grouping.check_sizes(settings["largest_group"])
     groups = grouping.groups()
@@ -177,26 +206,17 @@ def work(step: Step, args: argparse.Namespace) -> None:
     left = grouping.withheld | {name: row["reason"] for name, row in held_out.items() if row["split"] == WITHHELD}
     settled = {*left, *held_out}
     free = {row_id: groups[row_id] for row_id in ids_of(args.rows) if row_id not in settled}
-    assigned = held_out | {
-        row["id"]: row for row in draw(free, settings, folds, draw_of(settings, read_rows(args.rows)), previous)
-    }
-    splits = []
-    for row_id in ids_of(args.rows):
-        kept_out = {"group": groups[row_id], "split": WITHHELD, "reason": left.get(row_id)}
-        row = assigned.pop(row_id, None) or {"id": row_id, **kept_out}
-        if row_id in grouping.near:
-            row["near"] = dict(zip(("id", "jaccard"), grouping.near[row_id], strict=True))
-        splits.append(row)
-    out = step.writer(args.out)
-    for row in splits:
-        out.write(row)
-    report_counts(splits, settings, folds)
+    chosen = draw_of(settings, read_rows(args.rows))
+    drawn = held_out | {row["id"]: row for row in draw(free, settings, folds, chosen, previous)}
+    rows = in_file_order(args.rows, groups, drawn, left, grouping.near)
+    assigned = Assigned(written(rows, step.writer(args.out)))
+    report_counts(assigned, settings, folds)
     for name, reason in left.items():
         LOGGER.warning("%s is withheld: %s", name, reason)
     keyed = ({"id": row["id"], "group_keys": chosen_keys(row, settings["group_by"])} for row in read_rows(args.rows))
-    step.facts["proof"] = prove_disjoint(keyed, splits, allowed=settings["method"] == "shuffle")
+    step.facts["proof"] = prove_disjoint(keyed, assigned, allowed=settings["method"] == "shuffle")
     step.facts["withheld"] = left
-    step.count(rows_in=len(splits), kept=len(splits) - len(left), dropped={WITHHELD: len(left)})
+    step.count(rows_in=len(assigned), kept=len(assigned) - len(left), dropped={WITHHELD: len(left)})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,20 +3,34 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from finetrail.errors import FinetrailError
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.templates import TEMPLATES
+from finetrail.text.templates import OWN, TEMPLATES, Form, own_form
 
 BELOW = "its overall score is below the threshold"
 
 
+def form_of(template: str, base: Sequence[Path]) -> Form:
+    """Return a template's form; of `tokenizer` that of the base model's own template.
+
+    Raises:
+        FinetrailError: there is no such template, or no base model for its tokenizer.
+    """
+    if template == OWN and base:
+        from transformers import AutoTokenizer
+
+        return own_form(AutoTokenizer.from_pretrained(base[0].parent))
+    if template not in TEMPLATES:
+        hint = f"There are: {', '.join(TEMPLATES)}; and {OWN}, where the recipe has a base model"
+        raise FinetrailError("there is no such template", where=template, hint=hint)
+    return TEMPLATES[template]
+
+
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the formatted pairs."""
-    if args.template not in TEMPLATES:
-        known = ", ".join(TEMPLATES)
-        raise FinetrailError("there is no such template", where=args.template, hint=f"There are: {known}")
-    lay_out = TEMPLATES[args.template]
+    lay_out = form_of(args.template, args.base)
     system: str = step.settings["folds"]["system_prompt"]
     out = step.writer(args.out)
     below = 0
@@ -31,9 +45,12 @@ def work(step: Step, args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
     parser = step_parser(__doc__)
-    parser.add_argument("--template", required=True, help=f"one of {', '.join(TEMPLATES)}")
+    parser.add_argument("--template", required=True, help=f"one of {', '.join(TEMPLATES)}, {OWN}")
     parser.add_argument("--threshold", type=float, required=True, help="least overall score; 0 keeps all")
     add_input(parser, "--rows", "validated.jsonl")
+    add_input(
+        parser, "--base", "manifest.json of the base model, for its tokenizer", nargs="*", default=[], required=False
+    )
     add_output(parser, "--out", "formatted/{template}_t{threshold}.jsonl")
     return run_step(parser, argv, __file__, work)
 

@@ -17,6 +17,7 @@ def example(row: Row) -> Row:
         "id": content_id("example", row["id"]),
         "parents": [row["id"]],
         **{name: row[name] for name in CARRIED},
+        "scores": {"overall": row["validation"]["overall"], **row["validation"]["scores"]},
         "verdict": {"correct": True, "reason": f"overall score {row['validation']['overall']:g}"},
     }
 

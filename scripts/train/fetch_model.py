@@ -54,7 +54,11 @@ def work(step: Step, args: argparse.Namespace) -> None:
     else:
         copy(Path(choice["path"]), folder)
     changed = prepare_tokenizer(
-        folder, template=choice["template"], pad_token=choice["pad_token"], new_tokens=choice["new_tokens"]
+        folder,
+        template=choice["template"],
+        family=choice["family"],
+        pad_token=choice["pad_token"],
+        new_tokens=choice["new_tokens"],
     )
     step.manifest_facts(args.manifest.parent, {"tokenizer": changed})
 

@@ -70,7 +70,11 @@ def work(step: Step, args: argparse.Namespace) -> None:
                 progress=lambda done, total: progress.advance(done - progress.done),
             )
             prepare_tokenizer(
-                made, template=choice["template"], pad_token=choice["pad_token"], new_tokens=choice["new_tokens"]
+                made,
+                template=choice["template"],
+                family=choice["family"],
+                pad_token=choice["pad_token"],
+                new_tokens=choice["new_tokens"],
             )
             publish_folder(made, cache)
             write_manifest(cache, cache / "manifest.json", {})

@@ -1,13 +1,17 @@
 """From a folder of documents to scored and formatted questions: what reruns when, and that no call is made twice."""
 
 import json
+import os
 import shutil
+import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from finetrail.llm.store import CallStore
 from tests.workspace import Workspace
 
 MADE = {
@@ -71,10 +75,13 @@ def test_train_is_scored_and_dev_and_test_are_left_as_they_are(made: Workspace) 
     assert {row["id"] for row in rows(made, "questions.jsonl")} == {
         row["id"] for name in ("eval", "test") for row in rows(made, f"folds/fold0/{name}.jsonl")
     }
-    groups = {
-        name: {row["group"] for row in rows(made, f"folds/fold0/{name}.jsonl")} for name in ("train", "eval", "test")
-    }
-    assert groups["train"].isdisjoint(groups["eval"] | groups["test"])
+    train, *held_out = (rows(made, f"folds/fold0/{name}.jsonl") for name in ("train", "eval", "test"))
+    asked = [row for file in held_out for row in file]
+    new = [row for row in asked if row["kind"] == "seen_document"]
+    trained = {row["group"] for row in train}
+    assert trained.isdisjoint(row["group"] for row in asked if row["kind"] == "unseen_document")
+    assert {splits[row["record_id"]] for row in new} == {"train"}
+    assert {row["question"] for row in new}.isdisjoint(row["question"] for row in train)
 
 
 def test_another_threshold_runs_formatting_and_what_follows_only(
@@ -110,3 +117,74 @@ def test_a_step_alone_builds_what_it_needs(fresh: Workspace, copy_of: Callable[[
     workspace.config = ["scale=tutorial", "recipes=[documents]"]
     workspace.configfiles = ("tests/chain/mini_documents.yaml",)
     assert workspace.executed("results/tutorial/documents/chunks.jsonl") == {"read_documents": 1, "chunk_documents": 1}
+
+
+def stored(workspace: Workspace) -> int:
+    """Count the answers that were paid for so far."""
+    with CallStore(workspace.root / "results/tutorial/calls") as store:
+        return sum(1 for _ in store.newest(1_000_000))
+
+
+@pytest.mark.parametrize("step", ["generate_qa", "validate_qa"])
+def test_a_killed_step_goes_on_and_repeats_no_stored_call(
+    step: str, made: Workspace, copy_of: Callable[[Workspace], Workspace]
+) -> None:
+    workspace = copy_of(made)
+    shutil.rmtree(workspace.root / "results/tutorial/calls")
+    target, name = {"generate_qa": ("qa.jsonl", "qa"), "validate_qa": ("validated.jsonl", "validated")}[step]
+    path(workspace, target).unlink()
+    whole = paid(made, name)
+    one_by_one = ("llm={endpoints: {offline: {kind: offline, max_concurrency: 1}}}",)
+    before = workspace.runs()
+    process = workspace.start(f"results/tutorial/documents/{target}", config=one_by_one)
+    try:
+        while process.poll() is None:
+            jobs = [job for job in workspace.new_records(before) if job["rule"] == step and job["status"] == "running"]
+            if jobs and any(file.stat().st_size for file in (workspace.root / "results/tutorial/calls").glob("*")):
+                os.kill(jobs[0]["pid"], signal.SIGKILL)
+                break
+            time.sleep(0.005)
+        printed, _ = process.communicate(timeout=300)
+    finally:
+        process.kill()
+    assert process.returncode != 0, printed[-3000:]
+    before_it = stored(workspace)
+    assert 0 < before_it < whole
+    workspace.executed(f"results/tutorial/documents/{target}")
+    assert paid(workspace, name) == whole - before_it
+    assert stored(workspace) == whole, "each call once"
+    assert path(workspace, target).read_bytes() == path(made, target).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def exported(made: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """The whole chain has run."""
+    workspace = made.copy(tmp_path_factory.mktemp("exported") / "project")
+    workspace.made = workspace.executed("all")
+    return workspace
+
+
+@pytest.mark.long
+def test_it_goes_on_to_ollama_and_a_second_run_makes_nothing(exported: Workspace) -> None:
+    folder = path(exported, "ollama/lora/fold0")
+    assert json.loads((folder / "parity.json").read_text())["verdict"] == "pass"
+    modelfile = (folder / "Modelfile").read_text(encoding="utf-8")
+    assert "[INST]" in modelfile and 'PARAMETER stop "</s>"' in modelfile
+    compared = json.loads(path(exported, "metrics/lora/fold0.json").read_text())["comparisons"]
+    for kind in ("seen_document", "unseen_document"):
+        assert set(compared[f"f1_{kind}"]["differences"]) == {"base", "lora_shuffled", "trivial"}
+    train, prompts = rows(exported, "folds/fold0/train.jsonl"), rows(exported, "prompts/mistral.jsonl")
+    assert [row["id"] for row in prompts] == [row["id"] for row in train]
+    assert exported.executed("all") == {}
+
+
+@pytest.mark.long
+def test_another_threshold_trains_anew_and_asks_nobody(
+    exported: Workspace, copy_of: Callable[[Workspace], Workspace]
+) -> None:
+    workspace = copy_of(exported)
+    calls = stored(workspace)
+    done = workspace.executed("all", config=("overrides={documents: {synthesize: {threshold: 9.0}}}",))
+    assert {"select_qa", "format_qa", "make_folds", "train_adapter", "check_parity"} <= done.keys()
+    assert done.keys().isdisjoint({"read_documents", "generate_qa", "combine_qa", "validate_qa", "report_validation"})
+    assert stored(workspace) == calls

@@ -210,6 +210,58 @@ def _reads_images(choice: BaseModelChoice) -> bool:
     return choice.tiny == "mllama" or ("llama-3.2" in name and "vision" in name)
 
 
+# Families that models read, by their architecture (`model_type` of config.json) and by what stands in a hub's names.
+# Whatever is not here is held to the family by its tokenizer, once that is there.
+_FREE = {"chatml", "alpaca"}  # what any base can be taught
+_BY_ARCHITECTURE = {
+    "llama": {"llama3", "mistral"}, "mllama": {"llama3"}, "mistral": {"mistral"}, "qwen2": {"qwen"}, "qwen3": {"qwen"},
+    "gemma": {"gemma"}, "gemma2": {"gemma"}, "gemma3": {"gemma"}, "gpt2": set(), "gpt_neox": set(), "opt": set(),
+}  # fmt: skip
+_BY_NAME = {
+    "mistral": {"mistral"}, "llama-3": {"llama3"}, "qwen": {"qwen"}, "gemma": {"gemma"},
+    "dialogpt": set(), "gpt2": set(), "pythia": set(), "/opt-": set(),
+}  # fmt: skip
+TINY_FAMILIES = {"llama": "llama3", "mllama": "llama3", "mistral": "mistral", "qwen2": "qwen", "qwen3": "qwen"}
+
+
+def families_of(choice: BaseModelChoice) -> set[str] | None:
+    """Return the families that a base model can be of, as far as the configuration tells; None where it does not."""
+    if choice.template is not None:
+        return None  # the layout is written into the model; which family it has is known to the layouts
+    if choice.tiny is not None:
+        return {TINY_FAMILIES[choice.tiny]}
+    if choice.path is not None:
+        config = Path(choice.path, "config.json")
+        known = _BY_ARCHITECTURE.get(read_json(config).get("model_type")) if config.is_file() else None
+        return None if known is None else known | _FREE
+    named = [families for part, families in _BY_NAME.items() if part in (choice.hub or "").lower()]
+    return _FREE.union(*named) if named else None
+
+
+def _family_fits(recipe: RecipeConfig) -> Iterator[Finding]:
+    """A model that is asked in another family's prompts answers badly, and nobody sees why."""
+    choice = recipe.base_model
+    if choice is None or choice.family is None:
+        return
+    known = families_of(choice)
+    if known is not None and choice.family not in known:
+        name = choice.hub or choice.path or f"a tiny {choice.tiny}"
+        own = ", ".join(sorted(known - _FREE)) or "none that is known"
+        yield Finding(
+            ("base_model", "family"),
+            f"base_model.family is {choice.family}, but the family of {name} is {own}",
+            "Name the model's own family, another model, or a layout to teach it in base_model.template",
+        )
+
+
+def _templates_can_be_written(recipe: RecipeConfig) -> Iterator[Finding]:
+    if recipe.synthesize is None or "tokenizer" not in recipe.synthesize.templates:
+        return
+    if recipe.base_model is None or len(recipe.folds.names) > 1:
+        text = "synthesize.templates: `tokenizer` is the template of the base model of a recipe with one fold"
+        yield Finding(("synthesize", "templates"), text, "Name a base_model, or leave `tokenizer` out")
+
+
 Check = Callable[[RecipeConfig], Iterator[Finding]]
 
 # Each check, and the sections that must be valid for it to run.
@@ -229,6 +281,8 @@ CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
     (_counts_fit, frozenset({"recall", "rerank", "folds"})),
     (_judges_differ, frozenset({"synthesize", "evaluate"})),
     (_whole_answers_carry_loss, frozenset({"train", "limits"})),
+    (_family_fits, frozenset({"base_model"})),
+    (_templates_can_be_written, frozenset({"synthesize", "base_model", "folds"})),
     (_vision_fits, frozenset({"base_model", "train", "limits", "export"})),
 )
 

@@ -39,6 +39,9 @@ class NearDuplicates(Section):
 
     threshold: Annotated[float, Field(gt=0, le=1)] = result(0.8, "least Jaccard similarity of near-duplicates")
     shingle_words: Count = result(5, "words and signs of a compared run")
+    least_words: Annotated[int, Field(ge=0)] = result(
+        0, "texts of fewer words and signs are like no other: headings, lines about a licence"
+    )
 
 
 class Splits(Section):
@@ -233,7 +236,8 @@ _READ_BY = {
     "answers": {"versions", "judge", "keep_original", "keep", "refusal_share", "refusal_text"},
     "reasoning": {"versions", "keep", "permute_options"},
     "questions": {
-        "judge", "questions", "styles", "criteria", "pass_score", "review_score", "threshold", "templates",
+        "judge", "questions", "styles", "seen_questions", "criteria", "pass_score", "review_score", "threshold",
+        "templates",
     },
     "bundles": {"epochs", "gold_epochs", "hard_negatives", "refuse_missing", "seed"},
 }  # fmt: skip
@@ -241,7 +245,7 @@ _ASKING = {"teacher", "shards"}  # of every kind but bundles
 _READ_BY_SOME = set().union(*_READ_BY.values(), _ASKING)
 
 Score = Annotated[float, Field(ge=0, le=10)]
-TemplateName = Literal["alpaca", "chatml", "sharegpt", "llama3", "mistral", "qwen", "gemma"]
+TemplateName = Literal["alpaca", "chatml", "sharegpt", "llama3", "mistral", "qwen", "gemma", "tokenizer"]
 
 
 class Synthesize(Section):
@@ -280,6 +284,11 @@ class Synthesize(Section):
         "questions: what the pairs of a chunk ask for, in turn",
         min_length=1,
     )
+    seen_questions: Annotated[float, Field(ge=0, le=0.5)] = result(
+        0.1,
+        "questions: share of the questions about train documents that is not trained on but asked in the test, without "
+        "the chunk (new questions on seen documents)",
+    )
     criteria: list[Name] = result(
         ["relevance", "accuracy", "completeness", "clarity"],
         "questions: what a pair is scored on, from 0 to 10, beside `overall`",
@@ -288,7 +297,9 @@ class Synthesize(Section):
     review_score: Score = result(7.0, "questions: NEEDS_REVIEW from this `overall` score, FAIL below it")
     threshold: Score = result(8.0, "questions: least `overall` score of what is trained on; 0 keeps all")
     templates: list[TemplateName] = operation(
-        ["alpaca"], "questions: forms of `formatted/<template>_t<threshold>.jsonl` that `data` makes"
+        ["alpaca"],
+        "questions: forms of `formatted/<template>_t<threshold>.jsonl` that `data` makes; `tokenizer` is the base "
+        "model's own template",
     )
 
     epochs: Count = result(3, "bundles: passes over the train records, each with bundles of its own, trained in order")

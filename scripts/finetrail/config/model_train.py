@@ -13,7 +13,10 @@ Rate = Annotated[float, Field(gt=0)]
 # The layouts of finetrail.text.chat_layout, which a test compares with these.
 Template = Literal["qwen", "qwen2", "qwen2_5", "qwen3", "chatml", "llama3", "llama3_1", "mistral", "gemma", "alpaca"]
 
-_TOKENIZER_KEYS = ("template", "pad_token", "new_tokens")
+# The families of finetrail.text.chat_layout, which a test compares with these.
+Family = Literal["qwen", "chatml", "llama3", "mistral", "gemma", "alpaca"]
+
+_TOKENIZER_KEYS = ("template", "family", "pad_token", "new_tokens")
 _TINY_KEYS = (
     "vocabulary_size", "hidden_size", "intermediate_size", "layers", "heads", "key_value_heads", "context",
     "pretrain_steps", "pretrain_learning_rate",
@@ -31,6 +34,10 @@ class BaseModelChoice(Section):
     path: Text | None = result(None, "folder of a local model")
     template: Template | None = result(
         None, "chat layout to write in, its end of a turn as EOS; none for the model's own template"
+    )
+    family: Family | None = result(
+        None,
+        "family of prompts that the model is known to read, held to its template; `prompts/<family>.jsonl` shows them",
     )
     pad_token: Text | None = result(None, "token of the vocabulary to pad with; none for the model's own")
     new_tokens: list[Text] = result([], "control tokens to add, whose embeddings `modules_to_save` must then train")
@@ -240,10 +247,12 @@ class Predict(Section):
 class Evaluate(Section):
     """Scores and their intervals."""
 
-    metric: Literal["turns", "choices", "hops"] = result(
+    metric: Literal["turns", "choices", "hops", "spans"] = result(
         "turns",
         "`turns`: answers in conversations, judged; `choices`: multiple choice, by generation and likelihood; `hops`: "
-        "short answers with citations to questions over several pages, by the official scores of that benchmark",
+        "short answers with citations to questions over several pages, by the official scores of that benchmark; "
+        "`spans`: exact match and F1 against the words of the document that support the answer, for each kind of "
+        "question",
     )
     distractors: list[Annotated[int, Field(ge=0)]] = result(
         [0, 2, 5, 10], "hops: how many passages stand beside the gold ones, in turn; 0 is the upper bound"
@@ -256,7 +265,7 @@ class Evaluate(Section):
     shards: int = shards_key()
 
     def unused_keys(self) -> tuple[str, ...]:
-        """A choice is compared with its key: nobody judges it."""
+        """A choice is compared with its key, an answer with its span: nobody judges it."""
         judged = () if self.metric == "turns" else ("judge", "allow_same_judge")
         return judged if self.metric == "hops" else (*judged, "distractors", "latency_questions")
 

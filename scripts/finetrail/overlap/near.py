@@ -1,22 +1,26 @@
-"""Near-duplicates among a stream of texts: MinHash and LSH propose, the exact Jaccard similarity decides.
+"""Near-duplicates among texts: MinHash and LSH propose, the exact Jaccard similarity decides.
 
-Signatures and their index are rensa's (Fast Similarity Sketching, https://arxiv.org/abs/1704.04370). They only save
-comparisons: two texts are called alike after their whole sets of shingles were compared.
+Signatures are rensa's (Fast Similarity Sketching, https://arxiv.org/abs/1704.04370). They only save comparisons: two
+texts are called alike after their whole sets of shingles were compared.
 """
 
 import hashlib
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from finetrail.overlap.shingles import batches, jaccard, shingles, tokens
+from finetrail.overlap.shingles import FACTOR, batches, jaccard, shingles, tokens
+
+if TYPE_CHECKING:
+    from numpy import int64, uint32, uint64
+    from numpy.typing import NDArray
 
 SLOTS = 128
 LEAST_RECALL = 0.995
 BATCH = 1000
-REMEMBERED = 20_000
+REMEMBERED = 2000
 SEED = 1
 
 
@@ -37,53 +41,105 @@ def band_shape(threshold: float) -> tuple[int, int]:
     return next((b, r) for b, r in shapes if r == 1 or 1 - (1 - threshold**r) ** b >= LEAST_RECALL)
 
 
-class NearTexts:
-    """Texts in the order in which they come; each is asked which earlier ones it may be like.
-
-    The texts lie in a temporary file; memory holds their signatures' bands (about 2 KB a text at threshold 0.8).
+class Buckets:
+    """Which texts share a bucket of some band; sorted arrays instead of hash tables, 8 bytes a text and band.
 
     Args:
-        threshold: least Jaccard similarity, above 0 and at most 1.
-        size: words of a shingle.
+        keys: (bands, texts) hashes of the texts' bands.
+        members: the texts that may be proposed; each takes part in its buckets under its own place.
     """
 
-    def __init__(self, threshold: float, size: int) -> None:
-        from rensa import RMinHashLSH
+    def __init__(self, keys: "NDArray[uint64]", members: "NDArray[int64]") -> None:
+        import numpy as np
 
-        bands, rows = band_shape(threshold)
+        found: list[NDArray[uint32]] = [np.zeros(0, np.uint32)]
+        ends: list[NDArray[int64]] = [np.zeros(0, np.int64)]
+        starts: list[NDArray[int64]] = [np.zeros(0, np.int64)]
+        base = 0
+        for band in keys:
+            mine = band[members]
+            order = np.argsort(mine, kind="stable")
+            ordered = mine[order]
+            new = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(order) else order
+            sizes = np.diff([*new, len(order)])
+            shared = np.repeat(sizes > 1, sizes)  # who is alone in a bucket is proposed to nobody
+            kept = sizes[sizes > 1]
+            first = base + np.cumsum(kept) - kept
+            found.append(members[order[shared]].astype(np.uint32))
+            starts.append(np.repeat(first, kept))
+            ends.append(np.repeat(first + kept, kept))
+            base += int(kept.sum())
+        self._members = np.concatenate(found)
+        self._starts, self._ends = np.concatenate(starts), np.concatenate(ends)
+        self._entries = np.argsort(self._members, kind="stable").astype(np.int64)
+        counts = np.bincount(self._members, minlength=keys.shape[1])
+        self._first = np.concatenate([[0], np.cumsum(counts)])
+
+    def earlier(self, member: int, place: int) -> list[int]:
+        """Return the texts before a place that share a bucket with a member, in order."""
+        found: set[int] = set()
+        for entry in self._entries[self._first[member] : self._first[member + 1]]:
+            bucket = self._members[self._starts[entry] : self._ends[entry]]
+            found.update(bucket[: bucket.searchsorted(place)].tolist())
+        return sorted(found)
+
+
+class NearTexts:
+    """Texts by their places; each is asked which earlier ones it may be like.
+
+    The texts lie in a temporary file; memory holds hashes of their signatures' bands (about 0.4 KB a text at
+    threshold 0.8).
+
+    Args:
+        texts: they are gone through once.
+        threshold: least Jaccard similarity, above 0 and at most 1.
+        size: words of a shingle.
+        least: a text of fewer words is like no other (a heading, a line about the licence).
+    """
+
+    def __init__(self, texts: Iterable[str], threshold: float, size: int, least: int = 0) -> None:
         self.threshold = threshold
         self._size = size
-        self._slots = bands * rows
-        self._index = RMinHashLSH(threshold=threshold, num_perm=self._slots, num_bands=bands)
-        self._first: dict[bytes, int] = {}
+        self._least = least
         self._texts = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as this object)
         self._ends = array("Q", [0])
         self._shingles_of = lru_cache(maxsize=REMEMBERED)(self._read_shingles)
+        self._take(texts)
 
-    def candidates(self, texts: Iterable[str]) -> Iterator[list[int]]:
-        """Take texts in and yield, for each, the places of earlier ones that it may be like, in order.
+    @classmethod
+    def of(cls, texts: Iterable[str], settings: Mapping[str, Any]) -> "NearTexts":
+        """Take texts in under the settings of a section `near_duplicates` or `duplicates`."""
+        return cls(texts, settings["threshold"], settings["shingle_words"], settings["least_words"])
 
-        Of texts with equal tokens only the first is ever a candidate.
-        """
+    def _take(self, texts: Iterable[str]) -> None:
+        import numpy as np
+
+        bands, rows = band_shape(self.threshold)
+        digests: list[bytes] = []
+        long: list[bool] = []
+        keys: list[NDArray[uint64]] = [np.zeros((bands, 0), np.uint64)]
         for batch in batches(texts, BATCH):
-            yield from self._take(batch)
+            found = [tokens(text) for text in batch]
+            digests.append(b"".join(map(_digest, found)))
+            long += [len(row) >= self._least for row in found]
+            keys.append(_band_keys([list(shingles(row, self._size)) for row in found], bands, rows))
+            for text in batch:
+                self._keep(text)
+        self._first = _first_equals(np.frombuffer(b"".join(digests), dtype=np.uint64).reshape(-1, 2))
+        self._long = np.array(long, dtype=bool)
+        members = np.flatnonzero((self._first == np.arange(len(long))) & self._long).astype(np.int64)
+        self._buckets = Buckets(np.concatenate(keys, axis=1), members)
 
-    def _take(self, batch: tuple[str, ...]) -> Iterator[list[int]]:
-        from rensa import RMinHash
+    def earlier(self, place: int) -> list[int]:
+        """Return the places of earlier texts that a text may be like, in order.
 
-        start = len(self._ends) - 1
-        sets: list[list[str]] = []
-        fresh: list[int] = []
-        for place, text in enumerate(batch, start):
-            found = tokens(text)
-            if self._first.setdefault(_digest(found), place) == place:
-                fresh.append(place)
-            sets.append(list(shingles(found, self._size)))
-            self._keep(text)
-        sketches = RMinHash.from_token_sets(sets, num_perm=self._slots, seed=SEED)
-        self._index.insert_pairs([(place, sketches[place - start]) for place in fresh])
-        for place, proposed in enumerate(self._index.query_all(sketches), start):
-            yield sorted(other for other in proposed if other < place)
+        Of texts with equal tokens only the first is ever proposed.
+        """
+        if not self._long[place]:
+            return []
+        first = int(self._first[place])
+        found = self._buckets.earlier(first, place)
+        return found if first == place else sorted({first, *found})
 
     def _keep(self, text: str) -> None:
         raw = text.encode("utf-8", "surrogatepass")
@@ -107,6 +163,31 @@ class NearTexts:
         """Return the earlier text `right` with its similarity, if `left` is as like to it as the threshold asks."""
         similarity = self.similarity(left, right)
         return Match(right, similarity) if similarity >= self.threshold else None
+
+
+def _band_keys(sets: Sequence[list[str]], bands: int, rows: int) -> "NDArray[uint64]":
+    """Return a hash of every band of the signatures: (bands, texts)."""
+    import numpy as np
+    from rensa import RMinHash
+
+    signatures = np.array(RMinHash.digests_from_token_sets(sets, num_perm=bands * rows, seed=SEED), dtype=np.uint64)
+    slots = signatures.reshape(len(sets), bands, rows)
+    keys = np.zeros((len(sets), bands), dtype=np.uint64)
+    for row in range(rows):
+        keys = keys * np.uint64(FACTOR) + slots[:, :, row]
+    return np.ascontiguousarray(keys.T)
+
+
+def _first_equals(digests: "NDArray[uint64]") -> "NDArray[int64]":
+    """Return for each of the digests, of two numbers each, the place of the first one that equals it."""
+    import numpy as np
+
+    order = np.lexsort((digests[:, 1], digests[:, 0]))
+    ordered = digests[order]
+    new = np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)])[: len(order)]
+    first = np.empty(len(order), dtype=np.int64)
+    first[order] = order[np.flatnonzero(new)][np.cumsum(new) - 1]  # the sort is stable: the first of equals comes first
+    return first
 
 
 def _digest(found: list[str]) -> bytes:

@@ -1,7 +1,7 @@
 """What a fold's train file leaves out: near-duplicates of earlier examples, and what overlaps with held-out texts."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import tee
 from typing import Any
 
@@ -33,28 +33,31 @@ class Screen:
         self._hit_rows = 0
         self.reasons: Counter[str] = Counter()
 
-    def passed(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """Yield the examples that are to be trained on, in their order."""
-        yield from self._clean(self._distinct(rows))
+    def passed(self, examples: Callable[[], Iterable[Row]]) -> Iterator[Row]:
+        """Yield the examples that are to be trained on, in their order.
+
+        Args:
+            examples: gives them all, each time that it is called.
+        """
+        yield from self._clean(self._distinct(examples))
 
     def _drop(self, row: Row, reason: str, **why: object) -> None:
         self.reasons[reason] += 1
         record = row.get("record_id", row["id"])
         self._dropped.write({"id": row["id"], "record_id": record, "reason": reason, **why})
 
-    def _distinct(self, rows: Iterable[Row]) -> Iterator[Row]:
+    def _distinct(self, examples: Callable[[], Iterable[Row]]) -> Iterator[Row]:
         """Keep the first of near-duplicates; each loser names the kept example that it is like."""
         if self._alike is None:
-            yield from rows
+            yield from examples()
             return
-        near = NearTexts(self._alike["threshold"], self._alike["shingle_words"])
-        rows, again = tee(rows)
-        winners: dict[int, str] = {}
-        for place, (row, others) in enumerate(zip(rows, near.candidates(map(row_text, again)), strict=True)):
-            matches = (near.match(place, other) for other in others if other in winners)
+        near = NearTexts.of(map(row_text, examples()), self._alike)
+        winners: list[str | None] = []
+        for place, row in enumerate(examples()):
+            matches = (near.match(place, other) for other in near.earlier(place) if winners[other] is not None)
             match = next((found for found in matches if found), None)
+            winners.append(None if match else row["id"])
             if match is None:
-                winners[place] = row["id"]
                 yield row
             else:
                 reason = DUPLICATE if near.text(place) == near.text(match.place) else NEAR_DUPLICATE

@@ -8,6 +8,9 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
+# What hashes of parts are multiplied with to join them; odd, so that it keeps all 64 bits (Knuth, TAOCP 2, 3.2.1.2).
+FACTOR = 6364136223846793005
+
 # Scripts that write no spaces are cut into single characters; a sign counts, so that "2+2" is not "2-2".
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+|[^\w\s]")

@@ -20,6 +20,7 @@ class ChatLayout:
 
     Attributes:
         name: the layout's name in settings and reports.
+        family: the model family that reads it.
         bos: whether the rendered text starts with the tokenizer's BOS token.
         system: the text before and after a system message; None where it has no turn of its own and goes,
             with a blank line, in front of the last user message.
@@ -36,6 +37,7 @@ class ChatLayout:
     """
 
     name: str
+    family: str
     bos: bool
     system: tuple[str, str] | None
     user: tuple[str, str]
@@ -212,6 +214,7 @@ def _go_template(layout: ChatLayout) -> str:
 def _chatml(name: str, default_system: str | None, *more_stops: str, prompt_lead: str = "") -> ChatLayout:
     return ChatLayout(
         name=name,
+        family="chatml" if name == "chatml" else "qwen",
         prompt_lead=prompt_lead,
         bos=False,
         system=("<|im_start|>system\n", "<|im_end|>\n"),
@@ -229,6 +232,7 @@ def _llama3(name: str, preamble: str, default_system: str | None) -> ChatLayout:
 
     return ChatLayout(
         name=name,
+        family="llama3",
         bos=True,
         system=(header("system"), "<|eot_id|>"),
         user=(header("user"), "<|eot_id|>"),
@@ -252,6 +256,7 @@ _ALL = (
     _llama3("llama3_1", "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n", ""),
     ChatLayout(
         name="mistral",
+        family="mistral",
         bos=True,
         system=None,
         user=("[INST] ", "[/INST]"),
@@ -262,6 +267,7 @@ _ALL = (
     ),
     ChatLayout(
         name="gemma",
+        family="gemma",
         bos=True,
         system=None,
         user=("<start_of_turn>user\n", "<end_of_turn>\n"),
@@ -273,6 +279,7 @@ _ALL = (
     # Plain text for bases without control tokens of their own (Taori et al. 2023, without its preamble).
     ChatLayout(
         name="alpaca",
+        family="alpaca",
         bos=True,
         system=("", "\n\n"),
         user=("### Instruction:\n", "\n\n"),

@@ -1,10 +1,20 @@
 """A question and its answer in the forms that trainers read: as fields, as turns, or as one string of a family."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from finetrail.records import Row
 from finetrail.text.chat_layout import LAYOUTS
 from finetrail.text.prompts import whole_messages
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Form = Callable[[str, str, str], Row]
+"""Lays out system message, question and answer."""
+
+# The name of the base model's own template.
+OWN = "tokenizer"
 
 # Families whose form is one string, and the token that it begins with.
 FAMILIES = {
@@ -28,7 +38,7 @@ def sharegpt(system: str, question: str, answer: str) -> Row:
     return {"conversations": [{"from": speaker, "value": text} for speaker, text in turns]}
 
 
-def family_text(family: str) -> Callable[[str, str, str], Row]:
+def family_text(family: str) -> Form:
     """Return the form of a model family: one string, with all its control tokens, BOS included."""
     layout, bos = LAYOUTS[family], FAMILIES[family]
 
@@ -40,7 +50,22 @@ def family_text(family: str) -> Callable[[str, str, str], Row]:
     return rendered
 
 
-TEMPLATES: dict[str, Callable[[str, str, str], Row]] = {
+def own_form(tokenizer: "PreTrainedTokenizerBase") -> Form:
+    """Return the form of a tokenizer's own chat template: one string, with all that the template writes.
+
+    Raises:
+        FinetrailError: when it is called: the template refuses the messages.
+    """
+    from finetrail.training.chat_tokens import render
+
+    def laid_out(system: str, question: str, answer: str) -> Row:
+        messages = whole_messages(system, [], question, answer)
+        return {"text": render(tokenizer, messages, where=question, tokenize=False)}
+
+    return laid_out
+
+
+TEMPLATES: dict[str, Form] = {
     "alpaca": alpaca,
     "sharegpt": sharegpt,
     **{family: family_text(family) for family in FAMILIES},

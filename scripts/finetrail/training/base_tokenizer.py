@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.artifacts import read_json
 from finetrail.errors import FinetrailError
-from finetrail.text.chat_layout import LAYOUTS
+from finetrail.text.chat_layout import LAYOUTS, ChatLayout
+from finetrail.text.detect_layout import detect_layout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
 def prepare_tokenizer(
-    folder: Path, *, template: str | None, pad_token: str | None, new_tokens: Sequence[str]
+    folder: Path,
+    *,
+    template: str | None,
+    pad_token: str | None,
+    new_tokens: Sequence[str],
+    family: str | None = None,
 ) -> dict[str, Any]:
     """Write the changes into the folder; everything that reads the model later then agrees on them.
 
@@ -24,14 +30,16 @@ def prepare_tokenizer(
             its turns becomes the EOS token, and generation stops there.
         pad_token: a token of the vocabulary to pad with.
         new_tokens: control tokens to add at the vocabulary's end.
+        family: what the model's prompts are said to look like; held to the template.
 
     Returns:
         What was changed, for the manifest.
 
     Raises:
-        FinetrailError: a token is not in the vocabulary, or a vision model would get new tokens.
+        FinetrailError: a token is not in the vocabulary, a vision model would get new tokens, or the template is of
+            another family.
     """
-    if template is None and pad_token is None and not new_tokens:
+    if template is None and family is None and pad_token is None and not new_tokens:
         return {}
     from transformers import AutoTokenizer
 
@@ -43,8 +51,28 @@ def prepare_tokenizer(
         tokenizer.pad_token = pad_token
     if template is not None:
         _set_template(tokenizer, folder, template)
-    tokenizer.save_pretrained(folder)
-    return {"template": template, "pad_token": pad_token, "new_tokens": list(new_tokens)}
+    if family is not None:
+        check_family(tokenizer, family)
+    if template is not None or pad_token is not None or new_tokens:
+        tokenizer.save_pretrained(folder)
+    return {"template": template, "family": family, "pad_token": pad_token, "new_tokens": list(new_tokens)}
+
+
+def check_family(tokenizer: "PreTrainedTokenizerBase", family: str) -> ChatLayout:
+    """Return the layout that a tokenizer's template follows.
+
+    Raises:
+        FinetrailError: the template follows none, or one of another family.
+    """
+    layout = detect_layout(tokenizer)
+    if layout.family != family:
+        raise FinetrailError(
+            f"the model's template is {layout.name}, of the family {layout.family}, not {family}: it would be asked in "
+            "a form that it does not know",
+            where="base_model.family",
+            hint=f"Set the family to {layout.family}, choose another model, or name a layout in base_model.template",
+        )
+    return layout
 
 
 def _add_tokens(tokenizer: "PreTrainedTokenizerBase", folder: Path, new_tokens: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ class Example:
         labels: as long as input_ids; IGNORED but for what is learned.
         dropped_passages: how many passages of the evidence were left out so that the row fits.
         images: the row's images, in the order of their tokens.
+        messages: what is shown of the row's messages, without images.
     """
 
     row_id: str
@@ -36,6 +37,7 @@ class Example:
     labels: list[int]
     dropped_passages: int
     images: tuple[Image, ...] = ()
+    messages: tuple[Message, ...] = ()
 
     @property
     def prompt_ids(self) -> list[int]:
@@ -99,7 +101,7 @@ def encode_row(
         shown = vision.show(messages, images, row_id) if vision else messages
         ids, labels = (_answer_labels if loss == "answer" else _assistant_labels)(shown, tokenizer, row_id)
         if len(ids) <= limits.max_length:
-            return Example(row_id, ids, labels, len(evidence) - kept, images)
+            return Example(row_id, ids, labels, len(evidence) - kept, images, tuple(messages))
     raise FinetrailError(
         f"the row has {len(ids)} tokens without any evidence, the limit is {limits.max_length}",
         where=row_id,

@@ -84,6 +84,11 @@ _KINDS: dict[Architecture, _Kind] = {
 }
 
 
+def layout_of(architecture: Architecture) -> str:
+    """Name the chat layout that a tiny model of an architecture is made with."""
+    return _KINDS[architecture].layout
+
+
 def train_tokenizer(
     architecture: Architecture, texts: Iterable[str], *, vocabulary_size: int, context: int
 ) -> "PreTrainedTokenizerFast":

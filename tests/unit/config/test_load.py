@@ -182,7 +182,7 @@ def test_an_operation_key_changes_no_settings(project: Project, changes: dict[st
 
 def test_keys_that_mean_nothing_are_left_out(project: Project) -> None:
     settings = load_config(project.root).settings_at("fish", "base_model")
-    tokenizer = {"template", "pad_token", "new_tokens"}
+    tokenizer = {"template", "family", "pad_token", "new_tokens"}
     assert set(settings["base_model"]) == {"tiny", "hub", "revision", "path", *tokenizer}
 
 

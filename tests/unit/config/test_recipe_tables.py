@@ -36,6 +36,7 @@ WANTED = {
     "documents": {
         "documents.chunk_size", "synthesize.questions", "synthesize.teacher.model", "synthesize.judge.model",
         "synthesize.pass_score", "synthesize.review_score", "synthesize.threshold", "synthesize.templates",
+        "base_model.hub", "base_model.revision", "base_model.family", "train.models.lora.method", "export.format",
     },
 }  # fmt: skip
 

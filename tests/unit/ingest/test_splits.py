@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetrail.assigned import Assigned, prove_disjoint
 from finetrail.errors import FinetrailError
 from finetrail.grouping import group_rows
 from finetrail.shuffles import shuffle_rows
-from finetrail.splits import assign, assign_folds, prove_disjoint
+from finetrail.splits import assign, assign_folds
 from ingest.make_splits import chosen_keys
 from ingest.readers.crag_mm import read_records
 
@@ -59,7 +60,7 @@ def test_splits_are_disjoint_and_independent_of_order(keys: list[tuple[int, int 
     except FinetrailError as error:
         assert len(set(groups.values())) < len(SHARES), error
         return
-    proof = prove_disjoint(rows, splits)
+    proof = prove_disjoint(rows, Assigned(splits))
     assert sum(proof["rows"].values()) == len(rows)
     assert set(proof["rows"]) == set(SHARES)
     shuffled = random.Random(seed).sample(rows, len(rows))
@@ -106,7 +107,7 @@ def test_a_few_groups_fill_every_split(seed: int) -> None:
     rows = [row(i, str(i // 4)) for i in range(12)]
     shares = {"train": 0.96, "dev": 0.02, "test": 0.02}
     splits = assign(group_rows(rows), shares, seed)
-    assert prove_disjoint(rows, splits)["groups"] == 3
+    assert prove_disjoint(rows, Assigned(splits))["groups"] == 3
     assert {r["split"] for r in splits} == set(SHARES)
     for r in splits:
         if r["split"] != "train":
@@ -127,25 +128,25 @@ def test_a_group_key_that_no_record_has_is_refused() -> None:
 def test_the_proof_catches_planted_leaks() -> None:
     rows = [row(i, str(i // 3), f"image{i // 3}") for i in range(30)]
     good = assign(group_rows(rows), SHARES, 0)
-    prove_disjoint(rows, good)
+    prove_disjoint(rows, Assigned(good))
     other = {"train": "test", "dev": "train", "test": "dev"}
     moved = [{**r, "split": other[r["split"]]} if r["id"] == "r4" else r for r in good]
     with pytest.raises(FinetrailError, match="session=1 is in"):
-        prove_disjoint(rows, moved)
+        prove_disjoint(rows, Assigned(moved))
     home = {r["id"]: r["split"] for r in good}
     far = next(number for number in range(30) if home[f"r{number}"] != home["r0"])
     bridged = [row(i, str(i // 3), "image0" if i == far else f"image{i // 3}") for i in range(30)]
     with pytest.raises(FinetrailError, match="image=image0 is in"):
-        prove_disjoint(bridged, good)
+        prove_disjoint(bridged, Assigned(good))
     with pytest.raises(FinetrailError, match="r29: the record has no split"):
-        prove_disjoint(rows, good[:-1])
+        prove_disjoint(rows, Assigned(good[:-1]))
     with pytest.raises(FinetrailError, match="do not match"):
-        prove_disjoint(rows[:-1], good)
+        prove_disjoint(rows[:-1], Assigned(good))
 
 
 def test_the_bundled_turns_split_by_session() -> None:
     rows = list(read_records([TURNS], images_root=None))
-    proof = prove_disjoint(rows, assign(group_rows(rows), SHARES, 0))
+    proof = prove_disjoint(rows, Assigned(assign(group_rows(rows), SHARES, 0)))
     assert proof["groups"] == 28
     assert proof["straddling"] == 0
 
@@ -176,12 +177,12 @@ def test_a_shuffle_lets_groups_straddle_and_the_proof_counts_them() -> None:
     groups = group_rows(rows)
     splits = assign_folds(groups, {"DA": 0.5, "DB": 0.5}, {"train": 1.0}, 42, shuffle_rows())
     with pytest.raises(FinetrailError, match="records straddle splits"):
-        prove_disjoint(rows, splits)
+        prove_disjoint(rows, Assigned(splits))
     homes = {r["id"]: r["fold"] for r in splits}
     first = {session: homes[f"r{4 * session}"] for session in range(100)}
     straddling = sum(homes[f"r{i}"] != first[i // 4] for i in range(400))
     assert straddling > 100
-    assert prove_disjoint(rows, splits, allowed=True)["straddling"] == straddling
+    assert prove_disjoint(rows, Assigned(splits), allowed=True)["straddling"] == straddling
 
 
 @settings(max_examples=30, deadline=None)
@@ -196,7 +197,7 @@ def test_no_group_is_in_two_folds_or_in_train_and_dev(sessions: int, seed: int, 
     for r in splits:
         homes.setdefault(r["group"], set()).add((r["fold"], r["split"]))
     assert all(len(places) == 1 for places in homes.values())
-    assert prove_disjoint(rows, splits)["straddling"] == 0
+    assert prove_disjoint(rows, Assigned(splits))["straddling"] == 0
 
 
 def test_a_group_that_is_in_two_folds_is_found() -> None:
@@ -205,4 +206,4 @@ def test_a_group_that_is_in_two_folds_is_found() -> None:
     other = {"DA": "DB", "DB": "DA"}
     moved = [{**r, "fold": other[r["fold"]]} if r["id"] == "r5" else r for r in splits]
     with pytest.raises(FinetrailError, match="session=1 is in"):
-        prove_disjoint(rows, moved)
+        prove_disjoint(rows, Assigned(moved))

@@ -4,15 +4,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetrail.errors import FinetrailError
 from finetrail.overlap.near import LEAST_RECALL, NearTexts, band_shape
+from finetrail.overlap.rows import row_text
 from finetrail.overlap.shingles import jaccard, shingles, tokens
 from tests.unit.overlap.texts import changed, text_of
 
 
 def matches(texts: list[str], threshold: float = 0.8, size: int = 5) -> dict[tuple[int, int], float]:
-    near = NearTexts(threshold, size)
-    proposed = list(near.candidates(texts))
-    found = {(i, j): near.match(i, j) for i, others in enumerate(proposed) for j in others}
+    near = NearTexts(texts, threshold, size)
+    found = {(i, j): near.match(i, j) for i in range(len(texts)) for j in near.earlier(i)}
     return {pair: match.similarity for pair, match in found.items() if match}
 
 
@@ -57,3 +58,20 @@ def test_hundreds_of_planted_pairs_are_all_found() -> None:
     for (i, j), similarity in found.items():
         both = [*texts, *map(changed, texts)]
         assert similarity == jaccard(shingles(tokens(both[i]), 5), shingles(tokens(both[j]), 5)) >= 0.8
+
+
+def test_of_equal_texts_the_first_is_proposed_and_nothing_that_is_like_it_is_missed() -> None:
+    first, between = text_of(1), changed(text_of(1))
+    near = NearTexts([first, between, first.upper(), text_of(2), between], 0.8, 5)
+    assert [near.earlier(place) for place in range(5)] == [[], [0], [0, 1], [], [0, 1]]
+
+
+def test_no_text_at_all() -> None:
+    NearTexts([], 0.8, 5)
+
+
+def test_chunks_are_compared_by_their_text_and_rows_without_words_are_refused() -> None:
+    assert row_text({"id": "a", "question": "", "answer": "", "chunk": {"text": "Words."}}) == "Words."
+    assert row_text({"id": "a", "question": "Q", "answer": "A"}) == "Q\nA"
+    with pytest.raises(FinetrailError, match="a: the row has none of"):
+        row_text({"id": "a", "question": "", "answer": ""})

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from finetrail.config.load import load_config
+from finetrail.errors import FinetrailError
 from ingest import import_env
 from tests.conftest import ROOT
 
@@ -36,6 +37,8 @@ def test_the_overlay_is_taken_by_the_configuration(folder: Path, capsys: pytest.
     assert recipe.synthesize is not None and recipe.synthesize.teacher is not None
     assert (recipe.synthesize.teacher.endpoint, recipe.synthesize.teacher.model) == ("openai", "gpt-4#turbo")
     assert (recipe.synthesize.questions, recipe.synthesize.pass_score) == (5, 8.5)
+    assert recipe.export is not None
+    assert recipe.export.name == "my-custom-model"
     assert yaml.safe_load(shown.out)["overrides"]["documents"]["documents"] == {"chunk_size": 1200}
     reported = {line.partition(":")[0] for line in shown.err.splitlines()}
     assert reported == {line.removeprefix("export ").partition("=")[0] for line in ENV.splitlines()[1:]}
@@ -67,3 +70,14 @@ def test_what_is_left_to_do_is_said(folder: Path, capsys: pytest.CaptureFixture[
     assert import_env.main(["config.env"]) == 0
     assert "to do: base_model.revision" in (said := capsys.readouterr().err)
     assert "to do: llm.endpoints.own_server" in said
+
+
+def test_the_originals_own_example_is_refused_since_its_family_does_not_fit(folder: Path) -> None:
+    Path("config.env").write_text("FINETUNE_MODEL_NAME=microsoft/DialoGPT-medium\nFINETUNE_MODEL_TYPE=mistral\n")
+    tree, _ = import_env.overlay(list(import_env.read_env(Path("config.env"))))
+    tree["base_model"]["revision"] = "0" * 40
+    Path("mine.yaml").write_text(yaml.safe_dump({"recipes": ["documents"], "overrides": {"documents": tree}}))
+    with pytest.raises(
+        FinetrailError, match=r"base_model.family is mistral, but the family of microsoft/DialoGPT-medium"
+    ):
+        load_config(ROOT, configfiles=[folder / "mine.yaml"], config={})

@@ -49,7 +49,7 @@ def inputs(folder: Path) -> None:
     write_jsonl(Path("passages.jsonl"), [{"id": "p", "title": "P", "text": "Pike and perch"}])
 
 
-def run(benchmarks: Sequence[str] = (), **screen: Any) -> int:
+def run(benchmarks: Sequence[str] = (), *, held_out: Sequence[str] = (), **screen: Any) -> int:
     settings = {
         "folds": {
             "names": ["fold0"],
@@ -62,9 +62,17 @@ def run(benchmarks: Sequence[str] = (), **screen: Any) -> int:
         "splits": {"method": "hash"},
     }
     files = ["--rows", "synthetic.jsonl", "--records", "reranked.jsonl", "--splits", "splits.jsonl"]
-    files += ["--passages", "passages.jsonl", "--train", "train.jsonl", "--eval", "eval.jsonl", "--test", "test.jsonl"]
+    files += [
+        *([] if held_out else ["--passages", "passages.jsonl"]),
+        "--train",
+        "train.jsonl",
+        "--eval",
+        "eval.jsonl",
+        "--test",
+        "test.jsonl",
+    ]
     files += ["--report", "report.json", "--dropped", "train.dropped.jsonl", "--meta", "fold.meta.json"]
-    files += ["--benchmarks", *benchmarks]
+    files += ["--benchmarks", *benchmarks, *held_out]
     return make_folds.main([*files, "--settings", json.dumps(settings)])
 
 
@@ -123,6 +131,43 @@ def several() -> None:
     ]
     write_jsonl(Path("splits.jsonl"), splits)
     write_jsonl(Path("synthetic.jsonl"), examples)
+
+
+def question(name: str, record_id: str, **more: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "id": name,
+        "parents": [record_id],
+        "record_id": record_id,
+        "kind": "generated",
+        "session_id": name,
+    }
+    row |= {"turn": 0, "history": [], "image": None, "question": f"{name}?", "answer": "Yes.", "title": "Title"}
+    return row | {"context": f"A  chunk\nof {record_id}.", "reference": "Y"} | more
+
+
+def test_made_questions_are_asked_with_the_chunk_or_of_what_was_trained_on_without_it() -> None:
+    train, dev, test = (assigned(split)[0] for split in ("train", "dev", "test"))
+    held_out = [
+        question("new", train, fact_trained=True), question("dev", dev), question("test", test),
+        question("old", test, kind="existing", context=""),
+    ]  # fmt: skip
+    write_jsonl(Path("questions.jsonl"), held_out)
+    assert run(layout="prompt", held_out=["--held-out", "questions.jsonl"]) == 0
+    rows = {row["id"]: row for name in ("eval", "test") for row in read_rows(Path(f"{name}.jsonl"))}
+    assert ids("eval.jsonl") == ["dev"]
+    assert ids("test.jsonl") == ["new", "test", "old"]
+    kinds = {name: row["kind"] for name, row in rows.items()}
+    assert kinds == {"new": "seen_document", "dev": "unseen_document", "test": "unseen_document", "old": "existing"}
+    shown = {name: row["messages"][-2]["content"] for name, row in rows.items()}
+    assert (shown["new"], shown["old"]) == ("new?", "old?")
+    assert shown["test"] == f"[1] Title: A chunk of {test}.\n\nQuestion: test?"
+    assert rows["new"]["fact_trained"] is True
+    assert rows["new"]["reference"] == "Y"
+    report = json.loads(Path("report.json").read_text())
+    assert report["proof"]["groups_in_two_files"] == 0, "the seen documents' groups are meant to be in both"
+    assert report["contamination"]["held_out"]["rows"] == 3
+    counts = json.loads(Path("fold.meta.json").read_text())["counts"]
+    assert counts["in"] == counts["kept"] == len(assigned("train")) + 4
 
 
 def run_fold(
@@ -237,7 +282,7 @@ def screened(**changes: Any) -> int:
 
 
 def test_the_first_of_alike_examples_wins_and_losers_are_listed() -> None:
-    assert screened(duplicates={"threshold": 0.8, "shingle_words": 5}) == 0
+    assert screened(duplicates={"threshold": 0.8, "shingle_words": 5, "least_words": 0}) == 0
     assert ids("train.jsonl") == ["x0", "x1", "x4", "x5"]
     near, equal = read_rows(Path("train.dropped.jsonl"))
     assert (near["id"], near["record_id"], near["reason"], near["winner"]) == ("x2", "a:3", "near_duplicate", "x0")

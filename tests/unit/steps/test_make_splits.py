@@ -11,7 +11,7 @@ from finetrail.records import Row, read_rows, write_jsonl
 from ingest import make_splits
 from tests.unit.overlap.texts import changed, text_of
 
-NEAR = {"threshold": 0.8, "shingle_words": 5}
+NEAR = {"threshold": 0.8, "shingle_words": 5, "least_words": 0}
 
 
 def record(name: str, session: str | None, image: str | None = None, document: str | None = None, **more: Any) -> Row:

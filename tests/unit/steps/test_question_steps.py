@@ -20,11 +20,13 @@ def record(name: str, **more: Any) -> Row:
 
 
 RECORDS = [
-    record("train", chunk={"text": TEXT, "file": "a.md"}),
-    record("test", chunk={"text": TEXT, "file": "b.md"}),
+    record("train", chunk={"text": TEXT, "file": "a.md", "title": "A", "start": 100}, group_keys={"text": "text a"}),
+    record("test", chunk={"text": TEXT, "file": "b.md", "title": "B", "start": 0}, group_keys={"text": "text b"}),
     record("old", question="Old?", answer="Yes.", pair={"context": "", "document": None}),
 ]
-SPLITS = [{"id": name, "split": "test" if name == "test" else "train"} for name in ("train", "test", "old")]
+SPLITS = [
+    {"id": name, "group": name, "split": "test" if name == "test" else "train"} for name in ("train", "test", "old")
+]
 
 
 def pair(number: int, record_id: str, question: str, support: list[int] | None, answer: str = "Blue.") -> Row:
@@ -34,11 +36,12 @@ def pair(number: int, record_id: str, question: str, support: list[int] | None, 
     }  # fmt: skip
 
 
-def combine(pairs: list[Row]) -> dict[str, list[Row]]:
+def combine(pairs: list[Row], seen: float = 0.0) -> dict[str, list[Row]]:
     for name, rows in (("qa", pairs), ("records", RECORDS), ("splits", SPLITS)):
         write_jsonl(Path(f"{name}.jsonl"), rows)
     files = ["--rows", "qa.jsonl", "--records", "records.jsonl", "--splits", "splits.jsonl", "--meta", "m.json"]
     out = ["--out", "train.jsonl", "--held-out", "held.jsonl", "--dropped", "dropped.jsonl"]
+    out += ["--settings", json.dumps({"synthesize": {"seen_questions": seen}})]
     assert combine_qa.main([*files, *out]) == 0
     return {name: list(read_rows(Path(f"{name}.jsonl"))) for name in ("train", "held", "dropped")}
 
@@ -57,7 +60,26 @@ def test_pairs_are_sorted_by_split_and_what_has_no_support_is_listed() -> None:
     assert [row["id"] for row in made["held"]] == ["qa5"]
     assert {row["id"]: row["reason"] for row in made["dropped"]} == {"qa2": REPEATED, "qa3": NO_SUPPORT, "qa4": EMPTY}
     assert made["train"][0]["support_text"] == "The sky is blue."
+    assert made["held"][0]["reference"] == "The sky is blue."
     assert json.loads(Path("m.json").read_text())["counts"]["in"] == 6
+
+
+def test_some_questions_on_train_documents_are_asked_in_the_test_instead() -> None:
+    sky, grass = [0, 16], [17, 32]
+    pairs = [pair(n, "train", f"Question {n}?", sky if n % 2 else grass) for n in range(200)]
+    made = combine([*pairs, pair(200, "train", " question 7? ", sky), pair(201, "test", "Question 7?", sky)], seen=0.3)
+    seen = {row["id"]: row for row in made["held"] if row["record_id"] == "train"}
+    trained = {row["id"] for row in made["train"]}
+    assert 40 < len(seen) < 80
+    assert (
+        trained.isdisjoint(seen) and len(trained) + len(seen) == 200 + 1
+    )  # with the existing pair, but not the repeated
+    assert {row["fact_trained"] for row in seen.values()} == {True}, "both sentences are asked about in training, too"
+    assert "fact_trained" not in next(row for row in made["held"] if row["id"] == "qa201")
+    again = combine([p for p in pairs if p["id"] in seen or p["support"] == grass], seen=0.3)
+    told = {row["id"]: row["fact_trained"] for row in again["held"]}
+    assert all(told[name] == (row["support"] == grass) for name, row in seen.items())
+    assert set(told) == set(seen), "which ones does not depend on the others"
 
 
 def scored(*scores: float) -> None:

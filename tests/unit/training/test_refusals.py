@@ -164,3 +164,10 @@ def test_tokens_that_the_vocabulary_lacks(choice: dict[str, str], cause: str, ba
 
 def test_the_configuration_names_every_layout() -> None:
     assert set(get_args(Template)) == set(LAYOUTS)
+
+
+def test_a_model_whose_template_is_of_another_family(base: Path) -> None:
+    prepare_tokenizer(base, template=None, pad_token=None, new_tokens=[], family="llama3")
+    with pytest.raises(FinetrailError, match="the model's template is llama3, of the family llama3, not mistral") as no:
+        prepare_tokenizer(base, template=None, pad_token=None, new_tokens=[], family="mistral")
+    assert no.value.where == "base_model.family"

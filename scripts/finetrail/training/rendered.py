@@ -1,0 +1,49 @@
+"""The final string of a row: what the trainer tokenizes, and what the layout, so a Modelfile's TEMPLATE, writes."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from finetrail.errors import FinetrailError
+from finetrail.text.chat_layout import ChatLayout
+from finetrail.text.detect_layout import first_difference
+from finetrail.training.chat_tokens import chat_tokens, render
+from finetrail.training.masks import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A row as one string.
+
+    Attributes:
+        text: BOS and all control tokens included, up to the end of the last answer's turn: tokenize it without adding
+            any.
+        answer_start: where in the text the last answer begins.
+    """
+
+    text: str
+    answer_start: int
+
+
+def rendered(example: Example, tokenizer: "PreTrainedTokenizerBase", layout: ChatLayout) -> Rendered:
+    """Render an encoded row, and hold the string to its token ids and to the layout.
+
+    Raises:
+        FinetrailError: the string has other tokens than the trainer sees, or the layout writes another prompt.
+    """
+    messages, where = list(example.messages), example.row_id
+    prompt: str = render(tokenizer, messages[:-1], where=where, tokenize=False, add_generation_prompt=True)
+    whole: str = render(tokenizer, messages, where=where, tokenize=False)
+    end = str(tokenizer.convert_ids_to_tokens(chat_tokens(tokenizer).end))
+    text = whole[: whole.index(end, len(prompt)) + len(end)]
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if not text.startswith(prompt) or ids != example.input_ids:
+        raise FinetrailError("the rendered text has other tokens than the trainer sees", where=where)
+    asked = [{"role": message["role"], "content": message["content"]} for message in messages[:-1]]
+    laid_out = layout.render(asked, add_generation_prompt=True, bos_token=tokenizer.bos_token)
+    if laid_out != prompt:
+        difference = first_difference("the chat template", prompt, f"the layout {layout.name}", laid_out)
+        raise FinetrailError(f"the Modelfile's TEMPLATE would write another prompt: {difference}", where=where)
+    return Rendered(text, len(prompt))

@@ -1,0 +1,56 @@
+"""Render the train examples of a fold as the final strings of a model family: what the trainer tokenizes.
+
+Each string is held to the token ids that the trainer sees and to the layout that the Modelfile's TEMPLATE is made of.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from finetrail.artifacts import check_manifest
+from finetrail.step import Step, add_input, add_output, run_step, step_parser
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write one row an example: its text, and where the answer begins in it."""
+    from transformers import AutoTokenizer
+
+    from finetrail.training.base_tokenizer import check_family
+    from finetrail.training.masks import encode_row
+    from finetrail.training.rendered import rendered
+    from finetrail.training.settings import Limits
+
+    check_manifest(args.base.parent, args.base)
+    limits = Limits(**step.settings["limits"])
+    tokenizer = AutoTokenizer.from_pretrained(args.base.parent)
+    layout = check_family(tokenizer, args.family)
+    out = step.writer(args.out)
+    for row in step.rows(args.train, "examples"):
+        example = encode_row(row, tokenizer, limits)
+        final = rendered(example, tokenizer, layout)
+        out.write(
+            {
+                "id": row["id"],
+                "parents": [row["id"]],
+                "text": final.text,
+                "answer_start": final.answer_start,
+                "tokens": len(example.input_ids),
+                "passages_left_out": example.dropped_passages,
+            }
+        )
+    step.count(rows_in=out.count, kept=out.count)
+    step.facts["layout"] = layout.name
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    parser.add_argument("--family", required=True, help="family of the base model's prompts")
+    add_input(parser, "--train", "the fold's train.jsonl")
+    add_input(parser, "--base", "manifest.json of the base model")
+    add_output(parser, "--out", "prompts/{family}.jsonl")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
