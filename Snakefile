@@ -38,7 +38,7 @@ rule all:
     default_target: True
     input:
         metrics_files(),
-        plot_files(),
+        plot_files() + retrieval_files(),
         export_files(),
         audit_files(),
 

@@ -170,6 +170,7 @@ include: "common/params.smk"
 include: "common/originals.smk"
 include: "common/resources.smk"
 include: "common/inputs.smk"
+include: "common/retrieval.smk"
 include: "common/targets.smk"
 
 

@@ -265,7 +265,7 @@ rule score_ranking:
     benchmark:
         "<benchmarks>/{recipe}/score_ranking.jsonl"
     wildcard_constraints:
-        recipe=recipes_reranking(trained=True),
+        recipe=recipes_reranking("trained"),
     conda:
         "../envs/plots.yaml"
     threads: threads_of("score_ranking")

@@ -10,7 +10,7 @@ rule load_passages:
     benchmark:
         "<benchmarks>/{recipe}/load_passages.jsonl"
     wildcard_constraints:
-        recipe=recipes_recalling("bm25"),
+        recipe=recipes_with_corpus(),
     retries: retries_of("load_passages")
     conda:
         "../envs/data.yaml"
@@ -25,6 +25,65 @@ rule load_passages:
         "python scripts/recall/load_passages.py --recipe {wildcards.recipe} --files {input.files:q}"
         " --settings {params.settings:q} --source {params.source} --code {params.code}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule index_words:
+    """Count the words of a share of the passages: what BM25 and TF-IDF search."""
+    input:
+        passages="<results>/{recipe}/passages.jsonl",
+    output:
+        manifest="<results>/{recipe}/index/words/{shard}-of-{shards}/manifest.json",
+        meta="<results>/{recipe}/index/words/{shard}-of-{shards}.meta.json",
+    log:
+        "<logs>/{recipe}/index_words.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/index_words.{shard}-of-{shards}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with_corpus(),
+    retries: retries_of("index_words")
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("index_words")
+    resources:
+        **resources_of("index_words"),
+    params:
+        environment=env_of("data"),
+        code=code_of("recall/index_words.py"),
+    shell:
+        "python scripts/recall/index_words.py --recipe {wildcards.recipe} --passages {input.passages:q}"
+        " --shard {wildcards.shard}/{wildcards.shards} --environment {params.environment} --code {params.code}"
+        " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule index_vectors:
+    """Encode a share of the passages by a bi-encoder: what dense retrieval searches."""
+    input:
+        passages="<results>/{recipe}/passages.jsonl",
+    output:
+        manifest="<results>/{recipe}/index/vectors/{shard}-of-{shards}/manifest.json",
+        meta="<results>/{recipe}/index/vectors/{shard}-of-{shards}.meta.json",
+    log:
+        "<logs>/{recipe}/index_vectors.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/index_vectors.{shard}-of-{shards}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_with_corpus(),
+    retries: retries_of("index_vectors")
+    conda:
+        "../envs/dense.yaml"
+    threads: threads_of("index_vectors")
+    resources:
+        **resources_of("index_vectors"),
+    params:
+        settings=settings_of("encoder"),
+        source=digest_of(encoder_files),
+        environment=env_of("dense"),
+        code=code_of("recall/index_vectors.py"),
+    shell:
+        "python scripts/recall/index_vectors.py --recipe {wildcards.recipe} --passages {input.passages:q}"
+        " --shard {wildcards.shard}/{wildcards.shards} --settings {params.settings:q} --source {params.source}"
+        " --environment {params.environment} --code {params.code}"
+        " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
 
 
 rule make_queries:
@@ -72,10 +131,11 @@ use rule make_queries as make_queries_shard with:
 
 
 rule recall_passages:
-    """Find the candidate passages of each question."""
+    """Find the candidate passages of each question in the indexes of the corpus."""
     input:
         rows="<results>/{recipe}/queries.jsonl",
-        passages="<results>/{recipe}/passages.jsonl",
+        words=index_manifests("words", recalling),
+        vectors=index_manifests("vectors", recalling),
     output:
         rows="<results>/{recipe}/recall.jsonl",
         meta="<results>/{recipe}/recall.meta.json",
@@ -84,7 +144,7 @@ rule recall_passages:
     benchmark:
         "<benchmarks>/{recipe}/recall_passages.jsonl"
     wildcard_constraints:
-        recipe=recipes_recalling("bm25"),
+        recipe=recipes_recalling("bm25", "tfidf"),
     retries: retries_of("recall_passages")
     conda:
         "../envs/data.yaml"
@@ -97,8 +157,54 @@ rule recall_passages:
         code=code_of("recall/recall_passages.py"),
     shell:
         "python scripts/recall/recall_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --passages {input.passages:q} --settings {params.settings:q} --environment {params.environment}"
-        " --code {params.code} --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+        " --words {input.words:q} --vectors {input.vectors:q} --threads {threads} --settings {params.settings:q}"
+        " --environment {params.environment} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule recall_passages as recall_by_meaning with:
+    log:
+        "<logs>/{recipe}/recall_by_meaning.log",
+    benchmark:
+        "<benchmarks>/{recipe}/recall_by_meaning.jsonl"
+    wildcard_constraints:
+        recipe=recipes_recalling("dense", "hybrid"),
+    conda:
+        "../envs/dense.yaml"
+    params:
+        settings=settings_of("recall", "encoder"),
+        environment=env_of("dense"),
+        code=code_of("recall/recall_passages.py"),
+
+
+rule search_mock:
+    """Find the candidate passages of each question with the benchmark's own search."""
+    input:
+        rows="<results>/{recipe}/queries.jsonl",
+    output:
+        rows="<results>/{recipe}/recall.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+        meta="<results>/{recipe}/recall.meta.json",
+    log:
+        "<logs>/{recipe}/search_mock.log",
+    benchmark:
+        "<benchmarks>/{recipe}/search_mock.jsonl"
+    wildcard_constraints:
+        recipe=recipes_recalling("cragmm"),
+    retries: retries_of("search_mock")
+    conda:
+        "../envs/dense.yaml"
+    threads: threads_of("search_mock")
+    resources:
+        **resources_of("search_mock"),
+    params:
+        settings=settings_of("recall"),
+        environment=env_of("dense"),
+        code=code_of("recall/search_mock.py"),
+    shell:
+        "python scripts/recall/search_mock.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --out {output.rows:q} --passages {output.passages:q} --meta {output.meta:q} 2> {log:q}"
 
 
 rule search_passages:
@@ -145,7 +251,7 @@ rule rerank_passages:
     benchmark:
         "<benchmarks>/{recipe}/rerank_passages.jsonl"
     wildcard_constraints:
-        recipe=recipes_reranking(trained=False),
+        recipe=recipes_reranking("tfidf"),
     retries: retries_of("rerank_passages")
     conda:
         "../envs/data.yaml"
@@ -177,7 +283,7 @@ rule score_candidates:
     benchmark:
         "<benchmarks>/{recipe}/score_candidates.jsonl"
     wildcard_constraints:
-        recipe=recipes_reranking(trained=True),
+        recipe=recipes_reranking("trained"),
     conda:
         "../envs/dense.yaml"
     threads: threads_of("score_candidates")
@@ -210,7 +316,7 @@ rule rank_candidates:
     benchmark:
         "<benchmarks>/{recipe}/rank_candidates.jsonl"
     wildcard_constraints:
-        recipe=recipes_reranking(trained=True),
+        recipe=recipes_reranking("trained"),
     conda:
         "../envs/data.yaml"
     threads: threads_of("rank_candidates")
@@ -225,3 +331,91 @@ rule rank_candidates:
         " --scores {input.scores:q} --passages {input.passages:q} --splits {input.splits:q}"
         " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
         " --out {output.rows:q} --weights {output.weights:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule rerank_passages as rerank_by_reading with:
+    log:
+        "<logs>/{recipe}/rerank_by_reading.log",
+    benchmark:
+        "<benchmarks>/{recipe}/rerank_by_reading.jsonl"
+    wildcard_constraints:
+        recipe=recipes_reranking("cross_encoder"),
+    conda:
+        "../envs/dense.yaml"
+    params:
+        settings=settings_of("rerank"),
+        source=digest_of(scorer_files),
+        environment=env_of("dense"),
+        code=code_of("recall/rerank_passages.py"),
+
+
+rule evaluate_retrieval:
+    """Measure backends of retrieval against relevance judgements."""
+    input:
+        qrels=qrels_file,
+        queries=judged_query_files,
+        words=index_manifests("words", reporting),
+        vectors=index_manifests("vectors", reporting),
+    output:
+        report="<results>/{recipe}/metrics/retrieval.json",
+        meta="<results>/{recipe}/metrics/retrieval.meta.json",
+    log:
+        "<logs>/{recipe}/evaluate_retrieval.log",
+    benchmark:
+        "<benchmarks>/{recipe}/evaluate_retrieval.jsonl"
+    wildcard_constraints:
+        recipe=recipes_reporting(dense=False),
+    retries: retries_of("evaluate_retrieval")
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("evaluate_retrieval")
+    resources:
+        **resources_of("evaluate_retrieval"),
+    params:
+        settings=settings_of("retrieval_report", "recall"),
+        source=digest_of(judgement_files),
+        environment=env_of("data"),
+        code=code_of("recall/evaluate_retrieval.py"),
+    shell:
+        "python scripts/recall/evaluate_retrieval.py --recipe {wildcards.recipe} --qrels {input.qrels:q}"
+        " --queries {input.queries:q} --words {input.words:q} --vectors {input.vectors:q} --threads {threads}"
+        " --settings {params.settings:q} --source {params.source} --environment {params.environment}"
+        " --code {params.code} --out {output.report:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule evaluate_retrieval as evaluate_dense_retrieval with:
+    wildcard_constraints:
+        recipe=recipes_reporting(dense=True),
+    conda:
+        "../envs/dense.yaml"
+    params:
+        settings=settings_of("retrieval_report", "recall", "encoder"),
+        source=digest_of(judgement_files),
+        environment=env_of("dense"),
+        code=code_of("recall/evaluate_retrieval.py"),
+
+
+rule plot_retrieval:
+    """Draw the scores of the backends of retrieval."""
+    input:
+        report="<results>/{recipe}/metrics/retrieval.json",
+    output:
+        picture="<results>/{recipe}/plots/retrieval.svg",
+        meta="<results>/{recipe}/plots/retrieval.meta.json",
+    log:
+        "<logs>/{recipe}/plot_retrieval.log",
+    benchmark:
+        "<benchmarks>/{recipe}/plot_retrieval.jsonl"
+    retries: retries_of("plot_retrieval")
+    conda:
+        "../envs/plots.yaml"
+    threads: threads_of("plot_retrieval")
+    resources:
+        **resources_of("plot_retrieval"),
+    params:
+        environment=env_of("plots"),
+        code=code_of("recall/plot_retrieval.py"),
+    shell:
+        "python scripts/recall/plot_retrieval.py --recipe {wildcards.recipe} --report {input.report:q}"
+        " --title '{wildcards.recipe}: retrieval' --environment {params.environment} --code {params.code}"
+        " --picture {output.picture:q} --meta {output.meta:q} 2> {log:q}"

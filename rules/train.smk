@@ -165,7 +165,7 @@ rule train_reranker:
     benchmark:
         "<benchmarks>/{recipe}/train_reranker.jsonl"
     wildcard_constraints:
-        recipe=recipes_reranking(trained=True),
+        recipe=recipes_reranking("trained"),
     conda:
         "../envs/train.yaml"
     threads: threads_of("train_reranker")

@@ -43,7 +43,7 @@ def check_originals():
         for recipe in CONFIG.recipes
         for key in ("files", "held_out", "corpus", "images", "questions")
         for path in originals(recipe, key)
-        if key != "corpus" or recall_backend(recipe) == "bm25"
+        if key != "corpus" or recall_backend(recipe) not in (None, *ELSEWHERE)
         if not path.exists() and not path.with_name(f"{path.name}.dvc").exists()
     ]
     gone += [
@@ -67,9 +67,16 @@ def check_originals():
 
 def named_files(recipe):
     """List the files besides the original records that a recipe's splits and folds name."""
-    previous = recipe.splits.previous
+    previous, report = recipe.splits.previous, recipe.retrieval_report
+    models = (("encoder", recipe.encoder), ("rerank.model", recipe.rerank.model))
     return [
         *([("splits.previous", previous)] if previous else []),
+        *([("retrieval_report.qrels", report.qrels)] if report else []),
+        *(
+            ("retrieval_report.queries", path)
+            for path in (report.queries.values() if report else ())
+        ),
+        *((f"{key}.path", model.path) for key, model in models if model and model.path),
         *(("folds.benchmarks", path) for path in recipe.folds.benchmarks),
     ]
 

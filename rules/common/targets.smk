@@ -7,25 +7,6 @@ def models_of(recipe):
     return list(train.models) if train else []
 
 
-def recall_backend(recipe):
-    """Return the backend of a recipe's recall; none where the recipe has no such phase."""
-    chosen = CONFIG.recipes[recipe]
-    return chosen.recall.backend if chosen.recall else None
-
-
-def recipes_recalling(backend):
-    """Match the recipes whose recall has a backend; nothing where there is none."""
-    names = [name for name in CONFIG.recipes if recall_backend(name) == backend]
-    return "|".join(names) or "(?!)"
-
-
-def recipes_reranking(trained):
-    """Match the recipes whose passages are ranked by a model that is trained here, or by none."""
-    return recipes_where(
-        lambda recipe: recipe.recall and (recipe.rerank.train is not None) == trained
-    )
-
-
 def per_model(recipe, pattern):
     """Fill a path under the results folder for every model and fold of a recipe."""
     folds = CONFIG.recipes[recipe].folds.names
@@ -166,11 +147,13 @@ def data_metas(recipe):
     """Name the meta files of what a recipe makes before its folds."""
     steps = [step for phase in recipe.phases for step in STEPS.get(phase, ())]
     steps += ["documents", "chunks"] if recipe.documents else []
-    if recipe.recall and recipe.recall.backend == "http":
+    if recipe.recall and recipe.recall.backend in ELSEWHERE:
         steps.remove("passages")
     if recipe.recall and recipe.rerank.train:
         steps += ["reranker", "pair_scores"]
         steps += ["metrics/ranking"] if recipe.evaluate else []
+    steps += index_steps(recipe) if recipe.recall else []
+    steps += ["metrics/retrieval", "plots/retrieval"] if recipe.retrieval_report else []
     steps += SYNTHESIS[recipe.synthesize.kind] if recipe.synthesize else ()
     return [f"{step}.meta.json" for step in steps]
 

@@ -1,11 +1,12 @@
-"""Read a corpus into one validated row a passage; passages without text are listed in the meta file."""
+"""Read a corpus into one validated row a passage; what holds no text is listed in the meta file."""
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 from finetrail.records import Row
-from finetrail.retrieval.passages import read_passages
+from finetrail.retrieval.corpora import read_corpus
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
 
 
@@ -14,16 +15,17 @@ def work(step: Step, args: argparse.Namespace) -> None:
     dropped: list[Row] = []
     out = step.writer(args.out)
     longest = step.settings["recall"]["chunk_tokens"]
-    for passage in step.progress("passages").over(read_passages(args.files, dropped, longest=longest)):
+    for passage in step.progress("passages").over(read_corpus(args.files, dropped, longest=longest)):
         out.write(passage)
     step.facts["dropped_rows"] = dropped
-    step.count(rows_in=out.count + len(dropped), kept=out.count, dropped={"no text": len(dropped)})
+    reasons = Counter(row["reason"] for row in dropped)
+    step.count(rows_in=out.count + len(dropped), kept=out.count, dropped=reasons)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
     parser = step_parser(__doc__)
-    add_input(parser, "--files", "the corpus, JSON Lines", nargs="+")
+    add_input(parser, "--files", "the corpus: JSON Lines, and folders", nargs="+")
     add_output(parser, "--out", "passages.jsonl")
     return run_step(parser, argv, __file__, work)
 

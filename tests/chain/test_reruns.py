@@ -11,8 +11,8 @@ import pytest
 
 from finetrail.config.fields import Section
 from finetrail.config.model import RecipeConfig, Resources
-from finetrail.config.model_data import Recall
 from finetrail.config.model_llm import Endpoint, Llm, ModelReference
+from finetrail.config.model_recall import Recall
 from finetrail.config.model_search import Search, SearchEndpoint
 from finetrail.config.model_site import Site
 from finetrail.config.model_train import Train, Wandb
@@ -28,10 +28,11 @@ Copy = Callable[[Workspace], Workspace]
 SELECTION = ["select_answers", "make_folds"]
 JUDGING = ["judge_answers", *SELECTION]
 LABELLING = ["label_relevance", "generate_answers", *JUDGING]
+INDEXED = ["load_passages", "index_words"]
 RECALL = ["recall_passages", "rerank_passages", *LABELLING]
 RECORDS = ["ingest_records", "make_splits", "make_queries", *RECALL]
 MODELS = ["make_tiny_base", "predict_trivial", "score_answers", "merge_adapter", "convert_gguf", "check_parity"]
-MODELS += ["plot_training", "describe_fold", "list_artifacts"]
+MODELS += ["plot_training", "describe_fold", "evaluate_retrieval", "plot_retrieval", "list_artifacts"]
 SOURCE = "data/crag_mm/turns.jsonl"
 CORPUS = "data/crag_mm/corpus.jsonl"
 NO_CHANGE_OF_BYTES = "\nADDED_BY_A_TEST = 1\n"
@@ -73,7 +74,7 @@ OPERATION_OVERRIDES = """overrides={crag_mm: {
 # The only keys of kind operation that say what is made and where, and so make other files.
 PLACE = {"extends", "templates"}
 # Makes its steps again, from the call store: see test_shards.py.
-SHARES = {"shards"}
+SHARES = {"shards", "index_shards"}
 
 
 def once(rules: list[str]) -> dict[str, int]:
@@ -89,7 +90,7 @@ def one_line(text: str) -> str:
 
 
 def test_a_first_run_makes_everything_and_a_second_one_nothing(with_data: Workspace, copy_of: Copy) -> None:
-    assert with_data.made == once(["load_passages", *RECORDS])
+    assert with_data.made == once([*INDEXED, *RECORDS])
     assert copy_of(with_data).executed("data") == {}
 
 
@@ -140,7 +141,8 @@ def test_a_prompt_reruns_its_rule_and_the_note_above_it_nothing(with_data: Works
 
 
 def test_the_changes_cover_every_result_key_of_recall() -> None:
-    assert set(RECALL_CHANGES) | {"backend", "http"} == set(Recall.model_fields), "those two: test_web_recall.py"
+    elsewhere = {"backend", "http", "hybrid", "cragmm", "index_shards"}  # test_web_recall.py, test_backends.py
+    assert set(RECALL_CHANGES) | elsewhere == set(Recall.model_fields)
 
 
 def test_the_rest_of_the_chain_builds_on_the_folds(with_all: Workspace) -> None:

@@ -12,8 +12,16 @@ from tests.workspace import ROOT, Workspace, copy_project
 
 RECIPES = sorted(path.stem for path in (ROOT / "config" / "recipes").glob("*.yaml"))
 TUTORIALS = sorted(path.stem for path in (ROOT / "config" / "tutorial").glob("*.yaml"))
-DATA = ["ingest_records", "make_splits", "load_passages", "make_queries", "recall_passages", "rerank_passages"]
-DATA += ["label_relevance", "generate_answers", "judge_answers", "select_answers", "make_folds"]
+DATA = ["ingest_records", "make_splits", "load_passages", "make_queries", "rerank_passages"]
+DATA += [
+    "index_words",
+    "recall_passages",
+    "label_relevance",
+    "generate_answers",
+    "judge_answers",
+    "select_answers",
+    "make_folds",
+]
 CONTROLS = {"train_adapter": 2, "predict_answers": 3, "judge_predictions": 4}
 MODELS = ["plot_training", "predict_trivial", "score_answers", "merge_adapter", "describe_fold", "list_artifacts"]
 FINISHED = """\
@@ -94,7 +102,7 @@ def test_the_jobs_of_the_published_recipe(project: Workspace) -> None:
 
 def test_the_jobs_of_the_tutorial(project: Workspace) -> None:
     jobs = project.planned("all", config=choice("crag_mm", "tutorial"))
-    exported = ["make_tiny_base", "convert_gguf", "check_parity"]
+    exported = ["make_tiny_base", "convert_gguf", "check_parity", "evaluate_retrieval", "plot_retrieval"]
     assert jobs == dict.fromkeys([*DATA, *MODELS, *exported], 1) | CONTROLS
 
 

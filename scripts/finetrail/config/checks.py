@@ -9,6 +9,7 @@ from finetrail.config.fields import Section
 from finetrail.config.messages import did_you_mean, dotted
 from finetrail.config.model import RecipeConfig
 from finetrail.config.model_llm import OFFLINE_PREFIX, ModelReference
+from finetrail.config.model_recall import ELSEWHERE
 from finetrail.config.model_serve import pin_problem
 from finetrail.config.model_train import BaseModelChoice
 from finetrail.config.schema import as_section, child, is_mapping
@@ -119,12 +120,30 @@ def _hops_have_passages(recipe: RecipeConfig) -> Iterator[Finding]:
 
 
 def _recall_has_passages(recipe: RecipeConfig) -> Iterator[Finding]:
-    if recipe.recall is None:
+    recall = recipe.recall
+    if recall is None:
         return
-    if recipe.recall.backend == "http" and recipe.recall.http is None:
+    if recall.backend == "http" and recall.http is None:
         yield Finding(("recall",), "the backend http needs a search service", "Describe it in `recall.http`")
-    if recipe.recall.backend == "bm25" and not recipe.source.corpus:
+    if "dense" in recall.members and recipe.encoder is None:
+        yield Finding(
+            ("recall",), f"the backend {recall.backend} needs a bi-encoder", "Name it in the section `encoder`"
+        )
+    if recall.backend not in ELSEWHERE and not recipe.source.corpus:
         yield Finding(("recall",), "recall needs passages to search", "Name their files in `source.corpus`")
+    if recipe.rerank.method == "cross_encoder" and recipe.rerank.model is None:
+        yield Finding(("rerank",), "the method cross_encoder needs a model", "Name it in `rerank.model`")
+
+
+def _report_can_be_made(recipe: RecipeConfig) -> Iterator[Finding]:
+    report = recipe.retrieval_report
+    if report is None:
+        return
+    key = ("retrieval_report",)
+    if recipe.recall is None or recipe.recall.backend in ELSEWHERE:
+        yield Finding(key, "a report on retrieval needs a corpus that recall searches", "Leave it out")
+    elif "dense" in report.members and recipe.encoder is None:
+        yield Finding(key, "the report on dense needs a bi-encoder", "Name it in the section `encoder`")
 
 
 def _counts_fit(recipe: RecipeConfig) -> Iterator[Finding]:
@@ -277,7 +296,8 @@ CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
     (_prompts_are_whole, frozenset({"recall", "folds"})),
     (_bundles_are_shown, frozenset({"recall", "synthesize", "folds", "train"})),
     (_hops_have_passages, frozenset({"evaluate", "folds"})),
-    (_recall_has_passages, frozenset({"source", "recall"})),
+    (_recall_has_passages, frozenset({"source", "recall", "encoder", "rerank"})),
+    (_report_can_be_made, frozenset({"recall", "encoder", "retrieval_report"})),
     (_counts_fit, frozenset({"recall", "rerank", "folds"})),
     (_judges_differ, frozenset({"synthesize", "evaluate"})),
     (_whole_answers_carry_loss, frozenset({"train", "limits"})),

@@ -12,14 +12,13 @@ from finetrail.config.model_data import (
     Label,
     Limits,
     Queries,
-    Recall,
-    Rerank,
     Source,
     Splits,
     Synthesize,
 )
 from finetrail.config.model_documents import Documents
 from finetrail.config.model_llm import Endpoint, Llm
+from finetrail.config.model_recall import Encoder, Recall, Rerank, RetrievalReport
 from finetrail.config.model_search import Search
 from finetrail.config.model_site import Site
 from finetrail.config.model_train import BaseModelChoice, Evaluate, Export, Predict, Train
@@ -41,7 +40,7 @@ PHASES: dict[str, tuple[str, ...]] = {
         "documents",
         "splits",
     ),
-    "recall": ("source.corpus", "queries", "recall", "rerank"),
+    "recall": ("source.corpus", "queries", "recall", "encoder", "rerank", "retrieval_report"),
     "label": ("label",),
     "synthesize": ("synthesize",),
     "folds": ("folds",),
@@ -103,7 +102,12 @@ class RecipeConfig(Section):
     splits: Splits = result(Splits(), "train, dev and test")
     queries: Queries = result(Queries(), "search queries")
     recall: Recall | None = result(None, "retrieval of passages; without this section the phase is left out")
+    encoder: Encoder | None = result(None, "the bi-encoder; compulsory where recall, or the report on it, is dense")
     rerank: Rerank = result(Rerank(), "ranking of the retrieved passages")
+    retrieval_report: RetrievalReport | None = result(
+        None,
+        "how well passages are found, by relevance judgements; without this section there is no report",
+    )
     label: Label | None = result(None, "relevance labels; without this section the phase is left out")
     synthesize: Synthesize | None = result(
         None, "synthetic examples; without this section the train records are the examples, as they are"

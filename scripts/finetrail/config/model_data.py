@@ -1,13 +1,11 @@
 """Sections of a recipe's data side: source, splits, queries, recall, rerank, label, synthesize, folds."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from finetrail.config.fields import Commit, Count, FoldName, Name, Section, Share, Text, operation, result
+from finetrail.config.fields import Count, FoldName, Name, Section, Share, Text, operation, result
 from finetrail.config.model_llm import ModelReference, shards_key
-from finetrail.config.model_search import without_keys
 
 _SUM_TOLERANCE = 1e-9
 
@@ -29,7 +27,11 @@ class Source(Section):
         [], "documents: files of existing questions and answers (JSON, JSONL, CSV) that go along with generated ones"
     )
     images: Text | None = result(None, "folder that image paths of the records are relative to")
-    corpus: list[Text] = result([], "files of passages that recall searches")
+    corpus: list[Text] = result(
+        [],
+        "what recall searches: files of passages (JSON Lines), folders in the layout of BEIR (`corpus.jsonl`), and "
+        "folders of documents of any kind that the reader `documents` knows",
+    )
     licence: Text = result(..., "licence of the original records, for the cards")
     citation: Text | None = result(None, "how to cite the original records, for the cards")
 
@@ -107,121 +109,6 @@ class Queries(Section):
         if self.enabled and self.model is None:
             raise ValueError("`enabled: true` needs a `model`")
         return self
-
-
-SearchParams = Annotated[dict[str, Any], AfterValidator(without_keys)]
-
-
-class CustomService(Section):
-    """A JSON search service that is no preset: how it is asked, and where its answer has what."""
-
-    method: Literal["GET", "POST"] = result("GET", "GET: parameters in the URL; POST: as a JSON body")
-    path: str = result("", "what follows the endpoint's `base_url`; may hold `<query>`")
-    params: SearchParams = result(..., "parameters; `<query>` and `<count>` in them are filled in")
-    results: str = result(..., "dotted path of the list of results in the answer; empty where the answer is the list")
-    fields: dict[Literal["url", "title", "snippet", "date", "id"], Text] = result(
-        ..., "dotted paths in a result; `url` is compulsory"
-    )
-    key_header: Text | None = operation(None, "header that takes the API key; `Authorization`: as a bearer token")
-    key_param: Text | None = operation(None, "parameter of the URL that takes the API key instead")
-
-    @model_validator(mode="after")
-    def _check_fields(self) -> "CustomService":
-        if "url" not in self.fields:
-            raise ValueError("`fields` must say where a result has its `url`")
-        return self
-
-
-class HttpRecall(Section):
-    """Recall by a search service; see docs/search.md."""
-
-    search_endpoint: Name = operation(..., "name of an endpoint under `search.endpoints`")
-    service: Name = result(..., "preset (`searxng`, `brave`, `tavily`), or your name of the service under `custom`")
-    custom: CustomService | None = result(None, "a service that is no preset")
-    params: SearchParams = result({}, "further parameters of every search, laid over the service's own")
-    page_size: Count = result(20, "results asked for with each search, where the service takes a number")
-    pages: bool = result(True, "whether pages are fetched and read; if not, or where that fails, snippets are used")
-    page_characters: Count = result(20_000, "longest text of a page that is used")
-    merge_above: Annotated[float, Field(gt=0, le=1)] = result(
-        0.9, "results of one row whose texts are as similar (Jaccard, shingles of 5 words) are merged"
-    )
-    edition: Text | None = result(
-        None, "label of your own that enters every key: another one searches and reads all anew, such as `2026-06`"
-    )
-
-
-class Recall(Section):
-    """First-stage retrieval of passages."""
-
-    backend: Literal["bm25", "http"] = result("bm25", "`bm25` searches `source.corpus`, `http` a search service")
-    top_k: Count = result(30, "passages kept for each record")
-    chunk_tokens: Count = result(
-        250, "longest passage of a corpus of pages with numbered sentences, in words and signs; cut between sentences"
-    )
-    k1: float = result(0.9, "BM25: how soon repeated words stop counting", ge=0)
-    b: Share = result(0.4, "BM25: how much long passages are discounted")
-    http: HttpRecall | None = result(None, "the search service; compulsory for the backend `http`")
-
-    def unused_keys(self) -> tuple[str, ...]:
-        """Name the keys of the other backend."""
-        return ("http",) if self.backend == "bm25" else ("k1", "b")
-
-
-class TrainedReranker(Section):
-    """A cross-encoder that is trained on the train questions, and fused with lexical and bridge features.
-
-    Exactly one of `hub`, `path` and `tiny` names the model that training begins from.
-    """
-
-    hub: Text | None = result(None, "id of a cross-encoder on the hub; needs `revision`")
-    revision: Commit | None = result(None, "commit of the hub model, 40 hexadecimal digits")
-    path: Text | None = result(None, "folder of a local cross-encoder")
-    tiny: bool = result(False, "a tiny one with random weights, for the tutorial: nothing is downloaded")
-    loss: Literal["margin", "softmax"] = result(
-        "softmax", "`margin`: each negative below the positive by the margin; `softmax`: cross entropy over the list"
-    )
-    margin: Annotated[float, Field(gt=0)] = result(1.0, "of the loss `margin`")
-    negatives: Count = result(7, "negatives of a list, the best by retrieval that hold neither support nor answer")
-    folds: Annotated[int, Field(ge=2)] = result(
-        5, "models that are trained without a fold of the train questions, to rank just those"
-    )
-    max_tokens: Count = result(256, "longest pair of question and passage, in tokens")
-    learning_rate: Annotated[float, Field(gt=0)] = result(2e-5, "peak learning rate")
-    epochs: Annotated[float, Field(gt=0)] = result(2.0, "passes over the lists")
-    max_steps: Count | None = result(None, "optimizer steps, instead of epochs")
-    warmup_ratio: Share = result(0.1, "share of the steps in which the rate rises")
-    weight_decay: Annotated[float, Field(ge=0)] = result(0.01, "weight decay of AdamW")
-    batch_size: Count = result(32, "lists a step")
-    precision: Literal["auto", "fp16", "bf16", "fp32"] = result("auto", "`auto`: fp16 on a GPU, fp32 on a CPU")
-    gradient_checkpointing: bool = result(True, "compute activations twice, keep few")
-    seed: int = result(42, "seed of folds, order and dropout")
-    save_steps: Count = operation(100, "optimizer steps between checkpoints")
-
-    replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "tiny": ("hub", "revision", "path"),
-        "hub": ("tiny", "revision", "path"),
-        "path": ("tiny", "hub", "revision"),
-    }
-
-    @model_validator(mode="after")
-    def _check_place(self) -> "TrainedReranker":
-        if (self.hub is not None) + (self.path is not None) + self.tiny != 1:
-            raise ValueError("exactly one of `hub`, `path` and `tiny: true` is needed")
-        if (self.hub is None) != (self.revision is None):
-            raise ValueError("`hub` and `revision` belong together")
-        return self
-
-
-class Rerank(Section):
-    """Second-stage ranking of passages and of their chunks by TF-IDF, or by a model that is trained here."""
-
-    train: TrainedReranker | None = result(
-        None, "a trained ranking of whole passages; needs records with supporting facts. None for TF-IDF"
-    )
-
-    chunk_words: Count = result(120, "longest chunk of a passage, in words")
-    keep_passages: Count = result(10, "passages kept for each record")
-    keep_chunks: Count = result(5, "chunks kept for each record")
 
 
 class Label(Section):

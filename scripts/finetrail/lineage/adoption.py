@@ -15,7 +15,7 @@ from finetrail.errors import FinetrailError
 from finetrail.records import sha256_file
 
 # Options that say how a step goes about its work, and not what comes out of it.
-NO_RESULT = ("plan", "shard", "shards", "shares", "processes")
+NO_RESULT = ("plan", "shard", "shards", "shares", "processes", "threads")
 
 
 @dataclass(frozen=True)

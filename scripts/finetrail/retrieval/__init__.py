@@ -1,12 +1,14 @@
 """Find passages for a question: read a corpus, search it, and pick the best parts of what was found."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 Passage = Mapping[str, Any]
 """A passage row: ``{"id", "title", "text", "url"}``."""
 
+_Item = TypeVar("_Item")
 _WORD = re.compile(r"\w+")
 
 
@@ -31,3 +33,15 @@ class SearchIndex(Protocol):
 def words(text: str) -> list[str]:
     """Cut a text into lower-cased words (runs of letters, digits and underscores)."""
     return _WORD.findall(text.lower())
+
+
+def passage_text(passage: Passage) -> str:
+    """Return what of a passage is searched: title and text."""
+    return f"{passage['title']} {passage['text']}".strip()
+
+
+def in_batches(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:
+    """Cut a stream into lists of at most `size`."""
+    stream = iter(items)
+    while batch := list(islice(stream, size)):
+        yield batch

@@ -1,72 +1,150 @@
 """BM25 over passages (Robertson and Zaragoza 2009; the idf of Lucene), on the bm25s library."""
 
 import logging
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
-from finetrail.retrieval import Hit, Passage, words
+from finetrail.retrieval import Hit, Passage, in_batches, words
+from finetrail.retrieval.best import MORE, best_hits, is_settled, merge_hits
+from finetrail.retrieval.postings import Corpus, Postings, count_words
 
 if TYPE_CHECKING:
     import bm25s
     import numpy as np
 
+    Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
+
 SCORE_DIGITS = 4
 """Digits that single-precision sums of word scores keep on every machine."""
+BATCH = 2048
+"""Queries that are searched for together."""
+BLOCK = 4_000_000
+"""Counts that are weighed at once, which bounds the memory."""
+WORTH_COMPILING = 2e9
+"""Scores to be added from which numba's compiling (some ten seconds) pays; below it numpy does the same sums."""
 
 
 class BM25Index:
-    """An index in memory; `SearchIndex` says how it is asked.
+    """An index in memory, a shard at a time; `SearchIndex` says how it is asked.
 
-    Postings are held in single precision (about 8 bytes a distinct word of a passage), texts are not held.
+    Args:
+        corpus: the counts; weights of one shard are held at a time, 4 bytes a distinct word of a passage.
+        k1: how soon repeated words stop counting.
+        b: how much long passages are discounted, from 0 to 1.
+        threads: threads that search.
+
+    Raises:
+        FinetrailError: no passage has a word.
     """
 
     source = "bm25"
 
-    def __init__(self, ids: list[str], scorer: "bm25s.BM25", vocabulary: dict[str, int]) -> None:
-        self._ids = ids
-        self._scorer = scorer
-        self._vocabulary = vocabulary
+    def __init__(self, corpus: Corpus, *, k1: float, b: float, threads: int = 1) -> None:
+        if not corpus.mean_length:
+            raise FinetrailError(f"the corpus of {corpus.passages} passages holds no word to search for")
+        self._corpus = corpus
+        self._k1 = k1
+        self._b = b
+        self._threads = threads
+        self._opened: tuple[Postings, bm25s.BM25] | None = None
 
     @classmethod
     def build(cls, passages: Iterable[Passage], *, k1: float, b: float) -> "BM25Index":
-        """Index title and text of every passage, as lower-cased words.
+        """Count and weigh passages in memory.
 
         Raises:
             FinetrailError: there is no passage, or none has a word.
         """
-        import bm25s
-
-        logging.getLogger("bm25s").setLevel(logging.WARNING)
-        ids: list[str] = []
-        vocabulary: dict[str, int] = {}
-        documents: list[array[int]] = []
-        for passage in passages:
-            ids.append(passage["id"])
-            tokens = words(f"{passage['title']} {passage['text']}")
-            documents.append(array("i", [vocabulary.setdefault(word, len(vocabulary)) for word in tokens]))
-        if not vocabulary:
-            raise FinetrailError(f"the corpus of {len(ids)} passages holds no word to search for")
-        scorer = bm25s.BM25(k1=k1, b=b, method="lucene", backend="numpy", csc_backend="numpy")
-        scorer.index((documents, vocabulary), create_empty_token=False, show_progress=False)
-        return cls(ids, scorer, vocabulary)
+        return cls(Corpus([count_words(passages)]), k1=k1, b=b)
 
     def search(self, queries: Sequence[str], k: int) -> Iterator[list[Hit]]:
         """Yield at most `k` passages a query that share a word with it, best first, ties by passage id."""
-        for query in queries:
-            known = [self._vocabulary[word] for word in words(query) if word in self._vocabulary]
-            yield self._best(self._scorer.get_scores_from_ids(known), k) if known else []
+        asked = [words(query) for query in queries]
+        found = [self._search(shard, asked, k) for shard in self._corpus.shards]
+        yield from (merge_hits(lists, k) for lists in zip(*found, strict=True))
 
-    def _best(self, scores: "np.ndarray[tuple[int], np.dtype[np.float32]]", k: int) -> list[Hit]:
+    def _search(self, shard: Postings, asked: Sequence[Sequence[str]], k: int) -> list[list[Hit]]:
+        scorer = self._scorer(shard)
+        places = {word: shard.words.find(word) for word in {word for query in asked for word in query}}
+        known = [[places[word] for word in query if places[word] >= 0] for query in asked]
+        if len(shard.ids) > k + MORE and _work(shard, known) > WORTH_COMPILING:
+            return list(self._compiled(scorer, shard, known, k))
+        return [_plain(scorer, shard, query, k) for query in known]
+
+    def _scorer(self, shard: Postings) -> "bm25s.BM25":
+        """Return the scorer of a shard; that of the shard before is let go."""
+        import bm25s
+
+        if self._opened is None or self._opened[0] is not shard:
+            self._opened = None
+            logging.getLogger("bm25s").setLevel(logging.WARNING)
+            scorer = bm25s.BM25(k1=self._k1, b=self._b, method="lucene", backend="numpy")
+            scorer.scores = {
+                "data": self._weights(shard),
+                "indices": shard.passages,
+                "indptr": shard.starts,
+                "num_docs": len(shard.ids),
+            }
+            scorer.nonoccurrence_array = None
+            scorer.vocab_dict = {}
+            scorer.unique_token_ids_set = range(len(shard.words))
+            self._opened = shard, scorer
+        return self._opened[1]
+
+    def _weights(self, shard: Postings) -> "Floats":
+        """Weigh the counts of a shard by the statistics of the whole corpus, float32 [entries]."""
         import numpy as np
 
-        found = np.flatnonzero(scores)
-        rounded = np.round(scores[found].astype(np.float64), SCORE_DIGITS)
-        if len(found) > k:
-            # All passages that tie with the k-th stay in, so that the id decides and not the partition.
-            threshold = np.partition(rounded, len(rounded) - k)[len(rounded) - k]
-            keep = rounded >= threshold
-            found, rounded = found[keep], rounded[keep]
-        hits = [Hit(self._ids[i], float(score)) for i, score in zip(found.tolist(), rounded, strict=True)]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.passage_id))[:k]
+        frequencies = self._corpus.frequencies(shard)
+        idf = np.log1p((self._corpus.passages - frequencies + 0.5) / (frequencies + 0.5))
+        discount = self._k1 * (1 - self._b + self._b * shard.lengths / self._corpus.mean_length)
+        weights = np.empty(len(shard.counts), dtype=np.float32)
+        spread = np.repeat(np.arange(len(idf), dtype=np.int32), np.diff(shard.starts))
+        for start in range(0, len(weights), BLOCK):
+            part = slice(start, start + BLOCK)
+            counts = shard.counts[part].astype(np.float64)
+            weights[part] = idf[spread[part]] * counts / (counts + discount[shard.passages[part]])
+        return weights
+
+    def _compiled(
+        self, scorer: "bm25s.BM25", shard: Postings, known: Sequence[list[int]], k: int
+    ) -> Iterator[list[Hit]]:
+        scorer.backend = "numba"
+        asked = min(k + MORE, len(shard.ids))
+        for batch in in_batches(known, BATCH):
+            row, searched = -1, [query for query in batch if query]
+            if searched:
+                places, scores = scorer.retrieve(searched, k=asked, n_threads=self._threads, show_progress=False)
+            for query in batch:
+                row += bool(query)
+                yield _settled(scorer, shard, query, places[row], scores[row], k, asked) if query else []
+
+
+def _settled(
+    scorer: "bm25s.BM25", shard: Postings, query: list[int], places: Any, scores: Any, k: int, asked: int
+) -> list[Hit]:
+    """Take what the compiled search found, unless ties reach beyond it."""
+    found = scores > 0
+    if not is_settled(scores[found], k, asked, SCORE_DIGITS):
+        return _plain(scorer, shard, query, k)
+    return best_hits(shard.ids, places[found], scores[found], k, SCORE_DIGITS)
+
+
+def _plain(scorer: "bm25s.BM25", shard: Postings, query: list[int], k: int) -> list[Hit]:
+    """Score every passage; the sums are those of the compiled search."""
+    import numpy as np
+
+    if not query:
+        return []
+    scores = scorer.get_scores_from_ids(query)
+    found = np.flatnonzero(scores)
+    return best_hits(shard.ids, found, scores[found], k, SCORE_DIGITS)
+
+
+def _work(shard: Postings, known: Sequence[Sequence[int]]) -> int:
+    """Count the additions that a search takes, and the passages that are looked through."""
+    import numpy as np
+
+    sizes = np.diff(shard.starts)
+    return int(sum(sizes[query].sum() + len(shard.ids) for query in known if query))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from finetrail.records import round_score
+from finetrail.records import Row, round_score
 from finetrail.retrieval import Hit
 
 FUSION_K = 60
@@ -19,3 +19,20 @@ def fuse(lists: Sequence[Sequence[Hit]], most: int) -> list[Hit]:
             scores[hit.passage_id] = scores.get(hit.passage_id, 0.0) + 1 / (FUSION_K + rank)
     fused = [Hit(name, round_score(score)) for name, score in scores.items()]
     return sorted(fused, key=lambda hit: (-hit.score, hit.passage_id))[:most]
+
+
+def found_by(lists: Sequence[Sequence[Hit]], origins: Sequence[Row]) -> dict[str, list[Row]]:
+    """Say of each passage which lists have it, and at which rank.
+
+    Args:
+        lists: ranked lists.
+        origins: what each list is from, such as ``{"query": 0}``, the place of a query in its row.
+
+    Returns:
+        passage id → ``{**origin, "rank"}`` of each list that has it, ranks from 1.
+    """
+    found: dict[str, list[Row]] = {}
+    for hits, origin in zip(lists, origins, strict=True):
+        for rank, hit in enumerate(hits, start=1):
+            found.setdefault(hit.passage_id, []).append({**origin, "rank": rank})
+    return found

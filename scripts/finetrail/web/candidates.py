@@ -6,7 +6,7 @@ from typing import Any
 
 from finetrail.records import Row, content_id
 from finetrail.retrieval import Hit
-from finetrail.retrieval.fusion import fuse
+from finetrail.retrieval.fusion import found_by, fuse
 from finetrail.web.extract import PageText
 from finetrail.web.near import merge_near
 from finetrail.web.reader import place_of_url
@@ -15,10 +15,15 @@ from finetrail.web.services import Result
 
 @dataclass(frozen=True)
 class Found:
-    """A result of a row's searches, with its fused score; one list has ranks only, and None."""
+    """A result of a row's searches, with its fused score; one list has ranks only, and None.
+
+    Attributes:
+        found_by: which of the row's queries have it, and at which rank.
+    """
 
     result: Result
     score: float | None
+    found_by: tuple[Row, ...]
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,11 @@ def fuse_results(lists: Sequence[Sequence[Result]], most: int) -> list[Found]:
             if url not in by_url or rank < by_url[url][0]:
                 by_url[url] = rank, result
         ranked.append([*hits.values()])
-    return [Found(by_url[hit.passage_id][1], hit.score if len(lists) > 1 else None) for hit in fuse(ranked, most)]
+    origins = found_by(ranked, [{"query": place} for place in range(len(ranked))])
+    return [
+        Found(by_url[hit.passage_id][1], hit.score if len(lists) > 1 else None, tuple(origins[hit.passage_id]))
+        for hit in fuse(ranked, most)
+    ]
 
 
 def urls_of(found: Iterable[Found]) -> list[str]:
@@ -103,6 +112,7 @@ def _candidate(one: _Reading, rank: int, source: str, merged: list[str]) -> Row:
         "rank": rank,
         "score": one.found.score,
         "source": source if one.found.score is None else f"{source}+rrf",
+        "found_by": list(one.found.found_by),
         "url": one.passage["url"],
         "text_of": one.text_of,
         **{name: value for name, value in said.items() if value},

@@ -10,6 +10,7 @@ import pytest
 
 from finetrail.retrieval.passages import read_passages
 
+SCRIPTS = Path(__file__).parents[3] / "scripts"
 FOLDER = Path(__file__).parents[3] / "data/crag_mm"
 
 

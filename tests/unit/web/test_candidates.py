@@ -43,6 +43,7 @@ def test_a_page_is_used_and_cut_and_a_snippet_where_there_is_none() -> None:
     assert candidates[1] | {"passage_id": ""} == {
         "passage_id": "", "rank": 2, "score": None, "source": "mine", "url": "https://example.org/b",
         "text_of": "snippet", "date": "2026-01-02", "result_id": "7", "failed": "HTTP 404",
+        "found_by": [{"query": 0, "rank": 2}],
     }  # fmt: skip
     assert [one["text"] for one in passages] == ["x" * 400, "about b"]
     assert [one["passage_id"] for one in candidates] == [one["id"] for one in passages]

