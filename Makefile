@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env env-vllm run plan peek test test-all test-strace test-slurm test-slurm-all install-profiles preflight submit status efficiency resume adopt test-vllm lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean
+.PHONY: help env env-vllm run plan peek test test-all test-strace test-slurm test-slurm-all install-profiles preflight submit status efficiency resume adopt test-vllm test-conda env-lock push pull checkout lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean ask
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc)
@@ -51,7 +51,6 @@ plan: $(READY)  ## what would run, and why, and the calls to pay (SCALE=full for
 peek: $(READY)  ## 20 train rows as the model is trained on them, what carries loss in colour (RECIPE, MODEL, FOLD)
 	@python scripts/train/peek_rows.py --recipe $(RECIPE) --scale $(SCALE) $(if $(MODEL),--model $(MODEL)) $(if $(FOLD),--fold $(FOLD))
 
-.PHONY: ask
 ask: $(READY)  ## ask a trained pipeline: passages, answer and citations (RECIPE=hotpotqa QUESTION="..."; none: standard input)
 	@python scripts/evaluate/ask_question.py --recipe $(RECIPE) --scale $(SCALE) $(if $(QUESTION),--question "$$QUESTION")
 
@@ -113,6 +112,12 @@ preflight: $(READY)  ## what would fail, before anything runs: cluster, folders,
 submit: $(READY)  ## the master itself as a job of SLURM, where login nodes end long processes (RECIPE, SCALE)
 	@python scripts/setup/submit_master.py --profile slurm $(CONFIG) $(OPTIONS)
 
+test-conda: $(READY)  ## rules in the environments of envs/, made by a real solver and pip (no conda needed; downloads 300 MB)
+	pytest --durations 5 tests/conda
+
+env-lock: $(READY)  ## pin the environments to the last package, where conda is at hand: envs/*.pin.txt, *.post-deploy.sh (ENVS="data train")
+	python scripts/setup/lock_envs.py $(ENVS)
+
 status:  ## the latest run: jobs that wait, run, are done or failed, with rate, time left, USD and GPU-hours
 	@python scripts/setup/show_status.py
 
@@ -126,6 +131,17 @@ resume:  ## go on after the master was killed: settle its orphaned jobs, unlock,
 
 adopt:  ## take over results from elsewhere, each checked against its meta file: what fits is not made again (RECIPE, SCALE)
 	@python scripts/setup/adopt_outputs.py --every -- --cores $(CORES) $(CONFIG)
+
+# DVC keeps results beside git: docs/dvc.md.
+DVC_RESULTS = python scripts/setup/dvc_results.py $@ --scale $(SCALE) --recipes $(RECIPES) --cores $(CORES)
+push: $(READY)  ## results and calls to DVC's remote, their pins into dvc.lock (RECIPE, SCALE)
+	@$(DVC_RESULTS)
+
+pull: $(READY)  ## results and calls from DVC's remote, every byte checked; nothing of them is made again (RECIPE, SCALE)
+	@$(DVC_RESULTS)
+
+checkout: $(READY)  ## the same without a download, after `git checkout` of another commit or branch
+	@$(DVC_RESULTS)
 
 # A link, so that the profile is always that of this working folder.
 PROFILES := $(or $(XDG_CONFIG_HOME),$(HOME)/.config)/snakemake
@@ -153,7 +169,11 @@ gpu-check: $(READY)  ## where a GPU is at hand: tokens/s, MFU and memory of ever
 bench-peers:  ## install the clients of others that the bench compares with, each in an environment of its own
 	for pins in bench/peers/*.txt; do folder=bench/peers/.venv/$$(basename $$pins .txt); "$(PYTHON)" -m venv $$folder; $$folder/bin/python -m pip install --quiet --disable-pip-version-check -r $$pins; done
 
-docs: $(READY)  ## write what is generated: config/schema.json, config/reference.md, the picture in README.md
+# The workflow is parsed for it, which takes seconds.
+dvc.yaml: Snakefile $(wildcard rules/*.smk rules/common/*.smk config/recipes/*.yaml config/tutorial/*.yaml) scripts/setup/write_dvc_stages.py | $(READY)
+	python scripts/setup/write_dvc_stages.py
+
+docs: $(READY) dvc.yaml  ## write what is generated: config/schema.json, config/reference.md, the picture in README.md, dvc.yaml
 	python scripts/setup/generate_config_docs.py
 	python scripts/setup/generate_chain_picture.py
 

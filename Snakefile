@@ -22,6 +22,9 @@ wildcard_constraints:
     shards="[0-9]+",
 
 
+container: CONFIG.site.container
+
+
 include: "rules/ingest.smk"
 include: "rules/recall.smk"
 include: "rules/label.smk"

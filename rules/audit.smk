@@ -25,6 +25,8 @@ rule list_artifacts:
 
 # The last file of the chain: all rules are known by now.
 workflow.localrules(*local_rules())
+if versions_file := os.environ.get(VERSIONS_VARIABLE):
+    write_json(Path(versions_file), describe_versions())
 
 
 onsuccess:

@@ -9,9 +9,11 @@ import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
+
 from snakemake.logging import logger
 
 ROOT = Path(workflow.basedir)
@@ -28,7 +30,11 @@ from finetrail.config.load import load_config
 from finetrail.config.model_serve import settings_digest
 from finetrail.config.places import is_folder
 from finetrail.config.model import PHASES
-from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
+from finetrail.config.current import (
+    PLAN_VARIABLE,
+    RUN_CONFIG_VARIABLE,
+    VERSIONS_VARIABLE,
+)
 from finetrail.errors import FinetrailError
 from finetrail.lineage.code_digest import code_digest, tree_digests
 from finetrail.lineage.file_digest import env_digest, source_digest
@@ -172,7 +178,9 @@ include: "common/resources.smk"
 include: "common/inputs.smk"
 include: "common/retrieval.smk"
 include: "common/targets.smk"
+include: "common/versions.smk"
 
 
-check_originals()
-check_served()
+if VERSIONS_VARIABLE not in os.environ:
+    check_originals()
+    check_served()

@@ -31,11 +31,13 @@ class Adoption:
 
     Attributes:
         every: whether jobs are judged, too, that Snakemake would not run.
+        distrusted: files that are not to be believed, whatever their meta file says.
         adopted: their names.
         refused: reasons, by name.
     """
 
     every: bool
+    distrusted: frozenset[Path] = frozenset()
     judge: Judge = field(default_factory=Judge)
     adopted: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
@@ -65,6 +67,8 @@ class Adoption:
             return
         makers = [Path(path) for files in workflow.dag.dependencies[job].values() for path in files]
         try:
+            if bad := sorted(self.distrusted.intersection(command.files())):
+                raise FinetrailError("is not as it was pinned", where=str(bad[0]))
             self.judge.judge(command, makers)
         except FinetrailError as error:
             self.refused[name] = str(error)
@@ -106,13 +110,13 @@ def summary_replaced(look: Callable[[Any], Awaitable[None]]) -> Iterator[None]:
         Workflow.summary = original
 
 
-def adopt(arguments: Sequence[str], *, every: bool) -> Adoption:
+def adopt(arguments: Sequence[str], *, every: bool, distrusted: frozenset[Path] = frozenset()) -> Adoption:
     """Judge the jobs of a workflow, again for each checkpoint that was adopted.
 
     Raises:
         FinetrailError: Snakemake cannot lay out the jobs; it has said why.
     """
-    adoption = Adoption(every)
+    adoption = Adoption(every, distrusted)
     before = -1
     while before < 0 or (adoption.waiting and before < len(adoption.adopted)):
         before = len(adoption.adopted)
@@ -127,10 +131,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Adopt, and say what was adopted and what was not."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--every", action="store_true", help="check also what Snakemake holds to be up to date")
+    parser.add_argument(
+        "--distrust", action="append", default=[], type=Path, help="a file that is not as it was pinned"
+    )
     parser.add_argument("arguments", nargs="*", help="the arguments of the run that is to follow")
     given = parser.parse_args(argv)
     try:
-        adoption = adopt(given.arguments, every=given.every)
+        adoption = adopt(given.arguments, every=given.every, distrusted=frozenset(given.distrust))
     except FinetrailError as error:
         print(error, file=sys.stderr)
         return 1

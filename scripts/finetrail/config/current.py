@@ -16,6 +16,8 @@ from finetrail.errors import FinetrailError
 RUN_CONFIG_VARIABLE = "FINETRAIL_RUN_CONFIG"
 # Names the file that the workflow writes its configuration to when it is parsed, for whoever plans without running.
 PLAN_VARIABLE = "FINETRAIL_PLAN_CONFIG"
+# Names the file that the workflow writes what it makes to when it is parsed; original files may then be missing.
+VERSIONS_VARIABLE = "FINETRAIL_VERSIONS"
 
 
 def current_run() -> dict[str, Any]:

@@ -69,4 +69,7 @@ class Site(Section):
     free_gb: Annotated[float, Field(ge=0)] = operation(
         10.0, "GB that `make preflight` wants free where results, caches and environments go"
     )
+    container: Text | None = operation(
+        None, "image that rules run in with `--sdm apptainer`: a .sif file, or docker://…; see containers/Containerfile"
+    )
     proxies: Proxies = operation(Proxies(), "proxies of the compute nodes")

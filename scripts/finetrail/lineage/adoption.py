@@ -36,6 +36,11 @@ class Command:
     inputs: tuple[Path, ...]
     outputs: tuple[Path, ...]
 
+    def files(self) -> set[Path]:
+        """Return its files, those of a folder that a manifest describes as well."""
+        folders = [path.parent for path in self.outputs if path.name == MANIFEST_NAME]
+        return {self.meta, *self.outputs, *(path for folder in folders for path in folder.rglob("*"))}
+
     def is_here(self) -> bool:
         """Tell whether any of its files exist."""
         return any(path.exists() for path in (self.meta, *self.outputs))

@@ -72,6 +72,12 @@ def tool_versions() -> dict[str, str]:
     return found
 
 
+def conda_environment() -> str | None:
+    """Return the name of the conda environment that this process runs in; Snakemake names it by its file's hash."""
+    prefix = Path(sys.prefix)
+    return prefix.name if (prefix / "conda-meta").is_dir() else None
+
+
 def git_state(folder: Path) -> dict[str, Any]:
     """Return the commit of a working tree and whether tracked files differ from it."""
     command = ["git", "-C", str(folder), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
@@ -117,6 +123,7 @@ class Journal:
             "pid": os.getpid(),
             "slurm_job": os.environ.get("SLURM_JOB_ID"),
             "gpus": allocated_gpus(),
+            "conda": conda_environment(),
             "started": utc_now(),
             "ended": None,
         } | self.facts

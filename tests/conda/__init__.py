@@ -1,0 +1,1 @@
+"""The rules in conda environments: `make test-conda`."""

@@ -1,0 +1,95 @@
+"""Every rule's environment holds what its script imports, directly or through local modules, and pins it."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import distribution, packages_distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from finetrail.lineage.code_digest import imported_files
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
+RULE = re.compile(r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^\S|\Z)", re.M | re.S)
+LOCAL = {path.stem for path in SCRIPTS.iterdir()}
+USED = ("data", "train", "export", "plots")
+
+
+def rules() -> Iterator[tuple[str, str, Path]]:
+    for path in sorted((ROOT / "rules").glob("*.smk")):
+        for name, body in RULE.findall(path.read_text(encoding="utf-8")):
+            (environment,) = re.findall(r'"\.\./envs/(\w+)\.yaml"', body)
+            yield name, environment, SCRIPTS / path.stem / f"{name}.py"
+
+
+@cache
+def pinned(environment: str) -> dict[str, Requirement]:
+    content = yaml.safe_load((ROOT / "envs" / f"{environment}.yaml").read_text(encoding="utf-8"))
+    found = [Requirement(pin) for entry in content["dependencies"] if isinstance(entry, dict) for pin in entry["pip"]]
+    return {canonicalize_name(requirement.name): requirement for requirement in found}
+
+
+@cache
+def providers() -> dict[str, set[str]]:
+    return {module: set(map(canonicalize_name, names)) for module, names in packages_distributions().items()}
+
+
+@cache
+def foreign_imports(path: Path) -> dict[str, int]:
+    """Return the modules of others that a file imports when it runs, with the line of the first import."""
+    found: dict[str, int] = {}
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        waiting += ast.iter_child_nodes(node)
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        for name in names:
+            found.setdefault(name.partition(".")[0], getattr(node, "lineno", 0))
+    siblings = {sibling.stem for sibling in path.parent.iterdir()}
+    return {name: line for name, line in found.items() if name not in sys.stdlib_module_names | LOCAL | siblings}
+
+
+@pytest.mark.parametrize(("rule", "environment", "script"), [pytest.param(*one, id=one[0]) for one in rules()])
+def test_a_rules_environment_pins_all_that_its_script_imports(rule: str, environment: str, script: Path) -> None:
+    missing = [
+        f"{path.relative_to(ROOT)}:{line} imports {module}"
+        for path in imported_files(script, SCRIPTS)
+        for module, line in foreign_imports(path).items()
+        if providers().get(module, {module}).isdisjoint(pinned(environment))
+    ]
+    assert missing == [], f"{rule} runs in envs/{environment}.yaml"
+
+
+def test_the_rules_use_these_environments() -> None:
+    assert {environment for _, environment, _ in rules()} == set(USED)
+
+
+@pytest.mark.parametrize("environment", [*USED, "workflow"])
+def test_the_tested_versions_are_a_solution_of_each_environment(environment: str) -> None:
+    """What an environment pins, with all that this requires, fits the versions that the tests run with.
+
+    So its pins do not contradict one another, without the gigabytes that installing all of them would take.
+    """
+    waiting = [(environment, requirement) for requirement in pinned(environment).values()]
+    seen: set[str] = set()
+    while waiting:
+        asker, requirement = waiting.pop()
+        found = distribution(requirement.name)
+        assert requirement.specifier.contains(found.version, prereleases=True), f"{asker} wants {requirement}"
+        for extra in ["", *requirement.extras]:
+            if (key := f"{canonicalize_name(requirement.name)}[{extra}]") not in seen:
+                seen.add(key)
+                needed = map(Requirement, found.requires or ())
+                waiting += [
+                    (found.name, one) for one in needed if one.marker is None or one.marker.evaluate({"extra": extra})
+                ]
