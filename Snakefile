@@ -22,9 +22,6 @@ wildcard_constraints:
     shards="[0-9]+",
 
 
-container: CONFIG.site.container
-
-
 include: "rules/ingest.smk"
 include: "rules/recall.smk"
 include: "rules/label.smk"

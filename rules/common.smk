@@ -101,6 +101,11 @@ PREFIX = "\n".join(
 )
 # Snakemake would fill in what stands in braces.
 shell.prefix(PREFIX.replace("{", "{{").replace("}", "}}"))
+
+
+container: CONFIG.site.container
+
+
 if CONFIG.site.conda_prefix and not workflow.deployment_settings.conda_prefix:
     workflow.deployment_settings.conda_prefix = Path(
         os.path.expandvars(CONFIG.site.conda_prefix)
