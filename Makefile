@@ -20,6 +20,8 @@ VLLM_VENV := .venv-vllm
 VLLM_CPU_VENV := .venv-vllm-cpu
 READY := $(VENV)/.ready
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# The library of this folder, also where the environment is that of another clone.
+export PYTHONPATH := $(CURDIR)/scripts
 
 TUTORIALS := $(sort $(basename $(notdir $(wildcard config/tutorial/*.yaml))))
 RECIPES := $(if $(filter all,$(RECIPE)),$(TUTORIALS),$(RECIPE))
