@@ -8,7 +8,7 @@ NOT_KEPT = "base_model/"
 def made_files(recipe):
     """List every file that a recipe makes, by the rules that make its meta files; shards are gone when it is done."""
     metas = meta_files(SimpleNamespace(recipe=recipe)) + audit_files()
-    wanted = [path for path in metas + formatted_files() if f"/{recipe}/" in path]
+    wanted = [path for path in metas + formatted_files(recipe) if f"/{recipe}/" in path]
     files = []
     for path in wanted:
         for rule in workflow.rules:
