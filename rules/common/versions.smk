@@ -11,13 +11,13 @@ def made_files(recipe):
     wanted = [path for path in metas + formatted_files(recipe) if f"/{recipe}/" in path]
     files = []
     for path in wanted:
-        for rule in workflow.rules:
-            if rule.name.endswith("_shard") or not any(
-                output.match(path) for output in rule.output
+        for maker in workflow.rules:
+            if maker.name.endswith("_shard") or not any(
+                output.match(path) for output in maker.output
             ):
                 continue
-            wildcards = rule.get_wildcards(path)
-            files += map(str, rule.expand_output(wildcards)[0])
+            wildcards = maker.get_wildcards(path)
+            files += map(str, maker.expand_output(wildcards)[0])
     return list(dict.fromkeys(files))
 
 
