@@ -47,7 +47,7 @@ rule data:
     """The folds of the chosen recipes, formatted pairs too: all that needs no GPU."""
     input:
         per_fold("report.json"),
-        [formatted_files(recipe) for recipe in CONFIG.recipes],
+        data_files(),
 
 
 rule models:

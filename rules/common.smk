@@ -50,10 +50,15 @@ from finetrail.records import canonical_json, sha256_file
 from ingest.readers.registry import READERS
 
 RULE_FILES = sorted((ROOT / "rules").rglob("*.smk"))
+# Of rules that are another rule with other files, too; a shard's job is what its rule's entry says.
+RULE = re.compile(
+    r"^(?:rule\s|checkpoint\s|use\srule\s\w+\sas\s)(\w+)(?::|\swith:)", re.M
+)
 RULE_NAMES = [
     name
     for path in RULE_FILES
-    for name in re.findall(r"^(?:rule|checkpoint) (\w+):", path.read_text(), re.M)
+    for name in RULE.findall(path.read_text())
+    if not name.endswith("_shard")
 ]
 
 try:
@@ -83,6 +88,8 @@ if workflow.is_main_process and workflow.global_resources.get("llm").value < 1:
 MODEL_KEYS = (
     "queries.model",
     "label.model",
+    "label.listwise",
+    "label.second",
     "synthesize.teacher",
     "synthesize.judge",
     "evaluate.judge",
@@ -182,6 +189,7 @@ include: "common/originals.smk"
 include: "common/resources.smk"
 include: "common/inputs.smk"
 include: "common/retrieval.smk"
+include: "common/labels.smk"
 include: "common/targets.smk"
 include: "common/versions.smk"
 

@@ -65,11 +65,44 @@ rule chunk_documents:
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 
+rule fetch_images:
+    """Fetch the images that records name by address or hold themselves, and check all of them."""
+    input:
+        files=source_files,
+    output:
+        rows="<results>/{recipe}/images.jsonl",
+        failed="<results>/{recipe}/images.failed.jsonl",
+        meta="<results>/{recipe}/images.meta.json",
+    log:
+        "<logs>/{recipe}/fetch_images.log",
+    benchmark:
+        "<benchmarks>/{recipe}/fetch_images.jsonl"
+    wildcard_constraints:
+        recipe=recipes_where(lambda recipe: recipe.source.fetch),
+    retries: retries_of("fetch_images")
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("fetch_images")
+    resources:
+        **resources_of("fetch_images"),
+    params:
+        settings=settings_of("source.fetch", "source.images"),
+        source=source_of("files", "images"),
+        environment=env_of("data"),
+        code=code_of("ingest/fetch_images.py"),
+    shell:
+        "python scripts/ingest/fetch_images.py --recipe {wildcards.recipe} --files {input.files:q}"
+        " --settings {params.settings:q} --source {params.source} --environment {params.environment}"
+        " --code {params.code} --out {output.rows:q} --failed {output.failed:q} --meta {output.meta:q} 2> {log:q}"
+
+
 rule ingest_records:
     """Read the original files into one validated row a record."""
     input:
         files=source_files,
         held_out=held_out_originals,
+        fetched=fetched_images("images.jsonl"),
+        failed=fetched_images("images.failed.jsonl"),
     output:
         rows="<results>/{recipe}/records.jsonl",
         meta="<results>/{recipe}/records.meta.json",
@@ -89,6 +122,7 @@ rule ingest_records:
             "source.format",
             "source.files",
             "source.images",
+            "source.fetch",
             "source.questions",
             "source.held_out",
         ),
@@ -98,6 +132,7 @@ rule ingest_records:
         "python scripts/ingest/ingest_records.py --recipe {wildcards.recipe} --files {input.files:q}"
         " --held-out {input.held_out:q}"
         " --settings {params.settings:q} --source {params.source} --code {params.code}"
+        " --fetched {input.fetched:q} --failed {input.failed:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 

@@ -1,7 +1,8 @@
 rule generate_answers:
     """Write several versions of each train record's answer from its relevant passages."""
     input:
-        rows="<results>/{recipe}/pointwise_labeled.jsonl",
+        rows="<results>/{recipe}/relevant.jsonl",
+        records="<results>/{recipe}/records.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
         shards=shard_files("synthesize", "answers"),
         served=served_model("synthesize.teacher"),
@@ -22,7 +23,10 @@ rule generate_answers:
         **resources_of("generate_answers", asks="synthesize.teacher"),
     params:
         settings=settings_of(
-            "synthesize.versions", "synthesize.teacher", "source.images"
+            "synthesize.turns",
+            "synthesize.versions",
+            "synthesize.teacher",
+            "source.images",
         ),
         prompt=prompt_of("generate_answers"),
         digest=prompt_digest_of("generate_answers"),
@@ -31,7 +35,7 @@ rule generate_answers:
         shard=shard_option,
     shell:
         "python scripts/synthesize/generate_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --passages {input.passages:q}"
+        " --records {input.records:q} --passages {input.passages:q}"
         " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
         " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
@@ -94,14 +98,95 @@ use rule judge_answers as judge_answers_shard with:
         "<benchmarks>/{recipe}/judge_answers.{shard}-of-{shards}.jsonl"
 
 
+rule plant_defects:
+    """Plant defects into some train records' own answers, to see whether the judge notices."""
+    input:
+        rows="<results>/{recipe}/relevant.jsonl",
+        passages="<results>/{recipe}/passages.jsonl",
+    output:
+        rows="<results>/{recipe}/calibration/answers.jsonl",
+        meta="<results>/{recipe}/calibration/answers.meta.json",
+    log:
+        "<logs>/{recipe}/plant_defects.log",
+    benchmark:
+        "<benchmarks>/{recipe}/plant_defects.jsonl"
+    wildcard_constraints:
+        recipe=recipes_where(judge_is_tested),
+    retries: retries_of("plant_defects")
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("plant_defects")
+    resources:
+        **resources_of("plant_defects"),
+    params:
+        settings=settings_of("synthesize.planted", "synthesize.planted_seed"),
+        code=code_of("synthesize/plant_defects.py"),
+    shell:
+        "python scripts/synthesize/plant_defects.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --passages {input.passages:q} --settings {params.settings:q} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule judge_answers as judge_planted with:
+    input:
+        rows="<results>/{recipe}/calibration/answers.jsonl",
+        records="<results>/{recipe}/records.jsonl",
+        shards=[],
+        served=served_model("synthesize.judge"),
+    output:
+        rows="<results>/{recipe}/calibration/answers_judged.jsonl",
+        meta="<results>/{recipe}/calibration/answers_judged.meta.json",
+    log:
+        "<logs>/{recipe}/judge_planted.log",
+    benchmark:
+        "<benchmarks>/{recipe}/judge_planted.jsonl"
+    wildcard_constraints:
+        recipe=recipes_where(judge_is_tested),
+    retries: retries_of("judge_planted")
+    threads: threads_of("judge_planted")
+    resources:
+        **resources_of("judge_planted", asks="synthesize.judge"),
+
+
+rule report_judging:
+    """Report which planted defects the judge of answers noticed."""
+    input:
+        rows="<results>/{recipe}/calibration/answers_judged.jsonl",
+        splits="<results>/{recipe}/splits.jsonl",
+    output:
+        report="<results>/{recipe}/judge_calibration.json",
+        meta="<results>/{recipe}/judge_calibration.meta.json",
+    log:
+        "<logs>/{recipe}/report_judging.log",
+    benchmark:
+        "<benchmarks>/{recipe}/report_judging.jsonl"
+    wildcard_constraints:
+        recipe=recipes_where(judge_is_tested),
+    retries: retries_of("report_judging")
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("report_judging")
+    resources:
+        **resources_of("report_judging"),
+    params:
+        settings=settings_of("synthesize.judge", "synthesize.planted_seed"),
+        code=code_of("synthesize/report_judging.py"),
+    shell:
+        "python scripts/synthesize/report_judging.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --splits {input.splits:q} --settings {params.settings:q} --code {params.code}"
+        " --out {output.report:q} --meta {output.meta:q} 2> {log:q}"
+
+
 rule select_answers:
     """Keep the right versions once each, balance refusals, and list what was dropped and why."""
     input:
         rows="<results>/{recipe}/judged.jsonl",
-        records="<results>/{recipe}/pointwise_labeled.jsonl",
+        records="<results>/{recipe}/relevant.jsonl",
+        originals="<results>/{recipe}/records.jsonl",
     output:
         rows="<results>/{recipe}/synthetic.jsonl",
         dropped="<results>/{recipe}/synthetic.dropped.jsonl",
+        report="<results>/{recipe}/refusals.json",
         meta="<results>/{recipe}/synthetic.meta.json",
     log:
         "<logs>/{recipe}/select_answers.log",
@@ -117,6 +202,7 @@ rule select_answers:
         **resources_of("select_answers"),
     params:
         settings=settings_of(
+            "synthesize.turns",
             "synthesize.keep_original",
             "synthesize.keep",
             "synthesize.refusal_share",
@@ -125,8 +211,9 @@ rule select_answers:
         code=code_of("synthesize/select_answers.py"),
     shell:
         "python scripts/synthesize/select_answers.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --records {input.records:q} --settings {params.settings:q} --code {params.code}"
-        " --out {output.rows:q} --dropped {output.dropped:q} --meta {output.meta:q} 2> {log:q}"
+        " --records {input.records:q} --originals {input.originals:q} --settings {params.settings:q}"
+        " --code {params.code} --out {output.rows:q} --dropped {output.dropped:q} --report {output.report:q}"
+        " --meta {output.meta:q} 2> {log:q}"
 
 
 rule write_reasoning:

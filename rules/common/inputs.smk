@@ -5,7 +5,7 @@
 PRODUCTS = {
     "ingest": "records.jsonl",
     "recall": "reranked.jsonl",
-    "label": "pointwise_labeled.jsonl",
+    "label": "relevant.jsonl",
     "synthesize": "synthetic.jsonl",
 }
 
@@ -45,6 +45,12 @@ def recipes_synthesizing(kind):
     return recipes_where(
         lambda recipe: recipe.synthesize and recipe.synthesize.kind == kind
     )
+
+
+def judge_is_tested(recipe):
+    """Say whether defects are planted to test the judge of a recipe's answers."""
+    made = recipe.synthesize
+    return bool(made and made.kind == "answers" and made.planted)
 
 
 def recipes_scoring(metric):

@@ -78,7 +78,15 @@ def named_files(recipe):
         ),
         *((f"{key}.path", model.path) for key, model in models if model and model.path),
         *(("folds.benchmarks", path) for path in recipe.folds.benchmarks),
+        *(("label.calibration.gold", path) for path in gold_of(recipe)),
     ]
+
+
+def gold_of(recipe):
+    """Return the files of people's labels that a recipe's labeller is held to."""
+    if recipe.label is None or recipe.label.calibration is None:
+        return []
+    return recipe.label.calibration.gold
 
 
 def check_served():
@@ -122,6 +130,16 @@ def source_files(wildcards):
 def held_out_originals(wildcards):
     """Return the files whose records are the test split."""
     return source_paths(wildcards, "held_out")
+
+
+def fetched_images(name):
+    """Return the function that lists a file of fetched images; nothing where none are fetched."""
+
+    def files(wildcards):
+        fetched = CONFIG.recipe(wildcards.recipe).source.fetch
+        return [f"{RESULTS}/{wildcards.recipe}/{name}"] if fetched else []
+
+    return files
 
 
 def document_paths(wildcards):

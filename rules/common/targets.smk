@@ -84,6 +84,31 @@ def prompt_files(recipe):
     return [f"{RESULTS}/{recipe}/prompts/{chosen.base_model.family}.jsonl"]
 
 
+def data_files():
+    """List what the data side makes beside the folds."""
+    formatted = [path for name in CONFIG.recipes for path in formatted_files(name)]
+    return [*formatted, *calibration_files()]
+
+
+def calibration_files():
+    """List the calibrations of labellers and judges of all chosen recipes, as numbers and as pictures."""
+    tested = [
+        (name, "label")
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.label and recipe.label.calibration
+    ]
+    tested += [
+        (name, "judge")
+        for name, recipe in CONFIG.recipes.items()
+        if judge_is_tested(recipe)
+    ]
+    return [
+        f"{RESULTS}/{name}/{file.format(kind)}"
+        for name, kind in tested
+        for file in ("{}_calibration.json", "plots/{}_calibration.svg")
+    ]
+
+
 def model_files():
     """List the trained models of all chosen recipes."""
     return [
@@ -127,7 +152,7 @@ def audit_files():
 STEPS = {
     "ingest": ("records", "splits"),
     "recall": ("passages", "queries", "recall", "reranked"),
-    "label": ("pointwise_labeled",),
+    "label": ("pointwise_labeled", "relevant"),
 }
 SYNTHESIS = {
     "bundles": ("synthetic",),
@@ -143,10 +168,26 @@ SYNTHESIS = {
 }
 
 
+def label_steps(recipe):
+    """Name what only some recipes' label phase makes."""
+    label = recipe.label
+    made = [("recall_labeled", label and label.listwise)]
+    made += [("pointwise_labeled_second", label and label.second)]
+    steps = [name for name, wanted in made if wanted]
+    if label and label.calibration:
+        steps += ["calibration/pairs", "calibration/labeled", "label_calibration"]
+        steps += ["plots/label_calibration"]
+    if judge_is_tested(recipe):
+        steps += ["calibration/answers", "calibration/answers_judged"]
+        steps += ["judge_calibration", "plots/judge_calibration"]
+    return steps
+
+
 def data_metas(recipe):
     """Name the meta files of what a recipe makes before its folds."""
     steps = [step for phase in recipe.phases for step in STEPS.get(phase, ())]
     steps += ["documents", "chunks"] if recipe.documents else []
+    steps += ["images"] if recipe.source.fetch else []
     if recipe.recall and recipe.recall.backend in ELSEWHERE:
         steps.remove("passages")
     if recipe.recall and recipe.rerank.train:
@@ -154,6 +195,7 @@ def data_metas(recipe):
         steps += ["metrics/ranking"] if recipe.evaluate else []
     steps += index_steps(recipe) if recipe.recall else []
     steps += ["metrics/retrieval", "plots/retrieval"] if recipe.retrieval_report else []
+    steps += label_steps(recipe)
     steps += SYNTHESIS[recipe.synthesize.kind] if recipe.synthesize else ()
     return [f"{step}.meta.json" for step in steps]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.artifacts import render_json
+from finetrail.llm.offline import rests_on_offline
 from finetrail.metrics.choice_score import Answered, score_choices
 from finetrail.metrics.compare import Measurement, compare, table_lines
 from finetrail.metrics.hop_table import score_hops
@@ -75,16 +76,11 @@ def report_judge(settings: Row, rows: Sequence[Row]) -> Row:
     """Say who judged, and what its verdicts are worth."""
     judge = settings["judge"]
     name = judge and judge["model"]
-    offline = bool(name and name.startswith("offline-"))
     return {
         "model": name,
         "judged_turns": sum(bool(row["calls"]) for row in rows),
         "same_as_filter_judge_allowed": settings["allow_same_judge"],
-        "rests_on_offline_teacher": offline,
-        "note": "The offline teacher compares words: figures that rest on it say that the chain works, not how good "
-        "the answers are"
-        if offline
-        else None,
+        **rests_on_offline(name),
     }
 
 

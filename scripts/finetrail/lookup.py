@@ -41,6 +41,10 @@ class RowFile:
     ) -> None:
         self._stream.close()
 
+    def __contains__(self, row_id: str) -> bool:
+        """Say whether there is a row of this id."""
+        return row_id in self._offsets
+
     def __getitem__(self, row_id: str) -> Row:
         """Return a row.
 

@@ -1,4 +1,4 @@
-"""Pictures as SVG whose bytes depend on nothing but what they show."""
+"""Pictures as SVG whose bytes depend on what they show and on nothing else of the machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Nothing of the machine may show: letters are drawn as outlines of matplotlib's own font, names of parts are no draw.
+# Letters are drawn as outlines of matplotlib's own font, names of parts are no draw.
 _STYLE = {"svg.fonttype": "path", "svg.hashsalt": "finetrail", "font.family": "DejaVu Sans", "path.simplify": False}
 
 

@@ -1,63 +1,78 @@
-"""Judge each reranked passage against its question, one call a passage.
+"""Judge each reranked passage against its question, one call a passage: yes or no, or a grade from 0 to 3.
 
 Only train records are labelled: dev and test records stay as they are, and what the deployed system will not have
-is not paid for.
+is not paid for. To calibrate the labeller, the pairs that people have labelled are judged too (`--every-split`), and
+are used for nothing else.
 """
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
 from finetrail.llm.prompts import load_prompt
-from finetrail.llm.request import ChatRequest
-from finetrail.llm.schemas import RELEVANCE
+from finetrail.llm.request import ChatAnswer, ChatRequest
+from finetrail.llm.schemas import GRADED_RELEVANCE, RELEVANCE
 from finetrail.lookup import PassageFile
-from finetrail.records import Row, read_table
+from finetrail.records import Row
 from finetrail.step import Step, add_input, add_output
+from finetrail.train_rows import TrainRows
+from finetrail.vision.images import images_of
+
+
+def label_of(chunk: Row, answer: ChatAnswer, settings: dict[str, Any]) -> Row:
+    """Make the label of a chunk from the model's verdict or grade."""
+    verdict = answer.parsed
+    if settings["scale"] == "graded":
+        verdict = {"relevant": verdict["grade"] >= settings["relevant_from"], "grade": verdict["grade"]}
+    kept = {name: verdict[name] for name in ("relevant", "grade") if name in verdict}
+    return {"passage_id": chunk["passage_id"], **kept, "call": answer.key, "answer_sha256": answer.answer_sha256}
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
-    """Write the train rows with their labels."""
-    model = model_at(step, "label.model")
+    """Write the rows with their labels."""
+    settings, folder = step.settings["label"], step.settings["source"]["images"]
+    model = model_at(step, "label.second") if args.second else model_at(step, "label.model")
+    schema = GRADED_RELEVANCE if settings["scale"] == "graded" else RELEVANCE
     render = load_prompt(args.prompt).renderer()
-    splits = {name: row["split"] for name, row in read_table(args.splits).items()}
-    others = 0
-
-    def train_rows() -> Iterator[Row]:
-        nonlocal others
-        for row in step.rows(args.rows):
-            if splits[row["id"]] == "train":
-                yield row
-            else:
-                others += 1
+    every_row = step.rows(args.rows)
+    train = TrainRows(every_row, args.splits)
+    rows = every_row if args.every_split else train
 
     with PassageFile(args.passages) as passages, open_engine(step) as engine:
 
         def requests(row: Row) -> list[ChatRequest]:
-            evidence = [passages.evidence(chunk) for chunk in row["chunks"]]
-            prompts = [render(question=row["question"], history=row["history"], passage=item) for item in evidence]
-            return [model.request(row["id"], step.rule, messages, RELEVANCE) for messages in prompts]
+            images = images_of(row, folder) if settings["show_image"] else ()
+            # Whoever has seen the gold answer may not label what a model is tested on.
+            shown = {"reference_answer": row["answer"]} if settings["show_answer"] and train.is_train(row) else {}
+            return [
+                model.request(
+                    row["id"],
+                    step.rule,
+                    render(
+                        images=images,
+                        question=row["question"],
+                        history=row["history"],
+                        passage=passages.evidence(chunk),
+                        **shown,
+                    ),
+                    schema,
+                )
+                for chunk in row["chunks"]
+            ]
 
         out = step.writer(args.out)
         relevant = labelled = 0
-        for row, answers in ask_rows(step, engine, train_rows(), requests):
-            labels = [
-                {
-                    "passage_id": chunk["passage_id"],
-                    "relevant": answer.parsed["relevant"],
-                    "call": answer.key,
-                    "answer_sha256": answer.answer_sha256,
-                }
-                for chunk, answer in zip(row["chunks"], answers, strict=True)
-            ]
+        for row, answers in ask_rows(step, engine, rows, requests):
+            labels = [label_of(chunk, answer, settings) for chunk, answer in zip(row["chunks"], answers, strict=True)]
             relevant += sum(label["relevant"] for label in labels)
             labelled += len(labels)
             out.write(row | {"labels": labels})
     step.facts["labels"] = {
         "passages": labelled,
         "relevant": relevant,
-        "rows_of_dev_and_test_left_alone": others,
+        "rows_of_dev_and_test_left_alone": train.others,
     }
 
 
@@ -67,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--rows", "reranked.jsonl")
     add_input(parser, "--splits", "splits.jsonl")
     add_input(parser, "--passages", "passages.jsonl")
+    parser.add_argument("--second", action="store_true", help="ask the second judge of the recipe")
+    parser.add_argument("--every-split", action="store_true", help="label rows of dev and test, too: to calibrate")
     add_output(parser, "--out", "pointwise_labeled.jsonl")
     return run_asking_step(parser, argv, __file__, work)
 

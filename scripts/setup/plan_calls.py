@@ -166,7 +166,9 @@ def calls_a_record(recipe: RecipeConfig, rule: str) -> int | None:
     most = {
         "make_queries": int(recipe.queries.enabled),
         "search_passages": recipe.queries.count if recipe.queries.enabled else 1,
+        "label_listwise": 1,
         "label_relevance": recipe.rerank.keep_chunks,
+        "label_relevance_second": recipe.rerank.keep_chunks,
         "generate_answers": versions,
         "write_reasoning": versions,
         "judge_answers": versions,

@@ -7,14 +7,18 @@ records in = answered + refused + dropped.
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from finetrail.artifacts import render_json
 from finetrail.lookup import RowFile
 from finetrail.records import Row, canonical_json, content_id, derive_seed, read_rows
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.text.conversations import Conversations
 from finetrail.text.select import Selection, select_versions
 
 ORIGINAL = -1
+OTHER_KIND = "the recipe takes no sessions of this kind (synthesize.turns)"
+CURVE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 CARRIED = ("session_id", "turn", "question", "history", "image", "chunks")
 
 
@@ -71,44 +75,71 @@ def refusal(record: Row, text: str) -> Row:
     }
 
 
-def write_dropped(step: Step, args: argparse.Namespace, selection: Selection) -> dict[str, int]:
+def write_dropped(
+    step: Step, args: argparse.Namespace, selection: Selection, unwanted: Sequence[str]
+) -> dict[str, int]:
     """Write what was dropped and return the counts of the reasons, of versions only."""
     dropped = step.writer(args.dropped, may_be_empty=True)
     for kind, drops in (("version", selection.dropped_versions), ("record", selection.dropped_records)):
         for drop in drops:
             dropped.write({"id": drop.id, "kind": kind, "reason": drop.reason, "winner": drop.winner})
+    for name in unwanted:
+        dropped.write({"id": name, "kind": "record", "reason": OTHER_KIND, "winner": None})
     return dict(Counter(drop.reason for drop in selection.dropped_versions))
 
 
+def refusal_curve(select: Callable[[float], Selection], chosen: float) -> list[Row]:
+    """Say what other values of `refusal_share` would give: examples, and those among them that refuse."""
+    curve = []
+    for share in sorted({*CURVE, chosen}):
+        selection = select(share)
+        refused, examples = len(selection.refused), len(selection.kept) + len(selection.refused)
+        counts = {"examples": examples, "answers": len(selection.kept), "refusals": refused}
+        curve.append({"refusal_share": share, **counts, "share_of_refusals": round(refused / max(1, examples), 6)})
+    return curve
+
+
 def work(step: Step, args: argparse.Namespace) -> None:
-    """Write the examples, and what was dropped."""
+    """Write the examples, what was dropped, and what other shares of refusals would give."""
     settings = step.settings["synthesize"]
-    contexts = {
-        row["id"]: canonical_json([row["question"], row["history"]]) for row in step.rows(args.records, "records")
-    }
-    selection = select_versions(
-        all_versions(step, args),
-        contexts,
-        keep=settings["keep"],
-        refusal_share=settings["refusal_share"],
-        seed=derive_seed(step.rule),
-    )
+    conversations = Conversations(read_rows(args.originals))
+    contexts: dict[str, str] = {}
+    unwanted: list[str] = []
+    kinds: dict[str, str] = {}
+    for row in step.rows(args.records, "records"):
+        kinds[row["id"]] = conversations.turns(row)
+        if conversations.takes(row, settings["turns"]):
+            contexts[row["id"]] = canonical_json([row["question"], row["history"]])
+        else:
+            unwanted.append(row["id"])
+
+    def versions() -> Iterator[Row]:
+        return (version for version in all_versions(step, args) if version["record_id"] in contexts)
+
+    def select(share: float) -> Selection:
+        return select_versions(
+            versions(), contexts, keep=settings["keep"], refusal_share=share, seed=derive_seed(step.rule)
+        )
+
+    selection = select(settings["refusal_share"])
     kept = set(selection.kept)
     out = step.writer(args.out)
     total = 0
     with RowFile(args.records) as records:
-        for version in all_versions(step, args):
+        for version in versions():
             total += 1
             if version["id"] in kept:
-                out.write(example(records[version["record_id"]], version))
+                out.write(example(records[version["record_id"]], version) | {"turns": kinds[version["record_id"]]})
         for record_id in selection.refused:
-            out.write(refusal(records[record_id], settings["refusal_text"]))
-    step.count(rows_in=total, kept=len(kept), dropped=write_dropped(step, args, selection))
+            out.write(refusal(records[record_id], settings["refusal_text"]) | {"turns": kinds[record_id]})
+    report = {"refusal_share": settings["refusal_share"], "curve": refusal_curve(select, settings["refusal_share"])}
+    step.file(args.report).write_text(render_json(report), encoding="utf-8")
+    step.count(rows_in=total, kept=len(kept), dropped=write_dropped(step, args, selection, unwanted))
     step.facts["records"] = {
-        "in": len(contexts),
+        "in": len(kinds),
         "answered": len(contexts) - len(selection.refused) - len(selection.dropped_records),
         "refused": len(selection.refused),
-        "dropped": len(selection.dropped_records),
+        "dropped": len(selection.dropped_records) + len(unwanted),
     }
 
 
@@ -116,9 +147,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
     parser = step_parser(__doc__)
     add_input(parser, "--rows", "judged.jsonl")
-    add_input(parser, "--records", "pointwise_labeled.jsonl")
+    add_input(parser, "--records", "relevant.jsonl")
+    add_input(parser, "--originals", "records.jsonl")
     add_output(parser, "--out", "synthetic.jsonl")
     add_output(parser, "--dropped", "synthetic.dropped.jsonl")
+    add_output(parser, "--report", "refusals.json")
     return run_step(parser, argv, __file__, work)
 
 

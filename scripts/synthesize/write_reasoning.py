@@ -6,15 +6,16 @@ that neither a letter nor a place carries the answer. The teacher never sees the
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
 from finetrail.llm.prompts import load_prompt
 from finetrail.llm.request import ChatRequest
-from finetrail.records import Row, content_id, derive_seed, read_table
+from finetrail.records import Row, content_id, derive_seed
 from finetrail.step import Step, add_input, add_output
 from finetrail.text.choices import Choice, answer_text, permute
+from finetrail.train_rows import TrainRows
 
 
 def shown(row: Row, version: int, permuted: bool) -> tuple[str, Choice]:
@@ -36,16 +37,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     versions, permuted = range(settings["versions"]), settings["permute_options"]
     model = model_at(step, "synthesize.teacher")
     render = load_prompt(args.prompt).renderer()
-    splits = {name: row["split"] for name, row in read_table(args.splits).items()}
-    others = 0
-
-    def train_rows() -> Iterator[Row]:
-        nonlocal others
-        for row in step.rows(args.rows):
-            if splits[row["id"]] == "train":
-                yield row
-            else:
-                others += 1
+    rows = TrainRows(step.rows(args.rows), args.splits)
 
     def requests(row: Row) -> list[ChatRequest]:
         seed = derive_seed(row["id"], step.rule)
@@ -59,7 +51,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
 
     out = step.writer(args.out)
     with open_engine(step) as engine:
-        for row, answers in ask_rows(step, engine, train_rows(), requests):
+        for row, answers in ask_rows(step, engine, rows, requests):
             for version, answer in enumerate(answers):
                 prompt, choice = shown(row, version, permuted)
                 out.write(
@@ -78,7 +70,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
                         "answer_sha256": answer.answer_sha256,
                     }
                 )
-    step.facts["replies"] = {"versions": out.count, "rows_of_dev_and_test_left_alone": others}
+    step.facts["replies"] = {"versions": out.count, "rows_of_dev_and_test_left_alone": rows.others}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

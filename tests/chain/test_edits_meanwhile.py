@@ -92,6 +92,7 @@ def test_a_waiting_job_stops_when_its_source_was_edited(
     records = outcome["records"]
     assert {rule: record["status"] for rule, record in records.items()} == {
         "label_relevance": "complete",
+        "filter_passages": "complete",
         "generate_answers": "failed",
     }
     assert name.removeprefix("scripts/") in records["generate_answers"]["error"]
@@ -118,7 +119,7 @@ def test_a_configuration_edited_meanwhile_touches_the_next_run_only(with_data: W
     with while_labelling(workspace, "data") as (server, outcome):
         workspace.edit(TUTORIAL, "synthesize:\n", "synthesize:\n  refusal_text: No idea\n")
     assert outcome["code"] == 0
-    rules = ["label_relevance", "generate_answers", "judge_answers", "select_answers", "make_folds"]
+    rules = ["label_relevance", "filter_passages", "generate_answers", "judge_answers", "select_answers", "make_folds"]
     assert set(outcome["records"]) == set(rules)
     old = workspace.meta("synthetic.meta.json")["parameters"]["settings"]["synthesize"]["refusal_text"]
     assert old == "I don't know"

@@ -111,7 +111,7 @@ def test_a_prompt_edit_asks_for_its_own_rows(with_data: Workspace, copy_of: Copy
     assert label["to_make"] + label["repeats"] == sum(chunks)
     records = len(workspace.rows("records.jsonl"))
     most = f"at most {2 * records} calls; 0 with its inputs as they are now"
-    assert waits == {"generate_answers": ("label_relevance", most), "judge_answers": ("generate_answers", most)}
+    assert waits == {"generate_answers": ("filter_passages", most), "judge_answers": ("generate_answers", most)}
     workspace.executed("data")
     paid = workspace.meta("pointwise_labeled.meta.json")["llm"]
     assert paid["calls_made"] == label["to_make"], "the run makes the calls that the plan said"

@@ -27,7 +27,7 @@ Copy = Callable[[Workspace], Workspace]
 
 SELECTION = ["select_answers", "make_folds"]
 JUDGING = ["judge_answers", *SELECTION]
-LABELLING = ["label_relevance", "generate_answers", *JUDGING]
+LABELLING = ["label_relevance", "filter_passages", "generate_answers", *JUDGING]
 INDEXED = ["load_passages", "index_words"]
 RECALL = ["recall_passages", "rerank_passages", *LABELLING]
 RECORDS = ["ingest_records", "make_splits", "make_queries", *RECALL]

@@ -45,6 +45,16 @@ def rules() -> list[tuple[Path, str, str]]:
     return [(path, name, body) for path in RULE_FILES for name, body in RULE.findall(path.read_text())]
 
 
+def twins() -> list[tuple[str, str, str]]:
+    """Return the rules that are another rule with other files: its name, their own, and what they change."""
+    return [twin for path in RULE_FILES for twin in SHARD_RULE.findall(path.read_text())]
+
+
+def judging_twins(name: str) -> list[tuple[str, str]]:
+    """Return the twins of a rule that are no shards of it, with what they change."""
+    return [(other, body) for base, other, body in twins() if base == name and "{shard}" not in body]
+
+
 # Recipes whose name is a word that the library needs: these are looked for beside the word recipe only.
 WORDS = {"documents"}
 
@@ -169,16 +179,23 @@ def test_every_rule_that_asks_a_model_reruns_with_the_offline_teacher() -> None:
         script = script_of(path, name)
         asked = re.findall(r'model_at\(step, "([a-z.]+)"\)', script)
         assert len(asked) == len(re.findall(r"\bmodel_at\(", script)), name
-        assert re.findall(r'^        teacher=teacher_of\("([a-z.]+)"\),$', body, re.M) == asked, name
+        every = "\n".join([body, *(more for _, more in judging_twins(name))])
+        teachers = re.findall(r'^        teacher=teacher_of\("([a-z.]+)"\),$', every, re.M)
+        assert sorted(teachers) == sorted(asked), name
         asked_by_some |= {*asked}
     assert asked_by_some == model_references()
 
 
 def test_every_rule_that_asks_a_model_can_be_shared_out() -> None:
     """A rule of its own makes a shard, and nothing else; its files are gone once they are merged."""
-    twins = [twin for path in RULE_FILES for twin in SHARD_RULE.findall(path.read_text())]
-    shared = {name: (other, body) for name, other, body in twins if "{shard}" in body}
+    shared = {name: (other, body) for name, other, body in twins() if "{shard}" in body}
     asking = {name: body for path, name, body in rules() if "model_at(" in script_of(path, name)}
+    bases = {name: name for name in asking}
+    for base in list(asking):
+        # What only a report needs is too little to be shared out.
+        for name, body in judging_twins(base):
+            if "shards=[]" not in body:
+                asking[name], bases[name] = body, base
     assert shared.keys() == asking.keys()
     for name, (other, body) in shared.items():
         assert other == f"{name}_shard"
@@ -187,7 +204,8 @@ def test_every_rule_that_asks_a_model_can_be_shared_out() -> None:
         assert body.count("{shard}-of-{shards}") == 4, other
         (step,) = re.findall(r'shards=shard_files\("\w+", "([^"]+)"\),', asking[name])
         assert body.count(f"{{recipe}}/shards/{step}/") == 2, other
-        assert "shard=shard_option," in asking[name] and "{params.shard} --shards {input.shards:q}" in asking[name]
+        whole = asking[bases[name]]
+        assert "shard=shard_option," in whole and "{params.shard} --shards {input.shards:q}" in whole
 
 
 def test_every_rule_that_asks_a_server_has_its_share_and_can_be_planned() -> None:
@@ -249,12 +267,13 @@ def files_given(key: str) -> set[Path]:
     code = {name: {*imported_files(SCRIPTS / path.stem / f"{name}.py", SCRIPTS)} for path, name, _ in rules()}
     shared = set.intersection(*code.values())
     given: set[Path] = set()
-    for _, name, body in rules():
+    changed = [(base, body) for base, _, body in twins()]
+    for name, body in [*((name, body) for _, name, body in rules()), *changed]:
         params = re.findall(r"settings=settings_of\(([^)]*)\)", body)
         entries = re.findall(r'"([a-z_.]+)"', " ".join(params))
         entries += ["train.models", "limits"] if "settings=model_settings" in body else []
         if any(key == entry or key.startswith(f"{entry}.") for entry in entries):
-            given |= code[name] - shared
+            given |= code.get(name, set()) - shared
     return {path for path in given if path.parent.name != "config"}
 
 

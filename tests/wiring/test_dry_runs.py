@@ -13,15 +13,12 @@ from tests.workspace import ROOT, Workspace, copy_project
 RECIPES = sorted(path.stem for path in (ROOT / "config" / "recipes").glob("*.yaml"))
 TUTORIALS = sorted(path.stem for path in (ROOT / "config" / "tutorial").glob("*.yaml"))
 DATA = ["ingest_records", "make_splits", "load_passages", "make_queries", "rerank_passages"]
-DATA += [
-    "index_words",
-    "recall_passages",
-    "label_relevance",
-    "generate_answers",
-    "judge_answers",
-    "select_answers",
-    "make_folds",
-]
+DATA += ["index_words", "recall_passages"]
+DATA += ["label_listwise", "label_relevance", "filter_passages"]
+DATA += ["generate_answers", "judge_answers", "select_answers", "make_folds"]
+DATA += ["pair_gold", "label_gold", "report_calibration", "plant_defects", "judge_planted", "report_judging"]
+DATA_JOBS = dict.fromkeys(DATA, 1) | {"plot_calibration": 2}
+REPORTING = {"gold", "report", "plant", "planted"}  # what the folds do not wait for
 CONTROLS = {"train_adapter": 2, "predict_answers": 3, "judge_predictions": 4}
 MODELS = ["plot_training", "predict_trivial", "score_answers", "merge_adapter", "describe_fold", "list_artifacts"]
 FINISHED = """\
@@ -97,13 +94,15 @@ def test_neither_scale_and_no_other_folder_overwrites_another(project: Workspace
 
 def test_the_jobs_of_the_published_recipe(project: Workspace) -> None:
     jobs = project.planned("all", config=choice("crag_mm", "full"))
-    assert jobs == dict.fromkeys([*DATA, *MODELS, "fetch_model", "export_safetensors"], 1) | CONTROLS
+    assert (
+        jobs == DATA_JOBS | dict.fromkeys(["fetch_images", *MODELS, "fetch_model", "export_safetensors"], 1) | CONTROLS
+    )
 
 
 def test_the_jobs_of_the_tutorial(project: Workspace) -> None:
     jobs = project.planned("all", config=choice("crag_mm", "tutorial"))
     exported = ["make_tiny_base", "convert_gguf", "check_parity", "evaluate_retrieval", "plot_retrieval"]
-    assert jobs == dict.fromkeys([*DATA, *MODELS, *exported], 1) | CONTROLS
+    assert jobs == DATA_JOBS | dict.fromkeys([*MODELS, *exported], 1) | CONTROLS
 
 
 def test_finished_examples_need_no_teacher_no_judge_and_no_prompt(project: Workspace) -> None:
@@ -117,15 +116,17 @@ def test_finished_examples_need_no_teacher_no_judge_and_no_prompt(project: Works
 
 
 def test_the_smaller_targets(project: Workspace) -> None:
-    assert project.planned("data", config=choice("crag_mm", "tutorial")) == dict.fromkeys(DATA, 1)
+    assert project.planned("data", config=choice("crag_mm", "tutorial")) == DATA_JOBS
     models = project.planned("models", config=choice("crag_mm", "tutorial"))
-    assert models == dict.fromkeys([*DATA, "make_tiny_base", "train_adapter"], 1)
+    for_folds = {rule: 1 for rule in DATA if not set(rule.split("_")) & REPORTING}
+    assert models == for_folds | {"make_tiny_base": 1, "train_adapter": 1}
 
 
 SHARDS = """overrides={crag_mm: {queries: {shards: 4}, label: {shards: 2}, synthesize: {shards: 3},
     evaluate: {shards: 2}}}"""
 SHARD_JOBS = {
     "make_queries_shard": 4,
+    "label_listwise_shard": 2,
     "label_relevance_shard": 2,
     "generate_answers_shard": 3,
     "judge_answers_shard": 3,

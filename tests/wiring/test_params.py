@@ -17,9 +17,12 @@ DEPENDING = {
     "index_vectors": "dense",
     "recall_passages": "data",
     "rerank_passages": "data",
+    "pair_gold": "data",
+    "plot_calibration": "plots",
     "search_passages": "data",
     "evaluate_retrieval": "data",
     "plot_retrieval": "plots",
+    "fetch_images": "data",
     "make_tiny_base": "train",
     "train_adapter": "train",
     "plot_training": "plots",
@@ -32,6 +35,7 @@ DEPENDING = {
 }
 FORMATS = ("gguf", "gguf", "safetensors")
 FOUR_BITS = "train: {models: {small: {method: qlora, learning_rate: 1e-3, max_steps: 1}}}"
+CALIBRATION = "label: {calibration: {planted: 1}}, synthesize: {planted: 1}, source: {fetch: {}}"
 BACKENDS = (
     "recall: {backend: hybrid}, encoder: {path: config}",
     "recall: {backend: bm25}",
@@ -49,7 +53,7 @@ def environments(project: Workspace) -> dict[str, str]:
     found: dict[str, str] = {}
     for form, recall in zip(FORMATS, BACKENDS, strict=True):
         export = f"export: {{format: {form}, allow_unverified: true}}"
-        export = f"overrides={{crag_mm: {{{export}, {recall}, {FOUR_BITS}}}}}"
+        export = f"overrides={{crag_mm: {{{export}, {recall}, {FOUR_BITS}, {CALIBRATION}}}}}"
         printed = project.dry_run("all", config=(export,), options=("--printshellcmds",))
         found |= re.findall(r"python scripts/\w+/(\w+)\.py .*--environment (\S+)", printed)
     return found

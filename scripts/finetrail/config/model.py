@@ -35,6 +35,7 @@ PHASES: dict[str, tuple[str, ...]] = {
         "source.format",
         "source.files",
         "source.images",
+        "source.fetch",
         "source.questions",
         "source.held_out",
         "documents",

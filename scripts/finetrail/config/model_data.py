@@ -13,6 +13,22 @@ SplitShare = Annotated[float, Field(gt=0)]
 MaybeShare = Annotated[float, Field(ge=0)]
 
 
+class FetchImages(Section):
+    """How images are had that records name by address, or hold themselves."""
+
+    max_bytes: Count = result(20_000_000, "largest image file")
+    max_pixels: Count = result(40_000_000, "largest image, as width times height, known before it is decoded")
+    on_failure: Literal["drop", "text"] = result(
+        "drop", "records whose image could not be had: left out, or kept with their text alone"
+    )
+    timeout_s: float = operation(30.0, "seconds from the first connection to the last byte, redirects included", gt=0)
+    max_redirects: int = operation(5, "redirects that are followed", ge=0)
+    max_retries: int = operation(2, "further tries of an image that failed for a passing cause", ge=0)
+    max_concurrency: Count = operation(16, "most images under way at once; two of one host")
+    allow_private: bool = operation(False, "addresses of the inner network may be read: for tests and intranets only")
+    refresh: bool = operation(False, "ask again for images that are there, which a server may answer with 'unchanged'")
+
+
 class Source(Section):
     """The original records."""
 
@@ -27,6 +43,9 @@ class Source(Section):
         [], "documents: files of existing questions and answers (JSON, JSONL, CSV) that go along with generated ones"
     )
     images: Text | None = result(None, "folder that image paths of the records are relative to")
+    fetch: FetchImages | None = result(
+        None, "images by address or within the records are fetched, checked and kept; none where all are local files"
+    )
     corpus: list[Text] = result(
         [],
         "what recall searches: files of passages (JSON Lines), folders in the layout of BEIR (`corpus.jsonl`), and "
@@ -111,16 +130,56 @@ class Queries(Section):
         return self
 
 
+class Calibration(Section):
+    """How good the labeller is: against people's labels, and against passages that cannot be relevant."""
+
+    gold: list[Text] = result(
+        [],
+        "files of people's labels, a pair a line: `interaction_id` (or `task_id`), `passage_id` (or `document_id`) and "
+        "`label` (yes, no, mixed)",
+    )
+    planted: Annotated[int, Field(ge=0)] = result(
+        100, "records that are shown a passage of other records, which the labeller should not take"
+    )
+    resamples: Annotated[int, Field(ge=100)] = result(1000, "bootstrap resamples over groups")
+    seed: int = result(42, "seed of what is planted, and of the bootstrap")
+
+
 class Label(Section):
     """Relevance verdicts on the kept passages."""
 
     model: ModelReference = result(..., "model that judges each passage")
+    listwise: ModelReference | None = result(
+        None,
+        "model that first chooses among all candidates of a record in one call, for the report; none to leave out",
+    )
+    listwise_words: Count = result(100, "words of each candidate that the listwise call shows")
+    second: ModelReference | None = result(None, "a second model that judges each passage, too; none for one judge")
+    decide: Literal["first", "both", "either"] = result(
+        "first", "of two judges: whose yes makes a passage relevant (`first`: the second is reported only)"
+    )
+    scale: Literal["binary", "graded"] = result("binary", "yes or no, or a grade from 0 to 3")
+    relevant_from: Annotated[int, Field(ge=1, le=3)] = result(2, "graded: least grade of a relevant passage")
+    show_answer: bool = result(
+        False, "whether the labeller sees the record's own answer; only train records are labelled in any case"
+    )
+    show_image: bool = result(True, "whether the labeller sees the record's image, once a call")
+    calibration: Calibration | None = result(None, "how good the labeller is, as a report; none for no report")
     shards: int = shards_key()
+
+    @model_validator(mode="after")
+    def _check_choices(self) -> "Label":
+        if self.decide != "first" and self.second is None:
+            raise ValueError(f"`decide: {self.decide}` needs a `second` model")
+        return self
 
 
 # What only some kinds of synthesis read.
 _READ_BY = {
-    "answers": {"versions", "judge", "keep_original", "keep", "refusal_share", "refusal_text"},
+    "answers": {
+        "turns", "versions", "judge", "keep_original", "keep", "refusal_share", "refusal_text", "planted",
+        "planted_seed",
+    },
     "reasoning": {"versions", "keep", "permute_options"},
     "questions": {
         "judge", "questions", "styles", "seen_questions", "criteria", "pass_score", "review_score", "threshold",
@@ -145,6 +204,9 @@ class Synthesize(Section):
         "chunks of documents, scored by a model; `bundles`: no model is asked, the records' own answers with passages "
         "that change from epoch to epoch (a curriculum), each answer citing its supporting sentences",
     )
+    turns: Literal["comb", "single", "multi"] = result(
+        "comb", "answers: records of single-turn and multi-turn sessions together, or one kind alone"
+    )
     versions: Count = result(20, "answers written for each train record")
     teacher: ModelReference | None = result(
         None, "answers, reasoning, questions: model that writes the answers, compulsory"
@@ -160,6 +222,10 @@ class Synthesize(Section):
         0.2, "largest share of refusals among the examples; rows without a right answer become refusals"
     )
     refusal_text: Text = result("I don't know", "what a refusal says")
+    planted: Annotated[int, Field(ge=0)] = result(
+        0, "answers: train records whose answers get planted defects, to report which of them the judge notices"
+    )
+    planted_seed: int = result(42, "answers: seed of the planted defects, and of the report's intervals")
     permute_options: bool = result(
         True,
         "reasoning: each version shows the lettered options in an order of its own, to the teacher and in training",

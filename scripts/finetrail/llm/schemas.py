@@ -44,6 +44,14 @@ RELEVANCE = ResponseSchema(
     ),
 )
 
+GRADED_RELEVANCE = ResponseSchema(
+    "graded_relevance",
+    _object(
+        reason={"type": "string", "description": "One short sentence, written before the grade."},
+        grade={"type": "integer", "enum": [0, 1, 2, 3], "description": "How far the passage answers the question."},
+    ),
+)
+
 GROUNDED_ANSWER = ResponseSchema(
     "grounded_answer",
     _object(answer={"type": "string", "description": "The answer, or: I don't know"}),
@@ -77,3 +85,10 @@ def scores_schema(criteria: Sequence[str]) -> ResponseSchema:
     score = {"type": "number", "minimum": 0, "maximum": 10}
     reason = {"type": "string", "description": "One short sentence, written before the scores."}
     return ResponseSchema("scores", _object(reason=reason, **dict.fromkeys((*criteria, "overall"), score)))
+
+
+def chosen_passages_schema(count: int) -> ResponseSchema:
+    """Return the schema of a choice among numbered passages, from 1; no other number can be named."""
+    numbers = {"type": "array", "items": {"type": "integer", "enum": list(range(1, count + 1))}}
+    reason = {"type": "string", "description": "One short sentence, written before the choice."}
+    return ResponseSchema("chosen_passages", _object(reason=reason, passages=numbers))

@@ -17,6 +17,7 @@ from finetrail.records import Row, sha256_text
 Keep = Literal["all", "best"]
 
 NOT_CORRECT = "judged not correct"
+BROKEN = "cut at its greatest length, before its first sentence was whole"
 REPEATED = "the same answer to the same record"
 REPEATED_ELSEWHERE = "the same answer to the same question of another record"
 NOT_BEST = "another version of the record was kept"
@@ -161,7 +162,9 @@ def _read(judged: Iterable[Row], contexts: Mapping[str, str]) -> _Judged:
         read.place[row["id"]] = len(read.place)
         if row["version"] >= 0:
             read.tried.add(row["record_id"])
-        if row["verdict"]["correct"]:
+        if row.get("cut") == "broken":
+            read.drops[row["id"]] = Drop(row["id"], BROKEN)
+        elif row["verdict"]["correct"]:
             version = _Version(row["id"], row["version"], sha256_text(normalise(row["answer"])))
             read.correct[row["record_id"]].append(version)
         else:

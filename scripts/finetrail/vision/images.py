@@ -3,9 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+from finetrail.config.current import results_folder
 from finetrail.errors import FinetrailError
 from finetrail.llm.request import Image
 from finetrail.records import Row
+
+
+def fetched_folder() -> Path:
+    """Return where fetched images are kept, by their content; all recipes share it."""
+    return results_folder() / "images"
 
 
 def images_of(row: Row, folder: str | None) -> tuple[Image, ...]:
@@ -21,11 +27,13 @@ def images_of(row: Row, folder: str | None) -> tuple[Image, ...]:
     image: dict[str, Any] | None = row["image"]
     if image is None:
         return ()
+    if image.get("fetched"):
+        return (Image(image["sha256"], fetched_folder() / image["path"]),)
     if image.get("path") is None:
         raise FinetrailError(
-            f"the image {image.get('url')} has not been downloaded",
+            f"the image {image.get('url', 'that the record holds')} has not been fetched",
             where=row["id"],
-            hint="Download the images, name their folder in source.images and give paths instead of addresses",
+            hint="Write `source.fetch: {}` into the recipe, and run again",
         )
     if folder is None:
         raise FinetrailError(

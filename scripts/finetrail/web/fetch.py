@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -53,12 +53,17 @@ class FetchFailed(Exception):
 
 @dataclass(frozen=True)
 class Fetched:
-    """A page as it came: its last URL, the kind and character set that its server names, and its unpacked body."""
+    """A page as it came: its last URL, the kind and character set that its server names, and its unpacked body.
+
+    `etag` is what the server calls this content; `unchanged`: it is what was asked for by its tag, and has no body.
+    """
 
     url: str
     kind: str
     charset: str | None
     body: bytes
+    etag: str | None = None
+    unchanged: bool = False
 
     @property
     def sha256(self) -> str:
@@ -74,10 +79,21 @@ class PageFetcher:
     Args:
         limits: what one page may take.
         resolver: finds addresses of names; None for the system's.
+        kinds: content types that are read, in the order of preference.
+        unnamed: the content type of a server that names none.
     """
 
-    def __init__(self, limits: PageLimits, resolver: "AbstractResolver | None" = None) -> None:
+    def __init__(
+        self,
+        limits: PageLimits,
+        resolver: "AbstractResolver | None" = None,
+        *,
+        kinds: Sequence[str] = PAGE_TYPES,
+        unnamed: str = HTML_TYPES[0],
+    ) -> None:
         self.limits = limits
+        self._kinds = kinds
+        self._unnamed = unnamed
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
 
@@ -90,15 +106,15 @@ class PageFetcher:
         if self._session is not None:
             await self._session.close()
 
-    async def fetch(self, url: str) -> Fetched:
-        """Fetch a page.
+    async def fetch(self, url: str, *, etag: str | None = None) -> Fetched:
+        """Fetch a page, or learn that it is still what a tag names.
 
         Raises:
             FetchFailed: says why there is none.
         """
         try:
             async with asyncio.timeout(self.limits.timeout_s):
-                return await self._follow(url)
+                return await self._follow(url, etag)
         except FetchFailed:
             raise
         except TimeoutError:
@@ -106,29 +122,33 @@ class PageFetcher:
         except Exception as error:
             raise _named(error) from error
 
-    async def _follow(self, url: str) -> Fetched:
+    async def _follow(self, url: str, etag: str | None) -> Fetched:
         place = parse_url(url)
+        asked = {"If-None-Match": etag} if etag else {}
         for _ in range(self.limits.max_redirects + 1):
-            async with self._open().get(place, allow_redirects=False) as response:
+            async with self._open().get(place, allow_redirects=False, headers=asked) as response:
                 if response.status not in REDIRECTS:
                     return await self._read(response)
                 place = parse_url(response.headers.get("Location", ""), place)
         raise FetchFailed(f"more than {self.limits.max_redirects} redirects")
 
     async def _read(self, response: "aiohttp.ClientResponse") -> Fetched:
+        named = response.headers.get("ETag")
+        if response.status == 304:
+            return Fetched(str(response.url), self._unnamed, None, b"", named, unchanged=True)
         if response.status != 200:
             passing = response.status >= 500 or response.status in (408, 425, 429)
             raise FetchFailed(f"HTTP {response.status}", passing=passing)
-        kind = response.content_type if "Content-Type" in response.headers else HTML_TYPES[0]
-        if kind not in PAGE_TYPES:
-            raise FetchFailed(f"the content type {kind[:80]} is no text of a page")
+        kind = response.content_type if "Content-Type" in response.headers else self._unnamed
+        if kind not in self._kinds:
+            raise FetchFailed(f"the content type {kind[:80]} is not read here")
         announced = response.content_length
         if announced is not None and announced > self.limits.max_bytes:
             raise _too_large(self.limits.max_bytes)
         body = await unpack(
             response.content.iter_chunked(PIECE), response.headers.get("Content-Encoding", ""), self.limits.max_bytes
         )
-        return Fetched(str(response.url), kind, response.charset, body)
+        return Fetched(str(response.url), kind, response.charset, body, named)
 
     def _open(self) -> "aiohttp.ClientSession":
         if self._session is None:
@@ -144,7 +164,7 @@ class PageFetcher:
                 ),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": AGENT, "Accept": ", ".join(PAGE_TYPES), "Accept-Encoding": "gzip"},
+                headers={"User-Agent": AGENT, "Accept": ", ".join(self._kinds), "Accept-Encoding": "gzip"},
                 timeout=aiohttp.ClientTimeout(total=None),  # `fetch` measures all of it
             )
         return self._session

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from finetrail.records import Row, sha256_file
+from finetrail.records import Row, sha256_file, sha256_text
+
+EMBEDDED = "data:image/"
 
 
 class RowError(Exception):
@@ -27,6 +29,8 @@ class ImageFinder:
     def of_row(self, row: Row, *, required: bool) -> Row | None:
         """Return ``{"path", "sha256"}``, ``{"url", "sha256": None}`` or None for a row's image.
 
+        One that the row holds itself (``data:image/png;base64,...``) is ``{"embedded", "sha256": None}``.
+
         Raises:
             RowError: both or (if required) neither of ``image`` and ``image_url``, or the file is missing.
         """
@@ -40,6 +44,8 @@ class ImageFinder:
         value = row[given[0]]
         if not isinstance(value, str):
             raise RowError(f"{given[0]} is {type(value).__name__}, expected a text")
+        if value.startswith(EMBEDDED):
+            return {"embedded": sha256_text(value), "sha256": None}
         return self._local(value) if given[0] == "image" else _remote(value)
 
     def _local(self, name: str) -> Row:
@@ -72,4 +78,9 @@ def image_key(image: Row | None) -> str | None:
     """Name an image for grouping: by content where it is known, else by address."""
     if image is None:
         return None
-    return f"sha256:{image['sha256']}" if image["sha256"] else f"url:{image['url']}"
+    return f"sha256:{image['sha256']}" if image["sha256"] else unfetched_name(image)
+
+
+def unfetched_name(image: Row) -> str:
+    """Name an image that is not there yet: by its address, or by the text that holds it."""
+    return f"url:{image['url']}" if "url" in image else f"embedded:{image['embedded']}"

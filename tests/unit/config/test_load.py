@@ -150,7 +150,7 @@ def test_operation_keys_are_in_no_settings(project: Project) -> None:
     loaded = load_config(project.root)
     text = str(loaded.result_settings("fish"))
     assert [key for key in ("endpoint", "save_steps", "extends") if f"'{key}'" in text] == []
-    assert loaded.settings_at("fish", "label") == {
+    assert loaded.settings_at("fish", "label.model") == {
         "label": {
             "model": {
                 "model": "judge-1",

@@ -33,6 +33,14 @@ WANTED = {
         "train.models.generator.batch_size", "train.models.generator.gradient_accumulation",
         "train.models.generator.eval_steps", "train.save_steps", "train.max_hours", "train.save_before_minutes",
     },
+    "crag_mm": {
+        "queries.model.model", "recall.top_k", "label.listwise.model", "label.model.model", "synthesize.turns",
+        "synthesize.versions", "synthesize.teacher.model", "synthesize.judge.model", "folds.names", "base_model.hub",
+        "train.models.lora.rank", "train.models.lora.alpha", "train.models.lora.dropout",
+        "train.models.lora.learning_rate", "train.models.lora.epochs", "train.models.lora.batch_size",
+        "train.models.lora.gradient_accumulation", "train.models.lora.warmup_ratio",
+        "train.models.lora.launch.deepspeed_stage", "predict.max_answer_tokens",
+    },
     "documents": {
         "documents.chunk_size", "synthesize.questions", "synthesize.teacher.model", "synthesize.judge.model",
         "synthesize.pass_score", "synthesize.review_score", "synthesize.threshold", "synthesize.templates",
@@ -58,3 +66,11 @@ def test_the_table_says_what_the_configuration_says(page: Path) -> None:
     assert WANTED.get(page.stem, set()) <= said.keys()
     found = {key: reduce(lambda tree, name: tree[name], key.split("."), settings) for key in said}
     assert {key: as_number(value) for key, value in said.items()} == found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_rule_that_a_page_names_is_there(page: Path) -> None:
+    rules = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk"))
+    named = set(re.findall(r"\brule `(\w+)`", page.read_text(encoding="utf-8")))
+    assert named <= set(re.findall(r"^(?:rule|checkpoint) (\w+):", rules, re.M))
+    assert named or page.stem != "crag_mm"

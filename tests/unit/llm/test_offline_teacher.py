@@ -15,11 +15,13 @@ from finetrail.llm.offline.tasks import NO_ANSWER, TASKS, perform
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
 from finetrail.llm.schemas import (
     ANSWER_VERDICT,
+    GRADED_RELEVANCE,
     GROUNDED_ANSWER,
     QUESTIONS,
     RELEVANCE,
     SEARCH_QUERIES,
     ResponseSchema,
+    chosen_passages_schema,
     scores_schema,
 )
 from finetrail.llm.store import CallStore
@@ -124,7 +126,8 @@ def test_a_missing_section_is_named() -> None:
         perform("relevance", "<question>x</question>", None)
 
 
-SCHEMAS = [SEARCH_QUERIES, RELEVANCE, GROUNDED_ANSWER, ANSWER_VERDICT, QUESTIONS, scores_schema(["accuracy"])]
+SCHEMAS = [SEARCH_QUERIES, RELEVANCE, GRADED_RELEVANCE, chosen_passages_schema(1), GROUNDED_ANSWER, ANSWER_VERDICT]
+SCHEMAS += [QUESTIONS, scores_schema(["accuracy"])]
 PROMPT = (
     "<earlier_questions>1. rent?</earlier_questions><passages><passage>Rent in 1980.</passage></passages>"
     "<question>rent?</question><reference_answer>1980</reference_answer><answer>1980</answer>"

@@ -20,8 +20,8 @@ MODEL: dict[str, Any] = {
 REFERENCE = {"endpoint": "fake"}
 SETTINGS: dict[str, Any] = {
     "queries": {"enabled": True, "count": 1, "model": MODEL},
-    "label": {"model": MODEL},
-    "synthesize": {"versions": 2, "teacher": MODEL | {"temperature": 0.7}, "judge": MODEL},
+    "label": {"model": MODEL, "scale": "binary", "show_answer": False, "show_image": True},
+    "synthesize": {"turns": "comb", "versions": 2, "teacher": MODEL | {"temperature": 0.7}, "judge": MODEL},
     "source": {"images": None},
 }
 
@@ -29,7 +29,14 @@ SETTINGS: dict[str, Any] = {
 def record(number: int) -> Row:
     """Make a record as far as asking about it goes."""
     question = f"What is number {number}?"
-    return {"id": f"s{number}:1", "question": question, "answer": f"It is {number}.", "image": None, "history": []}
+    return {
+        "id": f"s{number}:1",
+        "session_id": f"s{number}",
+        "question": question,
+        "answer": f"It is {number}.",
+        "image": None,
+        "history": [],
+    }
 
 
 def prepare(folder: Path, url: str, rows: Iterable[Row], endpoint: dict[str, Any] | None = None, **llm: Any) -> None:
@@ -38,7 +45,7 @@ def prepare(folder: Path, url: str, rows: Iterable[Row], endpoint: dict[str, Any
     settings["endpoints"] = {"fake": {"kind": "openai", "base_url": url, "prices": {}} | (endpoint or {})}
     recipe = {
         "queries": {"model": REFERENCE},
-        "label": {"model": REFERENCE},
+        "label": {"model": REFERENCE, "listwise": REFERENCE},
         "synthesize": {"teacher": REFERENCE, "judge": REFERENCE},
     }
     run = {"scale": "full", "results_dir": "results", "llm": settings, "recipes": {"by_hand": recipe}}

@@ -71,7 +71,7 @@ def run_chain(folder: Path, teacher: Teacher, rows: int, judge_prompt: Path | No
     write_jsonl(folder / "reranked.jsonl", reranked)
     to_label = ("--rows", "reranked.jsonl", "--splits", "splits.jsonl", "--passages", "passages.jsonl")
     assert label_relevance.main(arguments("label_relevance", "labeled", *to_label)) == 0
-    to_answer = ("--rows", "labeled.jsonl", "--passages", "passages.jsonl")
+    to_answer = ("--rows", "labeled.jsonl", "--records", "records.jsonl", "--passages", "passages.jsonl")
     assert generate_answers.main(arguments("generate_answers", "answers", *to_answer)) == 0
     to_judge = ("--rows", "answers.jsonl", "--records", "records.jsonl")
     assert judge_answers.main(arguments("judge_answers", "judged", *to_judge, prompt=judge_prompt)) == 0

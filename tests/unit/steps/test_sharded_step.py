@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ VERSIONS = 2
 ROWS = [
     {
         "id": f"s:{number}",
+        "session_id": "s",
         "question": f"question {number}?",
         "image": None,
         "history": [],
@@ -40,6 +41,11 @@ ROWS = [
     for number in range(23)
 ]
 BAD = "s:7"
+
+
+def units(rows: Iterable[Any]) -> int:
+    """Count what the step counts: versions, and records that get none."""
+    return sum(VERSIONS if row["labels"][0]["relevant"] else 1 for row in rows)
 
 
 @pytest.fixture
@@ -79,8 +85,8 @@ def inputs(folder: Path, monkeypatch: pytest.MonkeyPatch, server: FakeServer) ->
 
 
 def start(out: str, *more: str, versions: int = VERSIONS) -> int:
-    settings = {"synthesize": {"versions": versions, "teacher": MODEL}, "source": {"images": None}}
-    files = ["--rows", "rows.jsonl", "--passages", "passages.jsonl", "--out", f"{out}.jsonl"]
+    settings = {"synthesize": {"turns": "comb", "versions": versions, "teacher": MODEL}, "source": {"images": None}}
+    files = ["--rows", "rows.jsonl", "--records", "rows.jsonl", "--passages", "passages.jsonl", "--out", f"{out}.jsonl"]
     more = ("--meta", f"{out}.meta.json", "--prompt", str(PROMPT), *more)
     return main([*files, "--settings", json.dumps(settings), *more])
 
@@ -130,10 +136,10 @@ def test_the_merged_meta_file_says_what_one_job_says() -> None:
     whole = read_json(Path("whole.meta.json"))
     for name in ("rule", "recipe", "status", "parameters", "seeds", "inputs", "counts", "answers", "schema", "git"):
         assert meta[name] == whole[name], name
-    assert meta["counts"]["quarantined"] == 1
+    assert meta["counts"]["quarantined"] == VERSIONS, "each version is a row of its own"
     assert meta["llm"] == whole["llm"]
     assert meta["llm"]["phases"]["generate_answers"]["usd"] > 0
-    assert meta["llm"]["answers"]["rows"] == len(ROWS) - 1
+    assert meta["llm"]["answers"]["rows"] == units(ROWS) - VERSIONS
     assert [output["rows"] for output in meta["outputs"]] == [output["rows"] for output in whole["outputs"]]
     assert meta.keys() - whole.keys() == {"shards"}
 
@@ -141,7 +147,7 @@ def test_the_merged_meta_file_says_what_one_job_says() -> None:
 def test_the_merged_meta_file_keeps_the_origin_of_each_shard() -> None:
     entries = merged(3)["shards"]
     assert [entry["shard"] for entry in entries] == ["1/3", "2/3", "3/3"]
-    own = [sum(Shard(index, 3).holds(str(row["id"])) for row in ROWS) for index in (1, 2, 3)]
+    own = [units(row for row in ROWS if Shard(index, 3).holds(str(row["id"]))) for index in (1, 2, 3)]
     assert [entry["counts"]["in"] for entry in entries] == own
     (aside,) = [entry["shard"] for entry in entries if entry["counts"]["quarantined"]]
     assert Shard.parse(aside).holds(BAD)
@@ -152,7 +158,7 @@ def test_a_shard_without_rows_is_no_error_and_a_merged_file_without_rows_is(
     folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_jsonl(folder / "rows.jsonl", ROWS[1:2])
-    assert merged(3)["counts"]["in"] == 1
+    assert merged(3)["counts"]["in"] == VERSIONS
     write_jsonl(folder / "rows.jsonl", ROWS[:1])  # has no relevant passage
     assert start("merged", "--shards", *shards(3)) == 1
     assert "no row came out of this step" in capfd.readouterr().err

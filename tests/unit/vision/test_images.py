@@ -25,7 +25,7 @@ def test_a_row_without_an_image_needs_no_folder() -> None:
 @pytest.mark.parametrize(
     ("image", "cause"),
     [
-        ({"url": "https://localhost/1.png", "sha256": None}, "has not been downloaded"),
+        ({"url": "https://localhost/1.png", "sha256": None}, "has not been fetched"),
         ({"path": "1.png", "sha256": "abc"}, "no images folder is configured"),
     ],
 )

@@ -212,7 +212,7 @@ def test_a_page_that_drips_is_left_though_each_read_is_fast(site: Site) -> None:
 
 def test_only_pages_of_text_are_read(site: Site) -> None:
     pdf = site.page("/pdf", b"%PDF", kind="application/pdf")
-    assert reason(pdf, allow_private=True) == "the content type application/pdf is no text of a page"
+    assert reason(pdf, allow_private=True) == "the content type application/pdf is not read here"
 
 
 @pytest.mark.parametrize(("status", "passing"), [(404, False), (403, False), (429, True), (500, True), (503, True)])

@@ -14,6 +14,17 @@ MODEL_ID = "offline-teacher-1"
 PROGRAM = Path(__file__).with_name("server.py").resolve()
 
 
+NOTE = (
+    "The offline teacher compares words: figures that rest on it say that the chain works, not how good the answers are"
+)
+
+
+def rests_on_offline(model: str | None) -> dict[str, bool | str | None]:
+    """Say in a report whether its figures rest on the offline teacher."""
+    offline = bool(model and model.startswith("offline-"))
+    return {"rests_on_offline_teacher": offline, "note": NOTE if offline else None}
+
+
 @cache
 def teacher_digest() -> str:
     """Return the digest of the teacher's own sources, comments and docstrings aside: it enters every key."""

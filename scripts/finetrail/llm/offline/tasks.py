@@ -24,6 +24,7 @@ SHORT_QUESTION = 4  # content words
 CONTEXT_WORDS = 8  # that a search query takes over from earlier questions
 RELEVANT_TO_QUESTION = 0.34  # share of the question's words that a relevant passage holds
 RELEVANT_TO_ANSWER = 0.34  # share of the reference answer's words, where there is one
+GRADES = (0.2, 0.34, 0.6)  # shares from which a passage has grade 1, 2, 3
 ANSWERABLE = 0.25  # score that a run of sentences needs
 LONGEST_ANSWER = 55  # words: about 75 tokens
 BEST_FEW = 8  # runs of sentences among which a seed chooses
@@ -64,6 +65,25 @@ def relevance(prompt: str, seed: int | None) -> dict[str, Any]:
         "reason": f"The passage holds {share:.0%} of the content words of the {name}.",
         "relevant": share >= bound,
     }
+
+
+def graded_relevance(prompt: str, seed: int | None) -> dict[str, Any]:
+    """A grade by the share of the reference answer's words or, without one, of the question's."""
+    passage = stems(section(prompt, "passage"))
+    reference = stems(section(prompt, "reference_answer", needed=False))
+    share = coverage(reference or stems(section(prompt, "question")), passage)
+    return {
+        "reason": f"The passage holds {share:.0%} of the content words.",
+        "grade": sum(share >= bound for bound in GRADES),
+    }
+
+
+def chosen_passages(prompt: str, seed: int | None) -> dict[str, Any]:
+    """The numbers of the passages that hold enough words of the question."""
+    question = stems(section(prompt, "question"))
+    shares = [coverage(question, stems(passage)) for passage in sections(prompt, "passage")]
+    chosen = [number for number, share in enumerate(shares, start=1) if share >= RELEVANT_TO_QUESTION]
+    return {"reason": f"{len(chosen)} passages hold enough words of the question.", "passages": chosen}
 
 
 class _Window(NamedTuple):
@@ -128,6 +148,8 @@ def answer_verdict(prompt: str, seed: int | None) -> dict[str, Any]:
 TASKS: dict[str, Task] = {
     "search_queries": search_queries,
     "relevance": relevance,
+    "graded_relevance": graded_relevance,
+    "chosen_passages": chosen_passages,
     "grounded_answer": grounded_answer,
     "answer_verdict": answer_verdict,
     "questions": questions,

@@ -1,0 +1,123 @@
+"""Fetch the images that original records name by address or hold themselves, check them, and keep them by content.
+
+Nothing of a stranger's is trusted: http and https only, no address of the inner network, bounded time, bytes and
+pixels, and an image must decode. What cannot be had is listed with its reason; ingest decides about its record.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from finetrail.config.current import current_run, operation_key
+from finetrail.records import Row, read_jsonl, sha256_text
+from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.vision.check import BadImage, check_image
+from finetrail.vision.images import fetched_folder
+from finetrail.web.fetch import PageLimits
+from finetrail.web.pictures import ImageGetter, ImageStore, embedded_bytes
+from ingest.readers.images import EMBEDDED
+
+PASSED_ON = ("timeout_s", "max_redirects", "max_concurrency", "allow_private")
+
+
+class Wanted:
+    """The images of the original records, each once: addresses, images within records, and local files."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+        self.seen: set[str] = set()
+
+    def each(self, kind: str) -> Iterator[str]:
+        """Yield the images of one kind: ``url``, ``embedded`` or ``path``."""
+        for path in self._files:
+            for line in read_jsonl(path):
+                for field in ("image", "image_url"):
+                    value = line.row.get(field)
+                    if isinstance(value, str) and value and kind_of(field, value) == kind and self._is_new(value):
+                        yield value
+
+    def _is_new(self, value: str) -> bool:
+        name = sha256_text(value)
+        is_new = name not in self.seen
+        self.seen.add(name)
+        return is_new
+
+
+def kind_of(field: str, value: str) -> str:
+    """Tell an image within a record, an address and a local file apart."""
+    if value.startswith(EMBEDDED):
+        return "embedded"
+    return "url" if field == "image_url" else "path"
+
+
+def embedded_images(texts: Iterator[str], store: ImageStore, settings: Row) -> Iterator[Row]:
+    """Keep the images that records hold."""
+    for text in texts:
+        name = {"name": f"embedded:{sha256_text(text)}"}
+        try:
+            yield name | store.keep(embedded_bytes(text, settings["max_bytes"]), settings["max_pixels"])
+        except BadImage as error:
+            yield name | {"reason": str(error)}
+
+
+def bad_local_images(names: Iterator[str], folder: Path | None, settings: Row) -> Iterator[Row]:
+    """Yield the local images that cannot be used; the reader names those that are missing."""
+    for name in names:
+        path = Path(folder or ".", name)
+        if not path.is_file():
+            continue
+        try:
+            if path.stat().st_size > settings["max_bytes"]:
+                raise BadImage(f"it is larger than {settings['max_bytes']:,} bytes")
+            check_image(path.read_bytes(), settings["max_pixels"])
+        except BadImage as error:
+            yield {"name": f"path:{name}", "reason": str(error)}
+
+
+def outcomes(step: Step, args: argparse.Namespace, getter: ImageGetter, store: ImageStore) -> Iterator[Row]:
+    """Yield what became of each image that is not simply a good local file."""
+    settings: dict[str, Any] = step.settings["source"]["fetch"]
+    wanted = Wanted(args.files)
+    folder = step.settings["source"]["images"]
+    for url, found in step.progress("images").over(getter.get(wanted.each("url"))):
+        yield {"name": f"url:{url}"} | found
+    yield from embedded_images(wanted.each("embedded"), store, settings)
+    yield from bad_local_images(wanted.each("path"), Path(folder) if folder else None, settings)
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write the images that are there, and those that failed."""
+    settings: dict[str, Any] = step.settings["source"]["fetch"]
+    operation = {name: operation_key(step.recipe, f"source.fetch.{name}") for name in PASSED_ON}
+    store = ImageStore(fetched_folder())
+    getter = ImageGetter(
+        store,
+        PageLimits(max_bytes=settings["max_bytes"], **operation),
+        settings["max_pixels"],
+        max_retries=operation_key(step.recipe, "source.fetch.max_retries"),
+        refresh=operation_key(step.recipe, "source.fetch.refresh"),
+        offline=current_run()["llm"]["mode"] == "replay",
+    )
+    out, failed = step.writer(args.out, may_be_empty=True), step.writer(args.failed, may_be_empty=True)
+    for row in outcomes(step, args, getter, store):
+        if reason := row.get("reason"):
+            failed.write({"name": row["name"], "reason": reason})
+        else:
+            out.write({name: row[name] for name in ("name", "path", "sha256", "width", "height", "changed")})
+    step.facts["images"] = {"kept": out.count, "failed": failed.count, "asked_for": getter.asked}
+    step.count(rows_in=out.count + failed.count, kept=out.count, dropped={"could not be had": failed.count})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    add_input(parser, "--files", "the original files", nargs="+")
+    add_output(parser, "--out", "images.jsonl")
+    add_output(parser, "--failed", "images.failed.jsonl")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
