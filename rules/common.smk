@@ -30,6 +30,7 @@ from finetrail.config.load import load_config
 from finetrail.config.model_serve import settings_digest
 from finetrail.config.places import is_folder
 from finetrail.config.model import PHASES
+from finetrail.config.warnings import memory_warnings
 from finetrail.config.current import (
     PLAN_VARIABLE,
     RUN_CONFIG_VARIABLE,
@@ -196,4 +197,5 @@ include: "common/versions.smk"
 
 if VERSIONS_VARIABLE not in os.environ:
     check_originals()
+    warn_of_memory()
     check_served()

@@ -12,6 +12,7 @@ rule predict_answers:
     benchmark:
         "<benchmarks>/{recipe}/predict_answers.{model}.{fold}.jsonl"
     wildcard_constraints:
+        recipe=recipes_answering(),
         model=neural_models(),
     retries: retries_of("predict_answers")
     conda:
@@ -176,6 +177,8 @@ rule score_answers:
         "<logs>/{recipe}/score_answers.{model}.{fold}.log",
     benchmark:
         "<benchmarks>/{recipe}/score_answers.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_answering(),
     retries: retries_of("score_answers")
     conda:
         "../envs/data.yaml"
@@ -354,3 +357,106 @@ rule check_criteria:
         " --latency {input.latency:q} --training-log {input.training_log:q} --state {params.state:q}"
         " --environment {params.environment} --code {params.code}"
         " --out {output.criteria:q} --picture {output.picture:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule predict_texts:
+    """Write about test images by a model or a baseline, and measure how much the right image helps."""
+    input:
+        train=fold_file("train"),
+        test=fold_file("test"),
+        base=base_manifest,
+        vision="<results>/{recipe}/vision/manifest.json",
+        adapter=text_adapter,
+    output:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
+        meta="<results>/{recipe}/predictions/{model}/{fold}.meta.json",
+    log:
+        "<logs>/{recipe}/predict_texts.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/predict_texts.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_scoring("texts"),
+        model=text_models(),
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of("predict_texts")
+    resources:
+        **resources_of("predict_texts"),
+    params:
+        settings=settings_of(
+            "predict.texts",
+            "predict.max_answer_tokens",
+            "limits",
+            "source.images",
+            "vision.classes",
+        ),
+        tokens=image_tokens,
+        environment=env_of("train"),
+        code=code_of("evaluate/predict_texts.py"),
+    shell:
+        "python scripts/evaluate/predict_texts.py --recipe {wildcards.recipe} --model {wildcards.model}"
+        " --train {input.train:q} --test {input.test:q} --base {input.base:q} --vision {input.vision:q}"
+        " --adapter {input.adapter:q} --image-tokens {params.tokens}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule score_texts:
+    """Score what a model writes about images beside its controls, with intervals over cases."""
+    input:
+        tuned="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
+        controls=text_controls,
+        test=fold_file("test"),
+    output:
+        metrics="<results>/{recipe}/metrics/{model}/{fold}.json",
+        meta="<results>/{recipe}/metrics/{model}/{fold}.meta.json",
+    log:
+        "<logs>/{recipe}/score_texts.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/score_texts.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_scoring("texts"),
+    conda:
+        "../envs/dense.yaml"
+    threads: threads_of("score_texts")
+    resources:
+        **resources_of("score_texts"),
+    params:
+        settings=settings_of("evaluate"),
+        seeds=training_seed,
+        code=code_of("evaluate/score_texts.py"),
+    shell:
+        "python scripts/evaluate/score_texts.py --recipe {wildcards.recipe} --tuned {input.tuned:q}"
+        " --controls {input.controls:q} --test {input.test:q} --seeds {params.seeds}"
+        " --settings {params.settings:q} --code {params.code}"
+        " --out {output.metrics:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule compare_texts:
+    """Put what several models wrote about the same images side by side: a page, a table, pictures of the scores."""
+    input:
+        predictions=compared_predictions,
+    output:
+        page="<results>/{recipe}/comparison/{fold}/index.html",
+        table="<results>/{recipe}/comparison/{fold}/table.md",
+        distribution="<results>/{recipe}/comparison/{fold}/distribution.svg",
+        per_sample="<results>/{recipe}/comparison/{fold}/per_sample.svg",
+        meta="<results>/{recipe}/comparison/{fold}.meta.json",
+    log:
+        "<logs>/{recipe}/compare_texts.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/compare_texts.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_scoring("texts"),
+    conda:
+        "../envs/dense.yaml"
+    threads: threads_of("compare_texts")
+    resources:
+        **resources_of("compare_texts"),
+    params:
+        settings=settings_of("evaluate", "source.images"),
+        code=code_of("evaluate/compare_texts.py"),
+    shell:
+        "python scripts/evaluate/compare_texts.py --recipe {wildcards.recipe} --predictions {input.predictions:q}"
+        " --settings {params.settings:q} --code {params.code} --page {output.page:q} --table {output.table:q}"
+        " --distribution {output.distribution:q} --per-sample {output.per_sample:q} --meta {output.meta:q} 2> {log:q}"

@@ -555,3 +555,175 @@ rule make_bundles:
         "python scripts/synthesize/make_bundles.py --recipe {wildcards.recipe} --rows {input.rows:q}"
         " --passages {input.passages:q} --splits {input.splits:q} --settings {params.settings:q} --code {params.code}"
         " --out {output.rows:q} --dropped {output.dropped:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule describe_images:
+    """Let a teacher write three sentences about each image, without sight of the text that goes with it."""
+    input:
+        rows="<results>/{recipe}/records.jsonl",
+        shards=shard_files("synthesize", "descriptions"),
+        served=served_model("synthesize.teacher"),
+    output:
+        rows="<results>/{recipe}/descriptions.jsonl",
+        meta="<results>/{recipe}/descriptions.meta.json",
+    log:
+        "<logs>/{recipe}/describe_images.log",
+    benchmark:
+        "<benchmarks>/{recipe}/describe_images.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("captions"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("describe_images")
+    resources:
+        **resources_of("describe_images", asks="synthesize.teacher"),
+    params:
+        settings=settings_of("synthesize.teacher", "vision.classes", "source.images"),
+        prompt=prompt_of("describe_images"),
+        digest=prompt_digest_of("describe_images"),
+        teacher=teacher_of("synthesize.teacher"),
+        code=code_of("synthesize/describe_images.py"),
+        shard=shard_option,
+    shell:
+        "python scripts/synthesize/describe_images.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule describe_images as describe_images_shard with:
+    output:
+        rows=temp("<results>/{recipe}/shards/descriptions/{shard}-of-{shards}.jsonl"),
+        meta=temp(
+            "<results>/{recipe}/shards/descriptions/{shard}-of-{shards}.meta.json"
+        ),
+    log:
+        "<logs>/{recipe}/describe_images.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/describe_images.{shard}-of-{shards}.jsonl"
+
+
+rule link_captions:
+    """Let a teacher write the fourth sentence about each image: how it bears on the discussion."""
+    input:
+        rows="<results>/{recipe}/descriptions.jsonl",
+        records="<results>/{recipe}/records.jsonl",
+        shards=shard_files("synthesize", "captions"),
+        served=served_model("synthesize.teacher"),
+    output:
+        rows="<results>/{recipe}/captions.jsonl",
+        meta="<results>/{recipe}/captions.meta.json",
+    log:
+        "<logs>/{recipe}/link_captions.log",
+    benchmark:
+        "<benchmarks>/{recipe}/link_captions.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("captions"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("link_captions")
+    resources:
+        **resources_of("link_captions", asks="synthesize.teacher"),
+    params:
+        settings=settings_of("synthesize.teacher", "vision.classes"),
+        prompt=prompt_of("link_captions"),
+        digest=prompt_digest_of("link_captions"),
+        teacher=teacher_of("synthesize.teacher"),
+        code=code_of("synthesize/link_captions.py"),
+        shard=shard_option,
+    shell:
+        "python scripts/synthesize/link_captions.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --records {input.records:q}"
+        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule link_captions as link_captions_shard with:
+    output:
+        rows=temp("<results>/{recipe}/shards/captions/{shard}-of-{shards}.jsonl"),
+        meta=temp("<results>/{recipe}/shards/captions/{shard}-of-{shards}.meta.json"),
+    log:
+        "<logs>/{recipe}/link_captions.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/link_captions.{shard}-of-{shards}.jsonl"
+
+
+rule summarize_discussions:
+    """Let a teacher summarise each train record's discussion."""
+    input:
+        rows="<results>/{recipe}/records.jsonl",
+        splits="<results>/{recipe}/splits.jsonl",
+        shards=shard_files("synthesize", "summaries"),
+        served=served_model("synthesize.teacher"),
+    output:
+        rows="<results>/{recipe}/summaries.jsonl",
+        meta="<results>/{recipe}/summaries.meta.json",
+    log:
+        "<logs>/{recipe}/summarize_discussions.log",
+    benchmark:
+        "<benchmarks>/{recipe}/summarize_discussions.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("captions"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("summarize_discussions")
+    resources:
+        **resources_of("summarize_discussions", asks="synthesize.teacher"),
+    params:
+        settings=settings_of("synthesize.teacher"),
+        prompt=prompt_of("summarize_discussions"),
+        digest=prompt_digest_of("summarize_discussions"),
+        teacher=teacher_of("synthesize.teacher"),
+        code=code_of("synthesize/summarize_discussions.py"),
+        shard=shard_option,
+    shell:
+        "python scripts/synthesize/summarize_discussions.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --splits {input.splits:q}"
+        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule summarize_discussions as summarize_discussions_shard with:
+    output:
+        rows=temp("<results>/{recipe}/shards/summaries/{shard}-of-{shards}.jsonl"),
+        meta=temp("<results>/{recipe}/shards/summaries/{shard}-of-{shards}.meta.json"),
+    log:
+        "<logs>/{recipe}/summarize_discussions.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/summarize_discussions.{shard}-of-{shards}.jsonl"
+
+
+rule lay_out_tasks:
+    """Lay out what was written about each case as tasks with loss weights, and list what was dropped and why."""
+    input:
+        rows="<results>/{recipe}/captions.jsonl",
+        records="<results>/{recipe}/records.jsonl",
+        splits="<results>/{recipe}/splits.jsonl",
+        summaries="<results>/{recipe}/summaries.jsonl",
+    output:
+        rows="<results>/{recipe}/synthetic.jsonl",
+        held_out="<results>/{recipe}/questions.jsonl",
+        dropped="<results>/{recipe}/synthetic.dropped.jsonl",
+        augmented="<results>/{recipe}/augmented.json",
+        meta="<results>/{recipe}/synthetic.meta.json",
+    log:
+        "<logs>/{recipe}/lay_out_tasks.log",
+    benchmark:
+        "<benchmarks>/{recipe}/lay_out_tasks.jsonl"
+    wildcard_constraints:
+        recipe=recipes_synthesizing("captions"),
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("lay_out_tasks")
+    resources:
+        **resources_of("lay_out_tasks"),
+    params:
+        settings=settings_of("synthesize.task_weights"),
+        code=code_of("synthesize/lay_out_tasks.py"),
+    shell:
+        "python scripts/synthesize/lay_out_tasks.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --records {input.records:q} --splits {input.splits:q} --summaries {input.summaries:q}"
+        " --settings {params.settings:q} --code {params.code} --out {output.rows:q} --held-out {output.held_out:q}"
+        " --dropped {output.dropped:q} --augmented {output.augmented:q} --meta {output.meta:q} 2> {log:q}"

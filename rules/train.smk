@@ -125,6 +125,103 @@ use rule train_adapter as train_whole_model with:
         model=models_trained_by("full"),
 
 
+rule train_image_encoder:
+    """Train the image encoder and the classifier on the images of train records, or take them from checkpoints."""
+    input:
+        records="<results>/{recipe}/records.jsonl",
+        splits="<results>/{recipe}/splits.jsonl",
+    output:
+        manifest="<results>/{recipe}/vision/manifest.json",
+        meta="<results>/{recipe}/vision.meta.json",
+    log:
+        "<logs>/{recipe}/train_image_encoder.log",
+    benchmark:
+        "<benchmarks>/{recipe}/train_image_encoder.jsonl"
+    wildcard_constraints:
+        recipe=recipes_where(lambda recipe: recipe.vision),
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of("train_image_encoder")
+    resources:
+        **resources_of("train_image_encoder"),
+    params:
+        settings=settings_of("vision", "source.images"),
+        source=digest_of(vision_checkpoints),
+        environment=env_of("train"),
+        code=code_of("train/train_image_encoder.py"),
+    shell:
+        "python scripts/train/train_image_encoder.py --recipe {wildcards.recipe} --records {input.records:q}"
+        " --splits {input.splits:q} --settings {params.settings:q} --source {params.source}"
+        " --environment {params.environment} --code {params.code}"
+        " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule measure_targets:
+    """Count the tokens of every task's targets, and those that would be cut; draw the distribution."""
+    input:
+        train=fold_file("train"),
+        base=base_manifest,
+        vision="<results>/{recipe}/vision/manifest.json",
+    output:
+        report="<results>/{recipe}/plots/{model}/{fold}.targets.json",
+        picture="<results>/{recipe}/plots/{model}/{fold}.targets.svg",
+        meta="<results>/{recipe}/plots/{model}/{fold}.targets.meta.json",
+    log:
+        "<logs>/{recipe}/measure_targets.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/measure_targets.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_where(lambda recipe: recipe.vision and recipe.train),
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of("measure_targets")
+    resources:
+        **resources_of("measure_targets"),
+    params:
+        settings=model_settings,
+        code=code_of("train/measure_targets.py"),
+    shell:
+        "python scripts/train/measure_targets.py --recipe {wildcards.recipe} --train {input.train:q}"
+        " --base {input.base:q} --vision {input.vision:q}"
+        " --settings {params.settings:q} --code {params.code}"
+        " --report {output.report:q} --picture {output.picture:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule train_image_prefix:
+    """Tune a model that reads pictures, on tasks drawn in phases; a retry goes on from the last checkpoint."""
+    input:
+        train=fold_file("train"),
+        eval=fold_file("eval"),
+        base=base_manifest,
+        vision="<results>/{recipe}/vision/manifest.json",
+    output:
+        manifest="<results>/{recipe}/models/{model}/{fold}/final_adapter/manifest.json",
+        training_log="<results>/{recipe}/models/{model}/{fold}/training_log.jsonl",
+        meta="<results>/{recipe}/models/{model}/{fold}.meta.json",
+    log:
+        "<logs>/{recipe}/train_image_prefix.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/train_image_prefix.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        model=models_trained_by("image_prefix"),
+    retries: retries_of("train_image_prefix")
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of("train_image_prefix")
+    resources:
+        **resources_of("train_image_prefix"),
+    params:
+        settings=model_settings,
+        state=state_folder,
+        environment=env_of("train"),
+        code=code_of("train/train_image_prefix.py"),
+    shell:
+        "python scripts/train/train_image_prefix.py --recipe {wildcards.recipe} --train {input.train:q}"
+        " --eval {input.eval:q} --base {input.base:q} --vision {input.vision:q} --state {params.state:q}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --manifest {output.manifest:q} --training-log {output.training_log:q} --meta {output.meta:q} 2> {log:q} 1>&2"
+
+
 rule plot_training:
     """Draw the losses of a training from its log."""
     input:

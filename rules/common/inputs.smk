@@ -60,6 +60,13 @@ def recipes_scoring(metric):
     )
 
 
+def recipes_answering():
+    """Match the recipes whose models answer questions; the others write texts about images."""
+    return recipes_where(
+        lambda recipe: recipe.evaluate and recipe.evaluate.metric != "texts"
+    )
+
+
 def made_fold(wildcards):
     """Return the fold's checkpoint. A rule behind it whose inputs do not ask for it is never looked at again."""
     return checkpoints.make_folds.get(recipe=wildcards.recipe, fold=wildcards.fold)
@@ -179,6 +186,38 @@ def control_files(wildcards):
         f"{folder}/{name}/{wildcards.fold}.judged.jsonl"
         for name in control_names(wildcards.model)
     ]
+
+
+TEXT_CONTROLS = ("base", "frequent", "nearest", "class_name")
+
+
+def text_models():
+    """Match the models that write about images, and the baselines beside them."""
+    tuned = {model for recipe in CONFIG.recipes for model in models_of(recipe)}
+    return "|".join(sorted({*tuned, *TEXT_CONTROLS}))
+
+
+def text_adapter(wildcards):
+    """Return the manifest of a model that writes about images; baselines have none."""
+    made_fold(wildcards)
+    if wildcards.model in TEXT_CONTROLS:
+        return []
+    return model_manifest(wildcards, "final_adapter")
+
+
+def text_controls(wildcards):
+    """Return the predictions of what a model that writes about images is compared with."""
+    made_fold(wildcards)
+    folder = f"{RESULTS}/{wildcards.recipe}/predictions"
+    return [f"{folder}/{name}/{wildcards.fold}.jsonl" for name in TEXT_CONTROLS]
+
+
+def compared_predictions(wildcards):
+    """Return the predictions that stand side by side."""
+    made_fold(wildcards)
+    folder = f"{RESULTS}/{wildcards.recipe}/predictions"
+    models = CONFIG.recipe(wildcards.recipe).evaluate.compare
+    return [f"{folder}/{name}/{wildcards.fold}.jsonl" for name in models]
 
 
 def neural_models():

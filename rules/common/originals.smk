@@ -66,10 +66,17 @@ def check_originals():
 
 
 def named_files(recipe):
-    """List the files besides the original records that a recipe's splits and folds name."""
+    """List the files besides the original records that a recipe names."""
     previous, report = recipe.splits.previous, recipe.retrieval_report
     models = (("encoder", recipe.encoder), ("rerank.model", recipe.rerank.model))
+    parts = ("encoder", "classifier") if recipe.vision else ()
+    weights = {part: getattr(recipe.vision, part).checkpoint for part in parts}
     return [
+        *(
+            (f"vision.{part}.checkpoint", path)
+            for part, path in weights.items()
+            if path
+        ),
         *([("splits.previous", previous)] if previous else []),
         *([("retrieval_report.qrels", report.qrels)] if report else []),
         *(
@@ -119,6 +126,15 @@ def check_served():
                 raise WorkflowError(str(error))
 
 
+def warn_of_memory():
+    """Say before any job which settings exceed a small GPU."""
+    if workflow.remote_exec:
+        return
+    for name, recipe in CONFIG.recipes.items():
+        for warning in memory_warnings(name, recipe):
+            logger.warning(warning)
+
+
 def source_files(wildcards):
     """Return the files of original records; of documents their chunks, and files of questions beside them."""
     if CONFIG.recipe(wildcards.recipe).documents is None:
@@ -157,8 +173,15 @@ def tokenizer_file(wildcards):
 def held_out_file(wildcards):
     """Return the questions of dev and test where they were made; nothing where the records have their own."""
     synthesize = CONFIG.recipe(wildcards.recipe).synthesize
-    made = synthesize is not None and synthesize.kind == "questions"
+    made = synthesize is not None and synthesize.kind in ("questions", "captions")
     return [f"{RESULTS}/{wildcards.recipe}/questions.jsonl"] if made else []
+
+
+def vision_checkpoints(wildcards):
+    """Return the files of weights that encoder and classifier are taken from; nothing where they are trained here."""
+    vision = CONFIG.recipe(wildcards.recipe).vision
+    named = (vision.encoder.checkpoint, vision.classifier.checkpoint)
+    return [Path(path) for path in named if path]
 
 
 def corpus_files(wildcards):

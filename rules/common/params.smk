@@ -14,6 +14,13 @@ def model_settings(wildcards):
     )
 
 
+def image_tokens(wildcards):
+    """Return how many soft tokens an image becomes before a model; baselines have those of the first model."""
+    models = CONFIG.recipe(wildcards.recipe).train.models
+    model = models.get(wildcards.model) or next(iter(models.values()))
+    return model.prefix.image_tokens if model.prefix else 1
+
+
 def merge_settings(wildcards):
     """Return what a merge is chosen by: how the model was trained, and how it is exported."""
     model = f"train.models.{plain_model(wildcards.model)}"

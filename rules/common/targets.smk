@@ -121,10 +121,25 @@ def model_files():
 
 def plot_files():
     """List the pictures of all chosen recipes: of trainings, and those beside the criteria of success."""
-    return criteria_files() + [
-        path
-        for recipe in CONFIG.recipes
-        for path in per_model(recipe, "plots/{model}/{fold}.loss.svg")
+    return (
+        criteria_files()
+        + [
+            path
+            for name, recipe in CONFIG.recipes.items()
+            for picture in ("loss", *(["targets"] if recipe.vision else []))
+            for path in per_model(name, f"plots/{{model}}/{{fold}}.{picture}.svg")
+        ]
+        + comparison_pages()
+    )
+
+
+def comparison_pages():
+    """List the pages that show models side by side."""
+    return [
+        f"{RESULTS}/{name}/comparison/{fold}/index.html"
+        for name, recipe in CONFIG.recipes.items()
+        if recipe.evaluate and recipe.evaluate.metric == "texts"
+        for fold in recipe.folds.names
     ]
 
 
@@ -165,6 +180,7 @@ SYNTHESIS = {
         "validation_report",
         "synthetic",
     ),
+    "captions": ("descriptions", "captions", "summaries", "synthetic"),
 }
 
 
@@ -205,7 +221,13 @@ def model_metas(recipe):
     tiny = recipe.base_model.tiny
     names = ["bases/{fold}.meta.json" if tiny else "base_model.meta.json"]
     names += ["models/{model}/{fold}.meta.json", "plots/{model}/{fold}.loss.meta.json"]
-    if recipe.evaluate:
+    if recipe.vision:
+        names += ["vision.meta.json", "plots/{model}/{fold}.targets.meta.json"]
+    if recipe.evaluate and recipe.evaluate.metric == "texts":
+        names += ["metrics/{model}/{fold}.meta.json", "comparison/{fold}.meta.json"]
+        for predictor in ("{model}", *TEXT_CONTROLS):
+            names += [f"predictions/{predictor}/{{fold}}.meta.json"]
+    elif recipe.evaluate:
         names += ["models/{model}_shuffled/{fold}.meta.json"]
         names += ["metrics/{model}/{fold}.meta.json"]
         hops = recipe.evaluate.metric == "hops"

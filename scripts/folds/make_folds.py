@@ -33,7 +33,7 @@ from finetrail.text.layouts import BUNDLE, turn_of
 from finetrail.text.prompts import Evidence, chat_messages, whole_messages
 
 SPAN = ("passage_id", "start", "end")
-KEPT = ("choice", "scores", "reference", "fact_trained")
+KEPT = ("choice", "scores", "reference", "fact_trained", "task")
 # The kinds of made questions: on a document that was trained on, and on one that was not.
 SEEN, UNSEEN = "seen_document", "unseen_document"
 

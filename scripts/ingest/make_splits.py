@@ -14,6 +14,7 @@ from typing import Any
 from finetrail.assigned import WITHHELD, Assigned, place_of, prove_disjoint
 from finetrail.errors import FinetrailError
 from finetrail.grouping import Grouping
+from finetrail.held_out import hold_out
 from finetrail.overlap.near import NearTexts
 from finetrail.overlap.rows import row_text
 from finetrail.records import Row, read_rows, read_table
@@ -88,6 +89,10 @@ def draw_of(settings: Mapping[str, Any], rows: Iterable[Row]) -> Draw:
     """Return the draw that the recipe chooses."""
     if settings["method"] == "hash":
         return assign
+    if settings["method"] == "values":
+        held = settings["values"]
+        values = {row["id"]: stratum(row, held["field"]) for row in rows}
+        return hold_out(values, {"test": held["test"], "dev": held["dev"]}, held["field"])
     name = settings["stratify_by"]
     strata = {row["id"]: stratum(row, name) for row in rows} if name else None
     return shuffle_groups(strata) if settings["method"] == "shuffle_groups" else shuffle_rows(strata)

@@ -173,6 +173,9 @@ def calls_a_record(recipe: RecipeConfig, rule: str) -> int | None:
         "write_reasoning": versions,
         "judge_answers": versions,
         "generate_qa": 1,
+        "describe_images": len(recipe.vision.classes) if recipe.vision else 0,  # an image of each class
+        "link_captions": len(recipe.vision.classes) if recipe.vision else 0,
+        "summarize_discussions": 1,
         "validate_qa": questions,
         "judge_predictions": int(recipe.evaluate is not None and recipe.evaluate.judge is not None),
     }

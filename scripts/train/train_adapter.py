@@ -26,7 +26,8 @@ LOGGER = logging.getLogger("finetrail.train_adapter")
 
 def state_folder(step: Step, args: argparse.Namespace) -> Path:
     """Name the state directory by data and settings; code that changed is the state's own care."""
-    files = [sha256_file(path) for path in (args.train, args.eval, args.base)]
+    vision = [args.vision] if "vision" in args else []
+    files = [sha256_file(path) for path in (args.train, args.eval, args.base, *vision)]
     parts = [*files, step.settings, args.shuffle_targets]
     folder: Path = args.state / sha256_text(canonical_json(parts))[:16]
     return folder
@@ -44,7 +45,16 @@ def saving_of(step: Step, args: argparse.Namespace) -> Saving:
         max_hours=keys["max_hours"],
         save_before_minutes=keys["save_before_minutes"],
         tracking=tracking_of(step, args, keys["wandb"]),
+        **samples_of(step, keys),
     )
+
+
+def samples_of(step: Step, keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Read how often samples of what the model writes are logged, where the recipe says so."""
+    (name,) = step.settings["train"]["models"]
+    models = keys.get("models") or {}
+    prefix = (models.get(name) or {}).get("prefix") or {}
+    return {key: prefix[key] for key in ("sample_steps", "sample_tokens", "workers") if key in prefix}
 
 
 def tracking_of(step: Step, args: argparse.Namespace, keys: Mapping[str, Any] | None) -> Tracking | None:
@@ -77,13 +87,25 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Train, and publish the model and the training log."""
+    train_and_publish(step, args)
+
+
+def train_and_publish(step: Step, args: argparse.Namespace, vision: Path | None = None) -> None:
+    """Train, and publish the model and the training log.
+
+    Args:
+        step: with the settings of one model.
+        args: ``train``, ``eval``, ``base``, ``state``, ``manifest``, ``training_log``, ``shuffle_targets``.
+        vision: manifest of encoder and classifier, where the model reads pictures by a prefix.
+    """
     ((name, tuning),) = step.settings["train"]["models"].items()
     settings = train_settings(tuning, step.settings["limits"])
     use_gpus(operation_key(step.recipe, "train.gpus"))
     step.facts["origins"] = log_origins(step, name)
     state_dir = state_folder(step, args)
     refuse_hopeless(state_dir)
-    check_manifest(args.base.parent, args.base)
+    for manifest in filter(None, (args.base, vision)):
+        check_manifest(manifest.parent, manifest)
     train = list(read_rows(args.train))
     if args.shuffle_targets:
         train = shuffle_targets(train, settings.seed)
@@ -112,6 +134,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
             images=step.settings["source"]["images"],
             saving=saving_of(step, args),
             progress=report,
+            vision_dir=vision.parent if vision else None,
         )
         folder.rmdir()
         (scratch / outcome.folder).rename(folder)

@@ -83,6 +83,24 @@ def _questions_have_chunks(recipe: RecipeConfig) -> Iterator[Finding]:
         yield Finding(("folds", "layout"), "folds.layout: a question is shown as it is", "Use `layout: prompt`")
 
 
+def _captions_have_classes(recipe: RecipeConfig) -> Iterator[Finding]:
+    written = recipe.synthesize is not None and recipe.synthesize.kind == "captions"
+    if written and recipe.vision is None:
+        text = "captions are written about images of known classes, and the section vision is missing"
+        yield Finding(("vision",), text, "Name the classes in `vision.classes`")
+    if written and recipe.source.images is None:
+        yield Finding(("source", "images"), "source.images: captions need the folder of the images")
+    if written and recipe.folds.layout != "prompt":
+        yield Finding(("folds", "layout"), "folds.layout: a task is shown as it is", "Use `layout: prompt`")
+    if recipe.vision is not None and len(recipe.folds.names) > 1:
+        text = "vision learns from the train records of one fold, and there are several"
+        yield Finding(("folds", "names"), text, "Name one fold")
+    drawing = [name for name, model in (recipe.train.models if recipe.train else {}).items() if model.prefix]
+    if drawing and not written:
+        text = f"train.models.{drawing[0]} draws tasks about images, which `synthesize.kind: captions` lays out"
+        yield Finding(("train", "models", drawing[0]), text)
+
+
 def _prompts_are_whole(recipe: RecipeConfig) -> Iterator[Finding]:
     if recipe.recall is not None and recipe.folds.layout == "prompt":
         yield Finding(
@@ -293,6 +311,7 @@ CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
     (_folds_have_tests, frozenset({"source", "splits", "folds"})),
     (_documents_are_cut, frozenset({"source", "documents"})),
     (_questions_have_chunks, frozenset({"documents", "synthesize", "folds"})),
+    (_captions_have_classes, frozenset({"source", "synthesize", "vision", "folds", "train"})),
     (_prompts_are_whole, frozenset({"recall", "folds"})),
     (_bundles_are_shown, frozenset({"recall", "synthesize", "folds", "train"})),
     (_hops_have_passages, frozenset({"evaluate", "folds"})),

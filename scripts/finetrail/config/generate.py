@@ -106,16 +106,17 @@ def _heading(name: str, inner: type[Section]) -> str:
 
 
 def _inner(annotation: Any) -> type[Section] | None:
-    """Return the section that a key holds, or that the entries of its mapping are."""
+    """Return the section that a key holds, or that the entries of its mapping or list are."""
     bare = unwrap(annotation)
-    return as_section(get_args(bare)[1]) if get_origin(bare) is dict else as_section(bare)
+    return as_section(get_args(bare)[-1]) if get_origin(bare) in (dict, list) else as_section(bare)
 
 
 def _type(field: FieldInfo) -> str:
     bare = unwrap(field.annotation)
     inner = _inner(bare)
     if inner is not None:
-        return f"names to {inner.__name__}" if get_origin(bare) is dict else inner.__name__
+        many = {dict: "names to ", list: "list of "}.get(get_origin(bare), "")
+        return f"{many}{inner.__name__}"
     if get_origin(bare) is Literal:
         return ", ".join(f"`{option}`" for option in get_args(bare))
     if get_origin(bare) is list:

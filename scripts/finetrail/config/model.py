@@ -22,6 +22,7 @@ from finetrail.config.model_recall import Encoder, Recall, Rerank, RetrievalRepo
 from finetrail.config.model_search import Search
 from finetrail.config.model_site import Site
 from finetrail.config.model_train import BaseModelChoice, Evaluate, Export, Predict, Train
+from finetrail.config.model_vision import Vision
 from finetrail.config.schema import plain, result_keys
 from finetrail.config.yaml_lines import read_yaml
 from finetrail.errors import FinetrailError
@@ -45,7 +46,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "label": ("label",),
     "synthesize": ("synthesize",),
     "folds": ("folds",),
-    "train": ("base_model", "train", "limits"),
+    "train": ("vision", "base_model", "train", "limits"),
     "evaluate": ("predict", "evaluate"),
     "export": ("export",),
     "audit": ("description", "source.licence", "source.citation"),
@@ -115,6 +116,7 @@ class RecipeConfig(Section):
     )
     folds: Folds = result(Folds(), "data sets for training")
     limits: Limits = result(Limits(), "what of a row a model sees")
+    vision: Vision | None = result(None, "models that look at pictures; without this section there are none")
     base_model: BaseModelChoice | None = result(None, "model that tuning starts from")
     train: Train | None = result(None, "tuning; without this section the recipe ends with its folds")
     predict: Predict = result(Predict(), "answers of the models")

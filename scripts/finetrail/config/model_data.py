@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from finetrail.config.fields import Count, FoldName, Name, Section, Share, Text, operation, result
 from finetrail.config.model_llm import ModelReference, shards_key
+from finetrail.config.model_vision import Rate, TaskName
 
 _SUM_TOLERANCE = 1e-9
 
@@ -65,6 +66,14 @@ class NearDuplicates(Section):
     )
 
 
+class SplitValues(Section):
+    """Values of a field that decide a split; what has none of them is divided by the shares of train and dev."""
+
+    field: Name = result(..., "a field of the records, such as `year`")
+    test: list[Text] = result(..., "values whose records are test", min_length=1)
+    dev: list[Text] = result([], "values whose records are dev; none: a share of the others")
+
+
 class Splits(Section):
     """Shares of the original records for train, dev and test; groups stay together."""
 
@@ -74,12 +83,13 @@ class Splits(Section):
         0.1, "share that only the final score reads; 0 where there are several folds, each tested on the others"
     )
     seed: int = result(42, "seed of the assignment")
-    method: Literal["hash", "shuffle", "shuffle_groups"] = result(
+    method: Literal["hash", "shuffle", "shuffle_groups", "values"] = result(
         "hash",
         "`hash`: whole groups, by a hash, so that new records move no old ones; `shuffle`: single records in exact "
         "numbers, which lets groups straddle (the reports count them); `shuffle_groups`: whole groups, shuffled, in "
-        "the nearest numbers that their sizes allow",
+        "the nearest numbers that their sizes allow; `values`: by `values`, such as a year that is held out",
     )
+    values: SplitValues | None = result(None, "which values of a field are test and dev (`method: values`)")
     previous: Text | None = result(
         None, "splits.jsonl of an earlier run, kept outside the results: its records stay where they are (`hash`)"
     )
@@ -110,8 +120,10 @@ class Splits(Section):
     def _check_method(self) -> "Splits":
         if self.previous and self.method != "hash":
             raise ValueError(f"`previous` needs `method: hash`: `{self.method}` moves every record")
-        if self.stratify_by and self.method == "hash":
+        if self.stratify_by and self.method not in ("shuffle", "shuffle_groups"):
             raise ValueError("`stratify_by` needs `method: shuffle` or `shuffle_groups`: a hash counts nothing")
+        if (self.method == "values") != (self.values is not None):
+            raise ValueError("`method: values` and `values` go together")
         return self
 
 
@@ -186,6 +198,7 @@ _READ_BY = {
         "templates",
     },
     "bundles": {"epochs", "gold_epochs", "hard_negatives", "refuse_missing", "seed"},
+    "captions": {"task_weights"},
 }  # fmt: skip
 _ASKING = {"teacher", "shards"}  # of every kind but bundles
 _READ_BY_SOME = set().union(*_READ_BY.values(), _ASKING)
@@ -197,12 +210,13 @@ TemplateName = Literal["alpaca", "chatml", "sharegpt", "llama3", "mistral", "qwe
 class Synthesize(Section):
     """Answers from passages; reasoned choices that are held to a key; or questions and answers about chunks."""
 
-    kind: Literal["answers", "reasoning", "questions", "bundles"] = result(
+    kind: Literal["answers", "reasoning", "questions", "captions", "bundles"] = result(
         "answers",
         "`answers`: answers from passages, judged by a model; `reasoning`: Reasoning / Reflection / Answer to "
         "multiple-choice prompts, kept where the answer equals the key; `questions`: questions and answers about "
-        "chunks of documents, scored by a model; `bundles`: no model is asked, the records' own answers with passages "
-        "that change from epoch to epoch (a curriculum), each answer citing its supporting sentences",
+        "chunks of documents, scored by a model; `captions`: four sentences about each image, and a summary; "
+        "`bundles`: no model is asked, the records' own answers with passages that change from epoch to epoch (a "
+        "curriculum), each answer citing its supporting sentences",
     )
     turns: Literal["comb", "single", "multi"] = result(
         "comb", "answers: records of single-turn and multi-turn sessions together, or one kind alone"
@@ -264,6 +278,9 @@ class Synthesize(Section):
         1.0, "bundles: share of the bundles without all gold passages that are answered `insufficient context`"
     )
     seed: int = result(42, "bundles: seed of the orders of rows and passages")
+    task_weights: dict[TaskName, Rate] = result(
+        {"caption": 1.0, "summary": 1.0, "link": 1.0, "text_summary": 1.0}, "captions: weight of each task's loss"
+    )
 
     def unused_keys(self) -> tuple[str, ...]:
         """What belongs to the other kinds means nothing."""

@@ -7,8 +7,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from finetrail.config.fields import Commit, Count, Name, Section, Share, Text, operation, result
 from finetrail.config.model_llm import ModelReference, shards_key
-
-Rate = Annotated[float, Field(gt=0)]
+from finetrail.config.model_vision import Prefix, Rate
 
 # The layouts of finetrail.text.chat_layout, which a test compares with these.
 Template = Literal["qwen", "qwen2", "qwen2_5", "qwen3", "chatml", "llama3", "llama3_1", "mistral", "gemma", "alpaca"]
@@ -109,13 +108,20 @@ class Launch(Section):
 
 
 _ADAPTER_KEYS = ("rank", "alpha", "dropout", "target_modules", "modules_to_save")
+# What means nothing where the tasks are drawn in phases, and a picture stands before the prompt.
+_NOT_WITH_PREFIX = (
+    "modules_to_save", "quantization", "vision_layers", "loss", "epochs", "max_steps", "fit_to_memory", "weights",
+    "gradient_checkpointing", "packing", "liger", "eval_steps", "patience",
+)  # fmt: skip
 
 
 class TrainedModel(Section):
     """How one model is tuned."""
 
-    method: Literal["lora", "qlora", "full"] = result(
-        ..., "kind of tuning: `lora` trains an adapter, `qlora` one on a base of four bits, `full` every weight"
+    method: Literal["lora", "qlora", "full", "image_prefix"] = result(
+        ...,
+        "kind of tuning: `lora` trains an adapter, `qlora` one on a base of four bits, `full` every weight, "
+        "`image_prefix` an adapter and soft tokens that an image becomes",
     )
     rank: Count = result(16, "rank of the adapter")
     alpha: Count = result(32, "scale of the adapter is alpha / rank")
@@ -170,19 +176,27 @@ class TrainedModel(Section):
     )
     seed: int = result(42, "seed of row order, dropout and adapter")
     launch: Launch = result(Launch(), "processes and nodes")
+    prefix: Prefix | None = result(None, "image_prefix: soft tokens, and which tasks are drawn when; compulsory there")
 
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"epochs": ("max_steps",), "max_steps": ("epochs",)}
 
     def unused_keys(self) -> tuple[str, ...]:
         """Name the keys of the other methods."""
+        if self.method == "image_prefix":
+            return _NOT_WITH_PREFIX
         adapter = () if self.method != "full" else _ADAPTER_KEYS
         base = () if self.method == "qlora" else ("quantization",)
-        return (*adapter, *base, *(() if self.method == "full" else ("weights",)))
+        return (*adapter, *base, *(() if self.method == "full" else ("weights",)), "prefix")
 
     @model_validator(mode="after")
     def _check_choices(self) -> "TrainedModel":
-        if (self.epochs is None) == (self.max_steps is None):
+        drawn = self.method == "image_prefix"
+        if not drawn and (self.epochs is None) == (self.max_steps is None):
             raise ValueError("exactly one of `epochs` and `max_steps` is needed")
+        if drawn and self.prefix is None:
+            raise ValueError("`method: image_prefix` needs a section `prefix`")
+        if drawn and self.launch.deepspeed_stage is not None:
+            raise ValueError("`method: image_prefix` is trained in one process or by DDP: take `deepspeed_stage` out")
         if wrong := [name for name in self.unused_keys() if name in self.model_fields_set]:
             raise ValueError(f"`{wrong[0]}` means nothing for the method {self.method}: take it out")
         if self.row_order == "written" and self.packing:
@@ -235,6 +249,31 @@ class Train(Section):
         return self
 
 
+class Texts(Section):
+    """Texts about images."""
+
+    samples: Count | None = result(200, "test rows that are written about, evenly from all over the file; none for all")
+    beams: Count = result(1, "beams of the search; 1 is greedy")
+    no_repeat_ngram: Annotated[int, Field(ge=0)] = result(0, "runs of so many tokens do not come twice; 0: no bound")
+    repetition_penalty: Annotated[float, Field(ge=1)] = result(1.0, "above 1 discourages what was said already")
+
+
+class Embedding(Section):
+    """A model of sentence-transformers."""
+
+    hub: Text | None = result(None, "id on the hub; needs `revision`")
+    revision: Commit | None = result(None, "commit of the hub model, 40 hexadecimal digits")
+    path: Text | None = result(None, "folder of a local model")
+
+    replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"hub": ("path",), "path": ("hub", "revision")}
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> "Embedding":
+        if (self.hub is None) == (self.path is None) or (self.hub is None) != (self.revision is None):
+            raise ValueError("`path`, or `hub` with its `revision`, is needed")
+        return self
+
+
 class Predict(Section):
     """Answers of a model, turn by turn with its own earlier answers."""
 
@@ -242,18 +281,27 @@ class Predict(Section):
     trivial_answer: Text = result(
         "I don't know", "what the trivial baseline says; of a multiple choice it takes the option that says so"
     )
+    texts: Texts = result(Texts(), "texts about images")
 
 
 class Evaluate(Section):
     """Scores and their intervals."""
 
-    metric: Literal["turns", "choices", "hops", "spans"] = result(
+    metric: Literal["turns", "choices", "hops", "spans", "texts"] = result(
         "turns",
         "`turns`: answers in conversations, judged; `choices`: multiple choice, by generation and likelihood; `hops`: "
         "short answers with citations to questions over several pages, by the official scores of that benchmark; "
         "`spans`: exact match and F1 against the words of the document that support the answer, for each kind of "
-        "question",
+        "question; `texts`: texts about images, by their likeness to a reference and by what the image adds",
     )
+    embedding: Embedding | None = result(
+        None, "texts: what embeds them; none for a stand-in that hashes words, which every report names"
+    )
+    compare: list[Name] = result(
+        ["base"], "texts: models that stand side by side, in the order of the columns; `base` is the untuned one"
+    )
+    page_rows: Count = result(24, "texts: most rows of the page")
+    printed: Annotated[int, Field(ge=0)] = result(3, "texts: rows that the log shows")
     distractors: list[Annotated[int, Field(ge=0)]] = result(
         [0, 2, 5, 10], "hops: how many passages stand beside the gold ones, in turn; 0 is the upper bound"
     )
@@ -267,7 +315,9 @@ class Evaluate(Section):
     def unused_keys(self) -> tuple[str, ...]:
         """A choice is compared with its key, an answer with its span: nobody judges it."""
         judged = () if self.metric == "turns" else ("judge", "allow_same_judge")
-        return judged if self.metric == "hops" else (*judged, "distractors", "latency_questions")
+        written = () if self.metric == "texts" else ("embedding", "compare", "page_rows", "printed")
+        hops = () if self.metric == "hops" else ("distractors", "latency_questions")
+        return (*judged, *written, *hops)
 
     @model_validator(mode="after")
     def _check_metric(self) -> "Evaluate":

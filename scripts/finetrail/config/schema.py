@@ -94,12 +94,12 @@ def plain(value: Any) -> Any:
 
 
 def walk_keys(section: type[Section], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
-    """Yield every key of a section, dotted, in order; `<name>` stands for a name that the user chooses."""
+    """Yield every key of a section, dotted, in order; `<name>` stands for a name that the user chooses, or a place."""
     for name, field in section.model_fields.items():
         dotted = prefix + name
         yield dotted, field
         bare = unwrap(field.annotation)
         if inner := as_section(bare):
             yield from walk_keys(inner, f"{dotted}.")
-        elif get_origin(bare) is dict and (inner := as_section(get_args(bare)[1])):
+        elif get_origin(bare) in (dict, list) and (inner := as_section(get_args(bare)[-1])):
             yield from walk_keys(inner, f"{dotted}.<name>.")

@@ -79,6 +79,23 @@ QUESTIONS = ResponseSchema(
     ),
 )
 
+_SENTENCE = "Exactly one sentence, ending with a full stop."
+
+IMAGE_SENTENCES = ResponseSchema(
+    "image_sentences",
+    _object(
+        visual_1={"type": "string", "description": f"What is seen. {_SENTENCE}"},
+        visual_2={"type": "string", "description": f"What else is seen. {_SENTENCE}"},
+        physical={"type": "string", "description": f"What it means. {_SENTENCE}"},
+    ),
+)
+
+LINK_SENTENCE = ResponseSchema(
+    "link_sentence", _object(link={"type": "string", "description": f"How the picture bears on the text. {_SENTENCE}"})
+)
+
+SUMMARY = ResponseSchema("summary", _object(summary={"type": "string", "description": "One to three sentences."}))
+
 
 def scores_schema(criteria: Sequence[str]) -> ResponseSchema:
     """Return the schema of scores from 0 to 10 by criterion, and of all of them together."""

@@ -17,7 +17,15 @@ LIMIT = 500_000_000
 # Pickled arguments with paths of this machine, and a note of the libraries: nothing goes on from them.
 _LEFT_OUT = {"training_args.bin", "README.md", COMPLETE}
 _RECORDS = (IDENTITY, "attempts.jsonl", "steps.*.jsonl")
-_ADAPTER = ("adapter_*", "tokenizer*", "chat_template*", "special_tokens_map.json")
+_ADAPTER = (
+    "adapter_*",
+    "stage1_*",
+    "stage2_*",
+    "cond_name_*",
+    "tokenizer*",
+    "chat_template*",
+    "special_tokens_map.json",
+)
 _DEEPSPEED = "global_step*"  # holds the frozen weights as well
 _MOMENT = (1980, 1, 1, 0, 0, 0)
 _CHUNK = 1 << 20

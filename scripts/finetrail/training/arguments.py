@@ -58,6 +58,7 @@ def build_arguments(
         logging_nan_inf_filter=False,
         disable_tqdm=True,
         report_to=[],
+        dataloader_num_workers=saving.workers,
         dataloader_pin_memory=not choices.use_cpu,
         ddp_find_unused_parameters=False if settings.launch.distributed else None,
         deepspeed=build_deepspeed(settings) if settings.launch.deepspeed_stage is not None else None,

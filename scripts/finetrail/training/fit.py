@@ -12,6 +12,7 @@ from finetrail.training.deadline import Deadline, find_limits
 from finetrail.training.job import Job, Stopped
 from finetrail.training.keeping import build_keeper
 from finetrail.training.memory import is_out_of_memory, out_of_memory, shape_of
+from finetrail.training.prefix_trainer import build_prefix_trainer
 from finetrail.training.settings import TrainSettings
 from finetrail.training.trainer import build_trainer
 from finetrail.training.training_log import step_recorder
@@ -77,17 +78,15 @@ def _fit(
         job.state_dir, job.saving.keep, deadline, evaluate=evaluation is not None, fp16=choices.precision == "fp16"
     )
     with tracked(job, deadline, evaluation, arguments.process_index) as watchers:
-        trainer = build_trainer(
-            job.base_dir,
-            AutoTokenizer.from_pretrained(job.base_dir),
-            train,
-            evaluation,
-            settings,
-            choices,
-            arguments,
-            step_recorder(job.state_dir, arguments.process_index, progress),
-            [*_early_stopping(settings), keeper, *watchers],
-        )
+        tokenizer = AutoTokenizer.from_pretrained(job.base_dir)
+        recorder = step_recorder(job.state_dir, arguments.process_index, progress)
+        callbacks = [*_early_stopping(settings), keeper, *watchers]
+        if settings.prefix is not None:
+            trainer = build_prefix_trainer(job, tokenizer, train, evaluation, arguments, recorder, callbacks)
+        else:
+            trainer = build_trainer(
+                job.base_dir, tokenizer, train, evaluation, settings, choices, arguments, recorder, callbacks
+            )
         trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
     if keeper.stopped is not None:
         raise Stopped(

@@ -7,7 +7,7 @@ from typing import Any
 
 from finetrail.errors import FinetrailError
 from finetrail.training.hardware import Choices
-from finetrail.training.settings import Launch, Limits, Quantization, Saving, Tracking, TrainSettings
+from finetrail.training.settings import Launch, Limits, Prefix, Quantization, Saving, Tracking, TrainSettings
 
 
 class Stopped(FinetrailError):
@@ -25,6 +25,7 @@ class Job:
         settings, saving, choices: what decides the weights, when to save, and what was chosen for the machine.
         started: when the attempt began, in seconds since the epoch.
         longest: tokens of the longest row.
+        vision_dir: encoder and classifier, where the model reads pictures by a prefix.
     """
 
     base_dir: Path
@@ -35,6 +36,7 @@ class Job:
     choices: Choices
     started: float
     longest: int
+    vision_dir: Path | None = None
 
 
 def job_as_plain(job: Job) -> dict[str, Any]:
@@ -49,6 +51,8 @@ def job_from_plain(plain: Mapping[str, Any]) -> Job:
     settings["limits"] = Limits(**settings["limits"])
     settings["quantization"] = Quantization(**settings["quantization"])
     settings["launch"] = Launch(**settings["launch"])
+    if settings["prefix"] is not None:
+        settings["prefix"] = Prefix.from_plain(settings["prefix"])
     for name in ("target_modules", "modules_to_save"):
         if isinstance(settings[name], list):
             settings[name] = tuple(settings[name])
@@ -64,4 +68,5 @@ def job_from_plain(plain: Mapping[str, Any]) -> Job:
         choices=Choices(**plain["choices"]),
         started=plain["started"],
         longest=plain["longest"],
+        vision_dir=Path(plain["vision_dir"]) if plain["vision_dir"] else None,
     )

@@ -96,11 +96,53 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class DrawingPhase:
+    """A stretch of training in which tasks are drawn with fixed shares.
+
+    Attributes:
+        tasks: share of each task; they sum to 1.
+        epochs: length, as a multiple of the rows of its tasks; used when draws is None.
+        draws: length, in drawn rows.
+    """
+
+    tasks: Mapping[str, float]
+    epochs: float | None = None
+    draws: int | None = None
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The tokens that an image becomes before a prompt, and which tasks are drawn when.
+
+    Attributes:
+        image_tokens: soft tokens that the image's latent is projected to.
+        trainable_blocks: last blocks of the encoder that are trained too.
+        encoder_learning_rate: their peak rate.
+        phases: stretches of training, one after the other.
+    """
+
+    image_tokens: int
+    trainable_blocks: int
+    encoder_learning_rate: float
+    phases: tuple[DrawingPhase, ...]
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> "Prefix":
+        """Read the result keys of a model's section `prefix`, or what JSON kept of one."""
+        return cls(
+            plain["image_tokens"],
+            plain["trainable_blocks"],
+            plain["encoder_learning_rate"],
+            tuple(DrawingPhase(**phase) for phase in plain["phases"]),
+        )
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """How an adapter (or a whole model) is tuned; all of it decides the weights.
 
     Attributes:
-        method: ``lora``, ``qlora`` or ``full``.
+        method: ``lora``, ``qlora``, ``full`` or ``image_prefix``.
         rank, alpha, dropout, target_modules: LoRA's; ``all-linear`` means every linear layer but the head.
         modules_to_save: modules trained whole beside the adapter.
         vision_layers: whether the adapter reaches into a vision model's image encoder.
@@ -123,9 +165,10 @@ class TrainSettings:
         row_order: ``shuffled`` in each epoch, or as ``written``.
         seed: of the order of rows, dropout and the adapter's start.
         launch: processes and nodes.
+        prefix: of ``image_prefix``; None for the other methods.
     """
 
-    method: Literal["lora", "qlora", "full"] = "lora"
+    method: Literal["lora", "qlora", "full", "image_prefix"] = "lora"
     rank: int = 128
     alpha: int = 256
     dropout: float = 0.05
@@ -158,6 +201,7 @@ class TrainSettings:
     row_order: Literal["shuffled", "written"] = "shuffled"
     seed: int = 42
     launch: Launch = field(default_factory=Launch)
+    prefix: Prefix | None = None
 
     @property
     def adapter(self) -> bool:
@@ -200,6 +244,9 @@ class Saving:
         max_hours: longest attempt.
         save_before_minutes: an attempt with a time limit saves and stops so long before its end.
         tracking: what is shown to Weights & Biases; None for nothing.
+        sample_steps: steps between samples of what the model writes; None for none.
+        sample_tokens: longest sample.
+        workers: processes that read rows ahead.
     """
 
     strategy: Literal["steps", "epoch"] = "steps"
@@ -210,6 +257,9 @@ class Saving:
     max_hours: float | None = None
     save_before_minutes: float = 30.0
     tracking: Tracking | None = None
+    sample_steps: int | None = None
+    sample_tokens: int = 80
+    workers: int = 0
 
 
 def train_settings(tuning: Mapping[str, Any], limits: Mapping[str, Any]) -> TrainSettings:
@@ -220,6 +270,9 @@ def train_settings(tuning: Mapping[str, Any], limits: Mapping[str, Any]) -> Trai
         limits: the result keys of ``limits``.
     """
     chosen = dict(tuning)
+    prefix = chosen.pop("prefix", None)
+    if prefix is not None:
+        chosen |= {"epochs": 1.0, "fit_to_memory": False, "liger": "off", "prefix": Prefix.from_plain(prefix)}
     targets = chosen.pop("target_modules", None)
     return TrainSettings(
         warmup_share=chosen.pop("warmup_ratio"),

@@ -5,6 +5,7 @@ the machine), trains here or in several processes (`finetrail.training.launch`),
 """
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -44,6 +45,8 @@ from finetrail.training.masks import Example, encode_rows
 from finetrail.training.memory import fit_batch, shape_of
 from finetrail.training.model import count_parameters
 from finetrail.training.pictures import copy_processor, load_vision
+from finetrail.training.prefix_rows import TaskExample, build_task_dataset, encode_drawn
+from finetrail.training.prefix_trainer import SAMPLES
 from finetrail.training.publish import publish_checkpoint
 from finetrail.training.settings import Saving, TrainSettings
 from finetrail.training.training_log import drop_steps_after, write_training_log
@@ -101,6 +104,7 @@ def train_adapter(
     images: str | None = None,
     saving: Saving | None = None,
     progress: Report | None = None,
+    vision_dir: Path | None = None,
 ) -> TrainReport:
     """Tune a base model on chat rows; the assistant's last turn carries loss, or all of its turns do.
 
@@ -115,6 +119,7 @@ def train_adapter(
         images: folder that image paths of the rows are relative to.
         saving: when checkpoints are written, and how long the attempt may take.
         progress: called with (steps done, steps in all).
+        vision_dir: encoder and classifier, where the model reads pictures by a prefix.
 
     Raises:
         FinetrailError: no rows, a row with an image for a model that reads text only, a row that does not fit, a
@@ -125,11 +130,12 @@ def train_adapter(
     deadline = Deadline()
     with hold(state_dir), heed_signals(deadline):
         rows = (train_rows, eval_rows)
-        return _train(base_dir, rows, settings, images, state_dir, out_dir, saving or Saving(), deadline, progress)
+        base = (base_dir, vision_dir)
+        return _train(base, rows, settings, images, state_dir, out_dir, saving or Saving(), deadline, progress)
 
 
 def _train(
-    base_dir: Path,
+    base: tuple[Path, Path | None],
     rows: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]],
     settings: TrainSettings,
     images: str | None,
@@ -140,13 +146,17 @@ def _train(
     progress: Report | None,
 ) -> TrainReport:
     """Note an attempt, make it, and publish what came of it."""
+    base_dir, vision_dir = base
     started, step = time.time(), _reached(state_dir)
     refuse_another(state_dir, step)
     number = begin_attempt(state_dir, step, saving.code)
     outcome, cause = "failed", None
     try:
-        train, evaluation = _encode(base_dir, *rows, settings, images)
-        open_state(state_dir, _identity(base_dir, train, evaluation, settings), saving.code)
+        if vision_dir is None:
+            train, evaluation = _encode(base_dir, *rows, settings, images)
+        else:
+            train, evaluation = encode_drawn(base_dir, vision_dir, *rows, settings, images)
+        open_state(state_dir, _identity(base, train, evaluation, settings), saving.code)
         restore_checkpoint(state_dir, saving.tracking)
         resume = _resume_from(state_dir, saving)
         if resume is not None and ended(resume) is not None:
@@ -156,7 +166,7 @@ def _train(
             choices = _choices(base_dir, settings, train, state_dir, resume)
             step = checkpoint_step(resume) if resume else 0
             note_attempt(state_dir, number, step, asdict(choices))
-            job = Job(base_dir, state_dir, resume, settings, saving, choices, started, _longest(train))
+            job = Job(base_dir, state_dir, resume, settings, saving, choices, started, _longest(train), vision_dir)
             _fit(job, train, evaluation, deadline, progress)
             outcome = "finished"
         report = _publish(base_dir, settings, train, state_dir, out_dir)
@@ -215,9 +225,12 @@ def _encode(
     return train, encode_rows(eval_rows, tokenizer, settings.limits, loss=settings.loss, vision=vision)[0]
 
 
-def _identity(base_dir: Path, train: Sequence[Example], evaluation: Sequence[Example], settings: TrainSettings) -> str:
+def _identity(
+    folders: tuple[Path, Path | None], train: Sequence[Example], evaluation: Sequence[Example], settings: TrainSettings
+) -> str:
     """Digest what decides the weights: settings, encoded rows, and the bytes of the base."""
-    base = sorted((path.name, sha256_file(path)) for path in base_dir.iterdir() if path.is_file())
+    files = [path for folder in folders if folder for path in folder.iterdir() if path.is_file()]
+    base = sorted((path.name, sha256_file(path)) for path in files)
     rows = [
         [example.input_ids, example.labels, [image.sha256 for image in example.images]]
         for example in (*train, *evaluation)
@@ -282,6 +295,9 @@ def _fit(
 def _dataset(examples: Sequence[Example], settings: TrainSettings | None) -> "Dataset":
     from finetrail.training.dataset import build_dataset
 
+    tasks = [example for example in examples if isinstance(example, TaskExample)]
+    if tasks:
+        return build_task_dataset(tasks)
     return build_dataset(examples, pack_to=settings.limits.max_length if settings and settings.packing else None)
 
 
@@ -300,6 +316,8 @@ def _publish(
     best = best_checkpoint(last) if settings.eval_steps is not None else last
     folder = publish_checkpoint(best, out_dir, adapter=settings.adapter)
     copy_processor(base_dir, folder)
+    if (samples := state_dir / SAMPLES).is_file():
+        shutil.copyfile(samples, folder / SAMPLES)
     history = trainer_state(last)["log_history"]
     write_training_log(out_dir / "training_log.jsonl", history, state_dir, [example.row_id for example in train])
     losses = [entry["loss"] for entry in history if "loss" in entry]

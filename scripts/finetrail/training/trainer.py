@@ -42,7 +42,36 @@ def build_trainer(
     from transformers import enable_full_determinism, set_seed
     from trl import SFTTrainer
 
-    class RowTracker(SFTTrainer):  # type: ignore[misc]
+    vision = load_vision(base_dir, None)  # the data set holds the paths of images
+    if vision is not None and settings.launch.distributed:
+        arguments.ddp_find_unused_parameters = True  # a batch of text alone skips the layers that look at images
+    # Before a model of four bits is on the GPU: cuBLAS reads its workspace's setting when it is first used.
+    (enable_full_determinism if settings.deterministic else set_seed)(settings.seed)
+    model = build_model(base_dir, settings, choices, arguments.local_process_index)
+    trainer = row_tracker(SFTTrainer, recorder)(
+        model=model,
+        args=arguments,
+        data_collator=make_collator(pad_id(tokenizer), packing=settings.packing, vision=vision),
+        train_dataset=train,
+        eval_dataset=evaluation,
+        processing_class=tokenizer,
+        peft_config=build_lora(settings, model) if settings.adapter else None,
+        callbacks=[recorder, *callbacks],
+    )
+    if settings.method == "qlora":
+        _train_adapter_in_fp32(trainer.model)
+    return trainer
+
+
+def row_tracker(base: type, recorder: Any) -> Any:
+    """Make a trainer that tells a recorder which rows each update saw.
+
+    Args:
+        base: a trainer of transformers or TRL.
+        recorder: its `saw` is called with the places of a batch's rows and how many tokens they have.
+    """
+
+    class RowTracker(base):  # type: ignore[misc]
         """Batches carry the places of their rows to where an update takes them."""
 
         data_collator: Any
@@ -61,25 +90,7 @@ def build_trainer(
                 recorder.saw(**batch.pop("seen"))
             return batches, items
 
-    vision = load_vision(base_dir, None)  # the data set holds the paths of images
-    if vision is not None and settings.launch.distributed:
-        arguments.ddp_find_unused_parameters = True  # a batch of text alone skips the layers that look at images
-    # Before a model of four bits is on the GPU: cuBLAS reads its workspace's setting when it is first used.
-    (enable_full_determinism if settings.deterministic else set_seed)(settings.seed)
-    model = build_model(base_dir, settings, choices, arguments.local_process_index)
-    trainer = RowTracker(
-        model=model,
-        args=arguments,
-        data_collator=make_collator(pad_id(tokenizer), packing=settings.packing, vision=vision),
-        train_dataset=train,
-        eval_dataset=evaluation,
-        processing_class=tokenizer,
-        peft_config=build_lora(settings, model) if settings.adapter else None,
-        callbacks=[recorder, *callbacks],
-    )
-    if settings.method == "qlora":
-        _train_adapter_in_fp32(trainer.model)
-    return trainer
+    return RowTracker
 
 
 def _train_adapter_in_fp32(model: Any) -> None:

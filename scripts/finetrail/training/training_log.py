@@ -33,8 +33,8 @@ def write_training_log(
 
     Args:
         path: ``training_log.jsonl``: step, epoch, loss and eval_loss (nats a token), learning_rate, grad_norm,
-            token_accuracy, rows (ids of the rows that the update saw), and, measured by the clock, tokens_per_second
-            (of all processes) and peak_memory_mb (of the largest process).
+            token_accuracy, rows (ids of the rows that the update saw), row_losses (of each row, where tasks are drawn),
+            and, measured by the clock, tokens_per_second (of all processes) and peak_memory_mb (of the largest).
         history: ``trainer.state.log_history``, which a resumed run continues.
         state_dir: holds what `step_recorder` wrote.
         row_ids: ids of the training rows, in the order of the examples.
@@ -67,7 +67,9 @@ def _steps(state_dir: Path) -> Iterator[tuple[int, list[dict[str, Any]]]]:
 
 def _merged(seen: Sequence[Mapping[str, Any]], row_ids: Sequence[str]) -> dict[str, Any]:
     seconds = max(row["seconds"] for row in seen)
+    scored = [loss for row in seen for loss in row.get("row_losses", ())]
     return {
+        **({"row_losses": scored} if scored else {}),
         "rows": [row_ids[place] for row in seen for place in row["rows"]],
         "tokens_per_second": round(sum(row["tokens"] for row in seen) / seconds, 1) if seconds > 0 else None,
         "peak_memory_mb": max(row["peak_memory_mb"] for row in seen),
@@ -102,11 +104,13 @@ def step_recorder(state_dir: Path, rank: int, report: Any) -> "TrainerCallback":
         def __init__(self) -> None:
             self.rows: list[int] = []
             self.tokens = 0
+            self.losses: list[float] = []
             self.stream = (state_dir / f"steps.{rank}.jsonl").open("a", encoding="utf-8")
 
-        def saw(self, rows: Sequence[int], tokens: int) -> None:
+        def saw(self, rows: Sequence[int] = (), tokens: int = 0, losses: Sequence[float] = ()) -> None:
             self.rows.extend(rows)
             self.tokens += tokens
+            self.losses.extend(losses)
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self.since = time.monotonic()
@@ -118,12 +122,13 @@ def step_recorder(state_dir: Path, rank: int, report: Any) -> "TrainerCallback":
                 "steps": state.max_steps,
                 "rows": self.rows,
                 "tokens": self.tokens,
+                "row_losses": self.losses,
                 "seconds": round(now - self.since, 4),
                 "peak_memory_mb": peak_memory() >> 20,
             }
             self.stream.write(json.dumps(row) + "\n")
             self.stream.flush()
-            self.rows, self.tokens, self.since = [], 0, now
+            self.rows, self.tokens, self.losses, self.since = [], 0, [], now
             if report is not None:
                 report(state.global_step, state.max_steps)
 

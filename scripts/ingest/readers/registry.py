@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from finetrail.records import Row
-from ingest.readers import crag_mm, documents, hotpotqa, multiple_choice, responses
+from ingest.readers import crag_mm, documents, hotpotqa, multiple_choice, responses, weatherqa
 
 READERS: dict[str, Callable[..., Iterator[Row]]] = {
     "crag_mm": crag_mm.read_records,
@@ -11,4 +11,5 @@ READERS: dict[str, Callable[..., Iterator[Row]]] = {
     "hotpotqa": hotpotqa.read_records,
     "multiple_choice": multiple_choice.read_records,
     "responses": responses.read_records,
+    "weatherqa": weatherqa.read_records,
 }

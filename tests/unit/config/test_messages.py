@@ -70,7 +70,7 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
             "recipes/fish.yaml",
             "method: lora",
             "method: lra",
-            "expected one of 'lora', 'qlora', 'full', found \"lra\" (text). Did you mean `lora`?",
+            "expected one of 'lora', 'qlora', 'full', 'image_prefix', found \"lra\" (text). Did you mean `lora`?",
         ),
         (
             "recipes/fish.yaml",

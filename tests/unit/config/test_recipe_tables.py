@@ -41,6 +41,14 @@ WANTED = {
         "train.models.lora.gradient_accumulation", "train.models.lora.warmup_ratio",
         "train.models.lora.launch.deepspeed_stage", "predict.max_answer_tokens",
     },
+    "weatherqa": {
+        "base_model.hub", "base_model.revision", "limits.max_length", "vision.image_size", "vision.encoder.latent_size",
+        "train.models.uniform.rank", "train.models.uniform.alpha", "train.models.uniform.dropout",
+        "train.models.uniform.learning_rate", "train.models.uniform.prefix.encoder_learning_rate",
+        "train.models.uniform.prefix.trainable_blocks", "train.models.uniform.prefix.image_tokens",
+        "train.models.uniform.warmup_ratio", "train.models.uniform.prefix.sample_steps", "predict.max_answer_tokens",
+        "predict.texts.no_repeat_ngram", "predict.texts.repetition_penalty", "evaluate.embedding.hub",
+    },
     "documents": {
         "documents.chunk_size", "synthesize.questions", "synthesize.teacher.model", "synthesize.judge.model",
         "synthesize.pass_score", "synthesize.review_score", "synthesize.threshold", "synthesize.templates",

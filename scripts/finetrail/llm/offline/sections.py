@@ -1,5 +1,7 @@
 """Sections of a prompt: ``<name>...</name>`` in the last user message."""
 
+import base64
+import binascii
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +22,18 @@ def last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
                 return content
             return "\n".join(part.get("text", "") for part in content if part.get("type") == "text")
     raise UnknownRequest("there is no user message")
+
+
+def last_user_images(messages: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    """Return the images of the last user message, which came as data URLs."""
+    asked: Mapping[str, Any] = next((message for message in reversed(messages) if message.get("role") == "user"), {})
+    content = asked.get("content") or ""
+    parts = content if isinstance(content, list) else []
+    urls = [str((part.get("image_url") or {}).get("url", "")) for part in parts if part.get("type") == "image_url"]
+    try:
+        return [base64.b64decode(url.partition(";base64,")[2], validate=True) for url in urls]
+    except binascii.Error as error:
+        raise UnknownRequest(f"an image is no data URL: {error}") from error
 
 
 def sections(text: str, name: str) -> list[str]:

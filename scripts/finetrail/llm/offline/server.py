@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from finetrail.llm.offline import MODEL_ID, teacher_digest
-from finetrail.llm.offline.sections import UnknownRequest, last_user_text
+from finetrail.llm.offline.sections import UnknownRequest, last_user_images, last_user_text
 from finetrail.llm.offline.tasks import perform, write_text
 from finetrail.records import canonical_json, sha256_text
 
@@ -36,12 +36,13 @@ def complete(body: dict[str, Any]) -> dict[str, Any]:
     if body.get("model") != MODEL_ID:
         raise Refusal(404, f"the model {body.get('model')!r} does not exist; here is {MODEL_ID}", "model_not_found")
     try:
-        prompt = last_user_text(body.get("messages") or [])
+        messages = body.get("messages") or []
+        prompt = last_user_text(messages)
         name = ((body.get("response_format") or {}).get("json_schema") or {}).get("name")
         if name is None:
             text = write_text(prompt, body.get("seed"))
         else:
-            text = json.dumps(perform(name, prompt, body.get("seed")), ensure_ascii=False)
+            text = json.dumps(perform(name, prompt, body.get("seed"), last_user_images(messages)), ensure_ascii=False)
     except UnknownRequest as error:
         raise Refusal(400, str(error), "unknown_task") from error
     prompt_tokens, completion_tokens = len(prompt.split()), len(text.split())

@@ -4,9 +4,10 @@ A task goes by the name of its response schema; where free text is asked for, by
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from finetrail.llm.offline.charts import describe_image, link_sentence, summary
 from finetrail.llm.offline.choices import reasoned_choice
 from finetrail.llm.offline.questions import questions, scores
 from finetrail.llm.offline.sections import UnknownRequest, section, sections
@@ -154,17 +155,21 @@ TASKS: dict[str, Task] = {
     "answer_verdict": answer_verdict,
     "questions": questions,
     "scores": scores,
+    "link_sentence": link_sentence,
+    "summary": summary,
 }
 # Free text, by the section of the prompt that holds what it is about.
 TEXT_TASKS: dict[str, Callable[[str, int | None], str]] = {"multiple_choice": reasoned_choice}
 
 
-def perform(name: str | None, prompt: str, seed: int | None) -> dict[str, Any]:
+def perform(name: str | None, prompt: str, seed: int | None, images: Sequence[bytes] = ()) -> dict[str, Any]:
     """Do the task that a response schema's name asks for.
 
     Raises:
-        UnknownRequest: there is no such task, or a section is missing.
+        UnknownRequest: there is no such task, or a section or an image is missing.
     """
+    if name == "image_sentences":
+        return describe_image(prompt, images)
     if name not in TASKS:
         raise UnknownRequest(
             f"the offline teacher knows the tasks {', '.join(TASKS)} (the names of response schemas), "

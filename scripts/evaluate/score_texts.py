@@ -1,0 +1,132 @@
+"""Score what a model writes about images beside its controls: likeness to the references, and whether it looks.
+
+The likeness of a text to its own reference stands beside its likeness to the references of other cases: a model that
+writes one good sentence about everything is as like to those. Intervals are drawn over cases.
+"""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from finetrail.artifacts import render_json
+from finetrail.metrics.answer_overlap import token_f1
+from finetrail.metrics.bootstrap import Sample, bootstrap
+from finetrail.metrics.compare import Measurement, compare, table_lines
+from finetrail.metrics.similarity import embed, embedder_name
+from finetrail.records import Row, read_rows
+from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_parser
+
+CONTROLS = {
+    "base": "the untuned language model, without the image",
+    "frequent": "the commonest train text",
+    "nearest": "the text of the nearest train image",
+    "class_name": "what the classifier names the image",
+}
+NAMED = {"summary": "summaries", "caption": "captions"}
+
+
+def likenesses(rows: Sequence[Row], embedding: Mapping[str, Any] | None) -> list[Row]:
+    """Return of each row the likeness to its own reference, and the mean likeness to those of other cases."""
+    vectors = embed([row["answer"] for row in rows] + [row["reference"] for row in rows], embedding)
+    own, wanted = vectors[: len(rows)], vectors[len(rows) :]
+    every = own @ wanted.T
+    found = []
+    for place, row in enumerate(rows):
+        others = [n for n, other in enumerate(rows) if other["group"] != row["group"] and other["kind"] == row["kind"]]
+        mismatched = sum(float(every[place, number]) for number in others) / len(others) if others else None
+        found.append(
+            {
+                "matched": round(float(every[place, place]), 6),
+                "mismatched": None if mismatched is None else round(mismatched, 6),
+                "token_f1": round(token_f1(row["answer"], row["reference"]), 6),
+            }
+        )
+    return found
+
+
+def looks(rows: Sequence[Row], drawn: Row) -> Row | None:
+    """Return the share of other images behind which the reference is less likely than behind the right one."""
+    pairs = [(row["group"], swap["nats"] > row["loss"]["nats"]) for row in rows for swap in row.get("swapped", ())]
+    if not pairs:
+        return None
+    sample = Sample.of_means([group for group, _ in pairs], [float(better) for _, better in pairs])
+    return {**bootstrap(sample, **drawn).as_row(), "pairs": len(pairs)}
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write the metrics file, and the scores of every row."""
+    settings: dict[str, Any] = step.settings["evaluate"]
+    drawn = {"resamples": settings["resamples"], "seed": settings["seed"]}
+    models = {path.parent.name: list(read_rows(path)) for path in (args.tuned, *args.controls)}
+    subject = args.tuned.parent.name
+    scores = {name: likenesses(rows, settings["embedding"]) for name, rows in models.items()}
+    comparisons: dict[str, Row] = {}
+    for kind in dict.fromkeys(row["kind"] for row in models[subject]):
+        rests_on = sorted({row["rests_on"] for row in models[subject] if row["kind"] == kind})
+        for measure, said in (("matched", "cosine of embeddings"), ("token_f1", "F1 over words")):
+            units = {
+                name: {
+                    row["id"]: Measurement(row["group"], score[measure])
+                    for row, score in zip(rows, scores[name], strict=True)
+                    if row["kind"] == kind
+                }
+                for name, rows in models.items()
+            }
+            metric = f"{NAMED[kind]}, {said} with the reference"
+            compared = compare(metric, subject, units, higher_is_better=True, **drawn)
+            comparisons[f"{kind}_{measure}"] = compared | {"rests_on": f"texts of the {' and '.join(rests_on)}"}
+    for comparison in comparisons.values():
+        LOGGER.info("%s", "\n".join(["", *table_lines(comparison)]))
+    metrics = {
+        "model": subject,
+        "fold": args.tuned.stem,
+        "controls": CONTROLS,
+        "embedding": embedder_name(settings["embedding"]),
+        "training_seeds": [args.seeds],
+        "comparisons": comparisons,
+        "mismatched": {name: _means(models[name], found) for name, found in scores.items()},
+        "right_image_beats_another": {
+            name: {kind: looks([row for row in rows if row["kind"] == kind], drawn) for kind in NAMED}
+            for name, rows in models.items()
+            if any(row.get("swapped") for row in rows)
+        },
+        "classifier_agrees": _share([row["class"] for row in models[subject]], args, models[subject]),
+    }
+    step.file(args.out).write_text(render_json(metrics), encoding="utf-8")
+    step.count(rows_in=len(models[subject]), kept=len(models[subject]))
+
+
+def _means(rows: Sequence[Row], found: Sequence[Row]) -> Row:
+    """Return, by kind, the mean likeness to the own reference and to those of other cases."""
+    means: Row = {}
+    for kind in dict.fromkeys(row["kind"] for row in rows):
+        own = [score for row, score in zip(rows, found, strict=True) if row["kind"] == kind]
+        other = [score["mismatched"] for score in own if score["mismatched"] is not None]
+        means[kind] = {
+            "matched": round(sum(score["matched"] for score in own) / len(own), 6),
+            "mismatched": round(sum(other) / len(other), 6) if other else None,
+        }
+    return means
+
+
+def _share(named: Sequence[str], args: argparse.Namespace, rows: Sequence[Row]) -> Row:
+    """Return how often the classifier names the class of the record."""
+    known = {row["id"]: row["task"]["cond_name"] for row in read_rows(args.test)}
+    agree = sum(name == known[row["id"]] for name, row in zip(named, rows, strict=True))
+    return {"rows": len(rows), "agree": agree}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = step_parser(__doc__)
+    add_input(parser, "--tuned", "predictions of the model")
+    add_input(parser, "--controls", "predictions of its controls", nargs="+")
+    add_input(parser, "--test", "the fold's test.jsonl")
+    parser.add_argument("--seeds", type=int, required=True, help="seed of the training that is scored")
+    add_output(parser, "--out", "metrics file")
+    return run_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

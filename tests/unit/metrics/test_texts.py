@@ -1,0 +1,97 @@
+"""Texts about images: likeness to references, swapped images, and the page that shows models side by side."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from evaluate import compare_texts, score_texts
+from finetrail.metrics.histogram import as_svg, points_svg, quantiles
+from finetrail.metrics.similarity import STAND_IN
+from finetrail.records import Row, write_jsonl
+from finetrail.text.comparison_page import comparison_page
+
+EVIL = '<script>alert(1)</script> & "quotes" | pipe'
+PLACES = ("Ohio and Indiana", "western Texas")
+SETTINGS = {
+    "evaluate": {"resamples": 100, "seed": 1, "embedding": None, "page_rows": 2, "printed": 1},
+    "source": {"images": "images"},
+}
+
+
+def prediction(number: int, answer: str, swap: float | None = None) -> Row:
+    row: Row = {
+        "id": f"r{number}", "group": f"g{number % 2}", "kind": "summary", "answer": answer, "class": "scp",
+        "reference": f"Hail over {PLACES[number % 2]} with {EVIL}", "rests_on": "record",
+        "image": {"path": "a.gif", "sha256": "x"},
+    }  # fmt: skip
+    if swap is not None:
+        row |= {"loss": {"nats": 10.0, "tokens": 5}, "swapped": [{"id": "o", "nats": 10.0 + swap}]}
+    return row
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_environment: None) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FINETRAIL_RUN", str(tmp_path / "run"))
+    Path("images").mkdir()
+    Image.new("RGB", (30, 20), (200, 0, 0)).save("images/a.gif")
+    good = [prediction(number, f"Hail over {PLACES[number % 2]}", 1.0 if number else -1.0) for number in range(4)]
+    same = [prediction(number, "One text for all") for number in range(4)]
+    for name, rows in {"tuned": good, "base": same, "frequent": same}.items():
+        Path("predictions", name).mkdir(parents=True)
+        write_jsonl(Path("predictions", name, "fold0.jsonl"), rows)
+    write_jsonl(Path("test.jsonl"), [{"id": f"r{n}", "task": {"cond_name": "scp" if n else "shr6"}} for n in range(4)])
+
+
+def files(*names: str) -> list[str]:
+    return [f"predictions/{name}/fold0.jsonl" for name in names]
+
+
+def test_a_model_is_scored_beside_mismatched_pairs_and_swapped_images() -> None:
+    arguments = ["--tuned", *files("tuned"), "--controls", *files("base", "frequent"), "--test", "test.jsonl"]
+    arguments += ["--seeds", "1", "--settings", json.dumps(SETTINGS), "--out", "m.json", "--meta", "m.meta.json"]
+    assert score_texts.main(arguments) == 0
+    metrics: dict[str, Any] = json.loads(Path("m.json").read_text())
+    assert metrics["embedding"] == STAND_IN
+    own, other = (metrics["mismatched"]["tuned"]["summary"][name] for name in ("matched", "mismatched"))
+    assert own > other
+    flat = metrics["mismatched"]["base"]["summary"]
+    assert flat["matched"] == pytest.approx(flat["mismatched"], abs=0.05)
+    assert metrics["right_image_beats_another"]["tuned"]["summary"]["estimate"] == 0.75
+    assert metrics["classifier_agrees"] == {"rows": 4, "agree": 3}
+    assert metrics["comparisons"]["summary_matched"]["differences"]["base"]["estimate"] > 0
+
+
+def test_the_page_shows_every_model_and_escapes_all_texts() -> None:
+    arguments = ["--predictions", *files("base", "tuned"), "--settings", json.dumps(SETTINGS), "--meta", "c.meta.json"]
+    outputs = {"page": "index.html", "table": "table.md", "distribution": "d.svg", "per-sample": "p.svg"}
+    arguments += [word for name, path in outputs.items() for word in (f"--{name}", path)]
+    assert compare_texts.main(arguments) == 0
+    page = Path("index.html").read_text()
+    assert page.count("<article") == 2 and "<script" not in page and "&lt;script&gt;" in page
+    assert "data:image/gif;base64," in page and "base (cosine" in page and "tuned (cosine" in page
+    table = Path("table.md").read_text().splitlines()
+    assert len(table) == 4 and all(line.count(" | ") == 3 for line in (table[0], *table[2:]))
+
+
+def test_predictions_about_different_rows_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    write_jsonl(Path("predictions/base/fold0.jsonl"), [prediction(9, "x")])
+    arguments = ["--predictions", *files("base", "tuned"), "--settings", json.dumps(SETTINGS), "--meta", "c.meta.json"]
+    arguments += ["--page", "i", "--table", "t", "--distribution", "d", "--per-sample", "p"]
+    assert compare_texts.main(arguments) == 1
+    assert "the models wrote about different rows" in capsys.readouterr().err
+
+
+def test_pictures_are_the_same_bytes_and_escape_names() -> None:
+    series = {"<a>": [1.0, 2.0, 3.0], "b": [2.0]}
+    assert as_svg(series, "t", "rows") == as_svg(series, "t", "rows")
+    assert "<a>" not in as_svg(series, "t", "rows") + points_svg(series, "t")
+    assert quantiles([3, 1, 2]) == {"mean": 2.0, "p0": 1, "p5": 1, "p50": 2, "p95": 3, "p100": 3}
+
+
+def test_an_empty_answer_is_shown_as_such() -> None:
+    row = {"image": "data:image/gif;base64,AA==", "about": "x", "reference": "r", "answers": {"m": ""}}
+    assert "(nothing)" in comparison_page("t", [], [row])
