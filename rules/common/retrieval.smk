@@ -31,10 +31,19 @@ def recipes_reranking(method):
     )
 
 
+def has_report(recipe):
+    """Tell whether a recipe reports on retrieval: a search service has nothing that was judged."""
+    return (
+        recipe.retrieval_report
+        and recipe.recall
+        and recipe.recall.backend not in ELSEWHERE
+    )
+
+
 def recipes_reporting(dense):
     """Match the recipes that report on retrieval, with or without a bi-encoder."""
     return recipes_where(
-        lambda recipe: recipe.retrieval_report
+        lambda recipe: has_report(recipe)
         and ("dense" in recipe.retrieval_report.members) == dense
     )
 
@@ -46,7 +55,7 @@ def recalling(recipe):
 
 def reporting(recipe):
     """Return the plain backends that the report measures."""
-    return recipe.retrieval_report.members if recipe.retrieval_report else []
+    return recipe.retrieval_report.members if has_report(recipe) else []
 
 
 INDEXES = {"words": {"bm25", "tfidf"}, "vectors": {"dense"}}
@@ -115,6 +124,6 @@ def retrieval_files():
     return [
         f"{RESULTS}/{name}/{file}"
         for name, recipe in CONFIG.recipes.items()
-        if recipe.retrieval_report
+        if has_report(recipe)
         for file in ("metrics/retrieval.json", "plots/retrieval.svg")
     ]

@@ -210,7 +210,7 @@ def data_metas(recipe):
         steps += ["reranker", "pair_scores"]
         steps += ["metrics/ranking"] if recipe.evaluate else []
     steps += index_steps(recipe) if recipe.recall else []
-    steps += ["metrics/retrieval", "plots/retrieval"] if recipe.retrieval_report else []
+    steps += ["metrics/retrieval", "plots/retrieval"] if has_report(recipe) else []
     steps += label_steps(recipe)
     steps += SYNTHESIS[recipe.synthesize.kind] if recipe.synthesize else ()
     return [f"{step}.meta.json" for step in steps]

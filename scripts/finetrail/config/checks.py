@@ -158,9 +158,9 @@ def _report_can_be_made(recipe: RecipeConfig) -> Iterator[Finding]:
     if report is None:
         return
     key = ("retrieval_report",)
-    if recipe.recall is None or recipe.recall.backend in ELSEWHERE:
-        yield Finding(key, "a report on retrieval needs a corpus that recall searches", "Leave it out")
-    elif "dense" in report.members and recipe.encoder is None:
+    if recipe.recall is None:
+        yield Finding(key, "a report on retrieval needs recall, whose corpus it searches", "Leave it out")
+    elif recipe.recall.backend not in ELSEWHERE and "dense" in report.members and recipe.encoder is None:
         yield Finding(key, "the report on dense needs a bi-encoder", "Name it in the section `encoder`")
 
 

@@ -108,7 +108,7 @@ class RecipeConfig(Section):
     rerank: Rerank = result(Rerank(), "ranking of the retrieved passages")
     retrieval_report: RetrievalReport | None = result(
         None,
-        "how well passages are found, by relevance judgements; without this section there is no report",
+        "how well passages are found, by relevance judgements; made where recall searches a corpus",
     )
     label: Label | None = result(None, "relevance labels; without this section the phase is left out")
     synthesize: Synthesize | None = result(
