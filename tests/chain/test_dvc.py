@@ -10,7 +10,7 @@ import pytest
 
 from tests.chain.dvc_project import DVC, clone, commit, damaged, make, run, stored, with_remote
 from tests.chain.stand_in_conda import StandInConda
-from tests.chain.test_reruns import RECORDS, SELECTION, SOURCE, append, new_record, once
+from tests.chain.test_reruns import NO_CHANGE_OF_BYTES, RECORDS, SELECTION, SOURCE, append, new_record, once
 from tests.workspace import RESULTS, Workspace
 
 Copy = Callable[[Workspace], Workspace]
@@ -100,7 +100,7 @@ def test_what_dvc_does_not_have_stays_and_calls_are_united(pushed: Workspace, tm
 def test_half_made_results_are_not_pushed(pushed: Workspace, copy_of: Copy) -> None:
     workspace = copy_of(pushed)
     before = (workspace.root / "dvc.lock").read_bytes()
-    append(workspace.root / "scripts/finetrail/text/select.py", "\nADDED_BY_A_TEST = 1\n")
+    append(workspace.root / "scripts/finetrail/text/select.py", NO_CHANGE_OF_BYTES)
     assert "the results are not those of the present files" in make(workspace, "push", fails=True)
     assert (workspace.root / "dvc.lock").read_bytes() == before
 
@@ -128,36 +128,39 @@ def test_each_link_type(pushed: Workspace, remote: Path, tmp_path: Path, link: s
     assert train.is_symlink() == (link == "symlink")
     assert (train.stat().st_nlink > 1) == (link == "hardlink")
     assert there.planned(*TARGETS) == {}
-    add_record(there)
-    assert there.executed("data") == once(RECORDS)
-    assert there.planned("data") == {}
+    append(there.root / "scripts/export/merge_adapter.py", NO_CHANGE_OF_BYTES)
+    assert there.executed(*TARGETS)["merge_adapter"] == 1, "a folder is published over links"
     assert damaged(there.root / ".dvc/cache") == [], "nothing was written through a link"
-    assert there.executed(*TARGETS), "models are made again, over links, too"
     make(there, "push")
     assert damaged(there.root / ".dvc/cache") == [] and damaged(remote) == []
     assert there.planned(*TARGETS) == {}
+    add_record(there)
+    assert there.executed("data") == once(RECORDS)
+    assert there.planned("data") == {}
+    assert damaged(there.root / ".dvc/cache") == []
 
 
 @pytest.mark.long
 def test_an_older_commit_and_a_branch_and_back(pushed: Workspace, copy_of: Copy) -> None:
     workspace = copy_of(pushed)
     older = workspace.git("rev-parse", "HEAD").strip()
-    records = (workspace.root / RESULTS / "records.jsonl").read_bytes()
+    metrics = workspace.root / RESULTS / "metrics/lora/fold0.json"
+    before = metrics.read_bytes()
     workspace.git("checkout", "-q", "-b", "more")
-    add_record(workspace)
-    workspace.snakemake(*TARGETS)
+    workspace.edit("config/config.yaml", '"resamples": 100', '"resamples": 90')
+    assert workspace.executed(*TARGETS) == once(["score_answers", "list_artifacts"])
     make(workspace, "push")
-    commit(workspace, "one record more")
-    more = (workspace.root / RESULTS / "records.jsonl").read_bytes()
-    assert more != records
-    for commit_or_branch, expected in ((older, records), ("more", more), ("main", records), ("more", more)):
+    commit(workspace, "fewer resamples")
+    after = metrics.read_bytes()
+    assert after != before
+    for commit_or_branch, expected in ((older, before), ("more", after), ("main", before), ("more", after)):
         workspace.git("checkout", "-q", commit_or_branch)
         make(workspace, "checkout")
-        assert (workspace.root / RESULTS / "records.jsonl").read_bytes() == expected
+        assert metrics.read_bytes() == expected
         assert workspace.planned(*TARGETS) == {}, commit_or_branch
     workspace.git("checkout", "-q", "-b", "third", older)
     make(workspace, "checkout")
-    append(workspace.root / "scripts/finetrail/text/select.py", "\nADDED_BY_A_TEST = 1\n")
+    append(workspace.root / "scripts/finetrail/text/select.py", NO_CHANGE_OF_BYTES)
     assert workspace.executed("data") == once(SELECTION)
 
 
