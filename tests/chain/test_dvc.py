@@ -147,10 +147,10 @@ def test_an_older_commit_and_a_branch_and_back(pushed: Workspace, copy_of: Copy)
     metrics = workspace.root / RESULTS / "metrics/lora/fold0.json"
     before = metrics.read_bytes()
     workspace.git("checkout", "-q", "-b", "more")
-    workspace.edit("config/config.yaml", '"resamples": 100', '"resamples": 90')
+    workspace.edit("config/config.yaml", '"resamples": 100', '"resamples": 110')
     assert workspace.executed(*TARGETS) == once(["score_answers", "list_artifacts"])
     make(workspace, "push")
-    commit(workspace, "fewer resamples")
+    commit(workspace, "more resamples")
     after = metrics.read_bytes()
     assert after != before
     for commit_or_branch, expected in ((older, before), ("more", after), ("main", before), ("more", after)):

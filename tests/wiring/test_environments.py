@@ -19,14 +19,32 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 RULE = re.compile(r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^\S|\Z)", re.M | re.S)
 LOCAL = {path.stem for path in SCRIPTS.iterdir()}
-USED = ("data", "train", "export", "plots")
+USED = ("data", "dense", "train", "export", "plots")
+REUSED = re.compile(r"^use rule (\w+) as (\w+) with:\n(.*?)(?=^\S|\Z)", re.M | re.S)
+# Imports inside functions that a rule does not come to: which modules, and why.
+NOT_REACHED = {
+    "recall_passages": (
+        {"faiss", "sentence_transformers", "torch"},
+        "recipes with a bi-encoder have a rule of their own",
+    ),
+    "evaluate_retrieval": ({"faiss", "sentence_transformers", "torch"}, "likewise"),
+    "rerank_passages": (
+        {"faiss", "sentence_transformers", "torch"},
+        "recipes with a cross-encoder have a rule of their own",
+    ),
+    "format_qa": ({"transformers", "torch"}, "the template of a tokenizer has a rule of its own"),
+    "score_candidates": ({"datasets"}, "the cross-encoder is loaded, not trained"),
+    "search_mock": ({"cragmm_search"}, "wants another transformers: its absence is an error that says so"),
+}
 
 
 def rules() -> Iterator[tuple[str, str, Path]]:
+    """Yield each rule with its environment and its script, also those that take over another rule's script."""
     for path in sorted((ROOT / "rules").glob("*.smk")):
-        for name, body in RULE.findall(path.read_text(encoding="utf-8")):
-            (environment,) = re.findall(r'"\.\./envs/(\w+)\.yaml"', body)
-            yield name, environment, SCRIPTS / path.stem / f"{name}.py"
+        text = path.read_text(encoding="utf-8")
+        for script, name, body in [*((name, name, body) for name, body in RULE.findall(text)), *REUSED.findall(text)]:
+            for environment in re.findall(r'"\.\./envs/(\w+)\.yaml"', body):
+                yield name, environment, SCRIPTS / path.stem / f"{script}.py"
 
 
 @cache
@@ -61,13 +79,14 @@ def foreign_imports(path: Path) -> dict[str, int]:
 
 @pytest.mark.parametrize(("rule", "environment", "script"), [pytest.param(*one, id=one[0]) for one in rules()])
 def test_a_rules_environment_pins_all_that_its_script_imports(rule: str, environment: str, script: Path) -> None:
-    missing = [
-        f"{path.relative_to(ROOT)}:{line} imports {module}"
+    missing = {
+        module: f"{path.relative_to(ROOT)}:{line}"
         for path in imported_files(script, SCRIPTS)
         for module, line in foreign_imports(path).items()
         if providers().get(module, {module}).isdisjoint(pinned(environment))
-    ]
-    assert missing == [], f"{rule} runs in envs/{environment}.yaml"
+    }
+    expected, _why = NOT_REACHED.get(rule, (set(), ""))
+    assert missing.keys() == expected, f"{rule} runs in envs/{environment}.yaml: {missing}"
 
 
 def test_the_rules_use_these_environments() -> None:
