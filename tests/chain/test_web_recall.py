@@ -14,7 +14,8 @@ from tests.workspace import RESULTS, ROOT, Workspace
 
 Copy = Callable[[Workspace], Workspace]
 
-BEHIND = ["rerank_passages", "label_relevance", "generate_answers", "judge_answers", "select_answers", "make_folds"]
+BEHIND = ["rerank_passages", "label_relevance", "filter_passages"]
+BEHIND += ["generate_answers", "judge_answers", "select_answers", "make_folds"]
 MADE = ["ingest_records", "make_splits", "make_queries", "search_passages", *BEHIND]
 SERVICE = """{service: here, search_endpoint: %s, page_size: 4, custom: {
     path: /find, params: {q: <query>, n: <count>}, results: data.hits,

@@ -147,8 +147,9 @@ def test_shards_of_one_recipe_leave_the_others_alone(project: Workspace) -> None
     variant = "crag_mm_variant"
     shards = f"overrides={{{variant}: {{label: {{shards: 2}}}}}}"
     made = places(project.dry_run("data", config=(*choice(f"crag_mm,{variant}", "full"), shards)))
-    folder = f"results/{variant}/shards/pointwise_labeled"
-    expected = {f"{folder}/{number}-of-2.{end}" for number in (1, 2) for end in ("jsonl", "meta.json")}
+    folders = [f"results/{variant}/shards/{step}" for step in ("recall_labeled", "pointwise_labeled")]
+    ends = [f"{number}-of-2.{end}" for number in (1, 2) for end in ("jsonl", "meta.json")]
+    expected = {f"{folder}/{end}" for folder in folders for end in ends}
     assert {path for path in made if "/shards/" in path} == expected
     assert {f"results/{name}/pointwise_labeled.jsonl" for name in ("crag_mm", variant)} <= made
 
