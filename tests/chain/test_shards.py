@@ -12,7 +12,7 @@ from tests.workspace import RESULTS, Workspace
 Copy = Callable[[Workspace], Workspace]
 
 STEPS = ("make_queries", "label_relevance", "generate_answers", "judge_answers")
-BEHIND = ["recall_passages", "rerank_passages", "select_answers", "make_folds"]
+BEHIND = ["recall_passages", "rerank_passages", "filter_passages", "select_answers", "make_folds"]
 FILES = ("queries", "recall", "pointwise_labeled", "answers", "judged", "synthetic", "folds/fold0/train")
 
 

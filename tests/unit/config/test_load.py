@@ -14,6 +14,8 @@ from finetrail.config.model_train import Train, TrainedModel
 from finetrail.config.schema import kind_of, walk_keys
 from tests.unit.config.fish_project import Project
 
+ROOT = Path(__file__).resolve().parents[3]
+
 
 def lora(loaded: LoadedConfig, recipe: str = "fish") -> dict[str, Any]:
     settings: dict[str, Any] = loaded.settings_at(recipe, "train.models.lora")["train"]["models"]["lora"]
@@ -178,6 +180,26 @@ def test_an_operation_key_changes_no_settings(project: Project, changes: dict[st
     before, after = load_config(project.root), load_config(project.root, config=changes)
     assert after.merged() != before.merged()
     assert after.result_settings("fish") == before.result_settings("fish")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "path", "one", "other"),
+    [
+        ("crag_mm", "source.fetch", {"refresh": False}, {"refresh": True}),
+        ("weatherqa", "train.models.uniform.prefix", {}, {"sample_steps": 7, "sample_tokens": 9, "workers": 1}),
+    ],
+)
+def test_operation_keys_of_the_recipes_change_no_settings(
+    recipe: str, path: str, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    def loaded(values: dict[str, Any]) -> LoadedConfig:
+        for key in reversed(path.split(".")):
+            values = {key: values}
+        return load_config(ROOT, config={"scale": "full", "recipes": [recipe], "overrides": {recipe: values}})
+
+    before, after = loaded(one), loaded(other)
+    assert after.merged() != before.merged()
+    assert after.result_settings(recipe) == before.result_settings(recipe)
 
 
 def test_keys_that_mean_nothing_are_left_out(project: Project) -> None:
