@@ -179,8 +179,9 @@ def test_a_bomb_is_left_before_it_is_unpacked(site: Site) -> None:
     assert most < 20_000_000
 
 
+# Without a time in it, which would stand in the test's name and differ between workers.
 @pytest.mark.parametrize(
-    ("encoding", "body"), [("gzip", gzip.compress(PAGE.encode())), ("deflate", zlib.compress(PAGE.encode()))]
+    ("encoding", "body"), [("gzip", gzip.compress(PAGE.encode(), mtime=0)), ("deflate", zlib.compress(PAGE.encode()))]
 )
 def test_packed_pages_are_unpacked(site: Site, encoding: str, body: bytes) -> None:
     url = site.page("/packed", body, **{"Content-Encoding": encoding})
