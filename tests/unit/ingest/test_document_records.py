@@ -124,7 +124,7 @@ def test_chunks_and_existing_pairs_become_records(tmp_path: Path) -> None:
     Path("p.json").write_text(json.dumps({"data": [{"instruction": " Q1? ", "output": "A1", "document": "a.md"}]}))
     Path("p.csv").write_text('question,answer\n"Q2, with\na line?",A2\n')
     Path("p.jsonl").write_text('{"question":"Q3?","answer":"A3","context":"C","tag":1}\n')
-    settings = {"limit": None, "source": {"format": "documents", "images": None}}
+    settings = {"limit": None, "source": {"format": "documents", "images": None, "fetch": None}}
     files = ["chunks.jsonl", "p.json", "p.csv", "p.jsonl"]
     arguments = [
         "--out",

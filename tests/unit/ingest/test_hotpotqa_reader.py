@@ -68,7 +68,7 @@ def test_held_out_files_are_the_tests_and_near_them_nothing_is_trained(
     test.append(ROW | {"_id": "d3", "question": "Question 7?"})
     write(tmp_path / "train.json", *train)
     write(tmp_path / "test.json", *test)
-    source = {"format": "hotpotqa", "images": None}
+    source = {"format": "hotpotqa", "images": None, "fetch": None}
     done = run_script(
         "ingest/ingest_records.py", "--files", "train.json", "--held-out", "test.json", "--settings",
         json.dumps({"source": source, "limit": 15}), "--out", "records.jsonl", "--meta", "records.meta.json",
