@@ -1,6 +1,6 @@
 """Push results to where DVC keeps them, and pull them: ``dvc_results.py push|pull|checkout --scale S --recipes R ...``.
 
-push      writes dvc.lock and the call store's pointer, and uploads what they name
+push      writes dvc.yaml, dvc.lock and the call store's pointer, and uploads what they name
 pull      downloads what dvc.lock and the pointers name, puts it in place, reads every byte of it, and lets Snakemake
           take it over, so that nothing of it is made again
 checkout  the same without a download, after `git checkout` of another commit or branch
@@ -32,6 +32,7 @@ from finetrail.lineage.pinned_files import (
 )
 
 ADOPT = Path(__file__).with_name("adopt_outputs.py")
+WRITE_STAGES = Path(__file__).with_name("write_dvc_stages.py")
 IN_THE_WAY = "DVC would overwrite what it does not have, named above: `make push` it first, or move it away"
 
 
@@ -116,6 +117,18 @@ def check_idle(root: Path) -> None:
         )
 
 
+def write_stages(chosen: Chosen) -> None:
+    """Let their stages in dvc.yaml follow the present settings: overrides decide which outputs there are.
+
+    Raises:
+        FinetrailError: they cannot be described.
+    """
+    command = [sys.executable, str(WRITE_STAGES), "--scale", chosen.scale, "--recipes", *chosen.recipes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise FinetrailError(f"dvc.yaml cannot be written: {done.stderr.strip()}", hint="Mend the configuration")
+
+
 def push(chosen: Chosen) -> None:
     """Pin what a finished run left, and upload it.
 
@@ -129,11 +142,12 @@ def push(chosen: Chosen) -> None:
         print((done.stdout + done.stderr)[-3000:], file=sys.stderr)
         hint = "Run them first; what is missing stands above"
         raise FinetrailError("the results are not those of the present files", hint=hint)
+    write_stages(chosen)
     if chosen.store.is_dir():
-        dvc("add", "--quiet", chosen.store.as_posix())
-    dvc("commit", "--quiet", "--force", *chosen.stages)
+        dvc("add", chosen.store.as_posix())
+    dvc("commit", "--force", *chosen.stages)
     dvc("push", *chosen.stages, *map(str, chosen.pointers()))
-    named = [str(LOCK), *map(str, chosen.pointers())]
+    named = ["dvc.yaml", str(LOCK), *map(str, chosen.pointers())]
     print(f"pushed; keep the pins: git add {' '.join(named)} && git commit")
 
 

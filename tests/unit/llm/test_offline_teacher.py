@@ -17,9 +17,11 @@ from finetrail.llm.schemas import (
     ANSWER_VERDICT,
     GRADED_RELEVANCE,
     GROUNDED_ANSWER,
+    LINK_SENTENCE,
     QUESTIONS,
     RELEVANCE,
     SEARCH_QUERIES,
+    SUMMARY,
     ResponseSchema,
     chosen_passages_schema,
     scores_schema,
@@ -127,11 +129,13 @@ def test_a_missing_section_is_named() -> None:
 
 
 SCHEMAS = [SEARCH_QUERIES, RELEVANCE, GRADED_RELEVANCE, chosen_passages_schema(1), GROUNDED_ANSWER, ANSWER_VERDICT]
-SCHEMAS += [QUESTIONS, scores_schema(["accuracy"])]
+SCHEMAS += [QUESTIONS, scores_schema(["accuracy"]), LINK_SENTENCE, SUMMARY]
 PROMPT = (
     "<earlier_questions>1. rent?</earlier_questions><passages><passage>Rent in 1980.</passage></passages>"
     "<question>rent?</question><reference_answer>1980</reference_answer><answer>1980</answer>"
     "<kinds>fact</kinds><text>Voters of the city approved strict rent control.</text><criteria>accuracy</criteria>"
+    "<parameter>rent</parameter><caption>Rent rises.</caption>"
+    "<discussion>SUMMARY...Rent rose. DISCUSSION...Rent rose because the city approved control.</discussion>"
 )
 
 

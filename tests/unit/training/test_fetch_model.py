@@ -12,7 +12,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def fetch(run_script: Run, folder: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
-    tokenizer: dict[str, Any] = {"template": None, "pad_token": None, "new_tokens": []}
+    tokenizer: dict[str, Any] = {"template": None, "family": None, "pad_token": None, "new_tokens": []}
     choice = {"base_model": {"hub": None, "revision": None, "path": str(folder)} | tokenizer | changes}
     outputs = ("--manifest", "base/manifest.json", "--meta", "base.meta.json")
     return run_script("train/fetch_model.py", "--settings", json.dumps(choice), *outputs)
@@ -46,7 +46,7 @@ def test_a_template_is_written_into_the_copy_and_recorded(run_script: Run, base_
     ran = fetch(run_script, base_dir, template="llama3_1", pad_token="<|end_of_text|>")
     assert ran.returncode == 0, ran.stderr
     manifest = json.loads((tmp_path / "base" / "manifest.json").read_text())
-    changed = {"template": "llama3_1", "pad_token": "<|end_of_text|>", "new_tokens": []}
+    changed = {"template": "llama3_1", "family": None, "pad_token": "<|end_of_text|>", "new_tokens": []}
     assert manifest["tokenizer"] == changed
     template = (tmp_path / "base" / "chat_template.jinja").read_text()
     assert template == LAYOUTS["llama3_1"].jinja != (base_dir / "chat_template.jinja").read_text()
