@@ -43,7 +43,11 @@ def describe_versions():
             ],
             "places": kept_places(name),
             "metrics": [path for path in metrics_files() if f"/{name}/" in path],
-            "pictures": [path for path in plot_files() if f"/{name}/" in path],
+            "pictures": [
+                path
+                for path in plot_files()
+                if f"/{name}/" in path and not path.endswith(".html")
+            ],
             "models": {
                 f"{name}-{model}-{fold}": f"{RESULTS}/{name}/models/{model}/{fold}/{weights_folder(name, model)}"
                 for model in models_of(name)

@@ -18,7 +18,7 @@ from finetrail.records import Row, content_id, derive_seed, read_rows
 from finetrail.retrieval.chunks import sentence_spans
 from finetrail.step import Step, add_input, add_output
 from finetrail.text.conversations import Conversations
-from finetrail.text.select import normalise
+from finetrail.text.equal import normalise
 from finetrail.vision.images import images_of
 
 ENDS = ".!?\u2026\"')]\u201d\u3002"

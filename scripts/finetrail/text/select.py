@@ -4,7 +4,6 @@ Everything that is not chosen is returned with its reason: versions in = kept + 
 records in = answered + refused + dropped.
 """
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from finetrail.errors import FinetrailError
 from finetrail.records import Row, sha256_text
+from finetrail.text.equal import normalise
 
 Keep = Literal["all", "best"]
 
@@ -26,18 +26,6 @@ REFUSED_ELSEWHERE = "the same question of another record became the refusal"
 NO_VERSION = "the record has no judged version"
 NO_CORRECT = "no version is correct and the refusals are full"
 ALL_ELSEWHERE = "every correct answer is kept for another record"
-
-_QUOTES = " \"'`\u201c\u201d\u2018\u2019\u00ab\u00bb"
-_STOPS = ".!?,;:\u2026"
-
-
-def normalise(text: str) -> str:
-    """Fold what makes no difference: case, white space, quotation marks around, punctuation at the end.
-
-    Signs that carry meaning stay: ``-5``, ``$5`` and ``10\u00b2`` differ from ``5``, ``5`` and ``102``.
-    """
-    folded = unicodedata.normalize("NFC", text.casefold())
-    return " ".join(folded.split()).lstrip(_QUOTES).rstrip(_QUOTES + _STOPS)
 
 
 class Drop(NamedTuple):

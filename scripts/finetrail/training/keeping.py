@@ -68,14 +68,18 @@ def build_keeper(state_dir: Path, keep: int, deadline: Deadline, *, evaluate: bo
 
 
 def agree(reason: str | None, args: Any) -> str | None:
-    """Let all processes stop at the same step: if one has a reason, all have one."""
+    """Let all processes stop at the same step: if one has a reason, it is the reason of all."""
     import torch
 
     if args.world_size == 1:
         return reason
     told = torch.tensor([reason is not None], dtype=torch.uint8, device=args.device)
     torch.distributed.all_reduce(told, op=torch.distributed.ReduceOp.MAX)
-    return (reason or "another process has to stop") if told.item() else None
+    if not told.item():
+        return None
+    reasons: list[str | None] = [None] * args.world_size
+    torch.distributed.all_gather_object(reasons, reason)
+    return reason or next(filter(None, reasons))
 
 
 def wait_for_all() -> None:

@@ -47,6 +47,8 @@ def build_trainer(
         arguments.ddp_find_unused_parameters = True  # a batch of text alone skips the layers that look at images
     # Before a model of four bits is on the GPU: cuBLAS reads its workspace's setting when it is first used.
     (enable_full_determinism if settings.deterministic else set_seed)(settings.seed)
+    if settings.launch.deepspeed_stage is not None:
+        _let_deepspeed_know_the_processes()
     model = build_model(base_dir, settings, choices, arguments.local_process_index)
     trainer = row_tracker(SFTTrainer, recorder)(
         model=model,
@@ -61,6 +63,16 @@ def build_trainer(
     if settings.method == "qlora":
         _train_adapter_in_fp32(trainer.model)
     return trainer
+
+
+def _let_deepspeed_know_the_processes() -> None:
+    """Join DeepSpeed to the processes that talk already: ZeRO 3 divides weights while they load.
+
+    Accelerate does so on GPUs only; without it DeepSpeed counts one process.
+    """
+    import deepspeed
+
+    deepspeed.init_distributed(auto_mpi_discovery=False)
 
 
 def row_tracker(base: type, recorder: Any) -> Any:
