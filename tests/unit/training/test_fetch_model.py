@@ -46,7 +46,7 @@ def test_a_template_is_written_into_the_copy_and_recorded(run_script: Run, base_
     ran = fetch(run_script, base_dir, template="llama3_1", pad_token="<|end_of_text|>")
     assert ran.returncode == 0, ran.stderr
     manifest = json.loads((tmp_path / "base" / "manifest.json").read_text())
-    changed = {"template": "llama3_1", "family": None, "pad_token": "<|end_of_text|>", "new_tokens": []}
+    changed: dict[str, Any] = {"template": "llama3_1", "family": None, "pad_token": "<|end_of_text|>", "new_tokens": []}
     assert manifest["tokenizer"] == changed
     template = (tmp_path / "base" / "chat_template.jinja").read_text()
     assert template == LAYOUTS["llama3_1"].jinja != (base_dir / "chat_template.jinja").read_text()
