@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from finetrail.artifacts import publish_file, temporary_name
 from finetrail.errors import FinetrailError
+from finetrail.training.attempts import ATTEMPTS, adopt_attempts
 from finetrail.training.checkpoints import COMPLETE, IDENTITY, mark_complete
 
 LIMIT = 500_000_000
@@ -16,7 +17,7 @@ LIMIT = 500_000_000
 
 # Pickled arguments with paths of this machine, and a note of the libraries: nothing goes on from them.
 _LEFT_OUT = {"training_args.bin", "README.md", COMPLETE}
-_RECORDS = (IDENTITY, "attempts.jsonl", "steps.*.jsonl")
+_RECORDS = (IDENTITY, ATTEMPTS, "steps.*.jsonl")
 _ADAPTER = (
     "adapter_*",
     "stage1_*",
@@ -91,7 +92,7 @@ def unzip_checkpoint(file: Path, state_dir: Path) -> Path | None:
 
     Args:
         file: from `zip_checkpoint`.
-        state_dir: of the same data and settings; records that are there stay.
+        state_dir: of the same data and settings; records that are there stay, behind the attempts before them.
 
     Returns:
         The checkpoint; None where the file holds an adapter alone.
@@ -106,6 +107,9 @@ def unzip_checkpoint(file: Path, state_dir: Path) -> Path | None:
                 return None
             _check_identity(archive, state_dir, file)
             for name in names:
+                if name == PurePosixPath(ATTEMPTS):
+                    adopt_attempts(state_dir, map(json.loads, archive.read(ATTEMPTS).splitlines()))
+                    continue
                 target = state_dir / name
                 if len(name.parts) > 1 or not target.exists():
                     target.parent.mkdir(parents=True, exist_ok=True)

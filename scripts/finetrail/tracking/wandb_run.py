@@ -99,9 +99,15 @@ class WandbRun:
             resume="allow" if tracking.mode == "online" else None,
             dir=str(folder.absolute()),
             config=dict(config),
-            # Neither what the job prints nor its code, its repository and its command line go out.
+            # Neither what the job prints nor its code, its repository, its command line and its packages go out.
             settings=wandb.Settings(
-                console="off", silent=True, save_code=False, disable_git=True, disable_code=True, x_disable_meta=True
+                console="off",
+                silent=True,
+                save_code=False,
+                disable_git=True,
+                disable_code=True,
+                x_disable_meta=True,
+                x_save_requirements=False,
             ),
         )
 

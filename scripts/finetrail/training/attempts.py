@@ -6,13 +6,14 @@ with the last one's cause: it would advance nothing either.
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from finetrail.artifacts import atomic_path
 from finetrail.errors import FinetrailError
 from finetrail.lineage.journal import shared_run_folder, utc_now
-from finetrail.records import read_rows, write_rows
+from finetrail.records import dump_row, parse_line, write_jsonl
 
 ATTEMPTS = "attempts.jsonl"
 KILLED = "it was ended from outside (memory, time limit, a person) before its first checkpoint"
@@ -21,9 +22,8 @@ _GOOD = ("finished", "published")
 
 def read_attempts(state_dir: Path) -> list[dict[str, Any]]:
     """Return the attempts in order: number, run, code, from_step, started, host, and how they ended where known."""
-    path = state_dir / ATTEMPTS
     attempts: dict[int, dict[str, Any]] = {}
-    for row in read_rows(path) if path.exists() else ():
+    for row in _rows(state_dir):
         attempts.setdefault(row["attempt"], {}).update(row)
     return list(attempts.values())
 
@@ -81,13 +81,48 @@ def segments(state_dir: Path) -> list[dict[str, Any]]:
     return found
 
 
+def writers(state_dir: Path, step: int) -> set[str | None]:
+    """Return whose code led to the checkpoint of a step: an attempt that died before one of its own does not count."""
+    return {segment["code"] for segment in segments(state_dir) if segment["from_step"] < step}
+
+
+def adopt_attempts(state_dir: Path, earlier: Iterable[Mapping[str, Any]]) -> None:
+    """Put the attempts that a brought back checkpoint tells of before those that are known here.
+
+    Args:
+        state_dir: knows them already, or was lost as a whole and begun anew.
+        earlier: rows of another ``attempts.jsonl``; they get the numbers below 1.
+    """
+    here, told = _rows(state_dir), list(earlier)
+    begun = {(row["started"], row["host"]) for row in here if "started" in row}
+    if any((row["started"], row["host"]) in begun for row in told if "started" in row):
+        return
+    last = max((row["attempt"] for row in told), default=0)
+    with atomic_path(state_dir / ATTEMPTS) as temporary:
+        write_jsonl(temporary, [*({**row, "attempt": row["attempt"] - last} for row in told), *here])
+
+
 def _run() -> str | None:
     folder = shared_run_folder()
     return folder.name if folder else None
 
 
+def _rows(state_dir: Path) -> list[dict[str, Any]]:
+    path = state_dir / ATTEMPTS
+    lines = _whole_lines(path).splitlines()
+    return [parse_line(line + b"\n", path, number) for number, line in enumerate(lines, start=1)]
+
+
+def _whole_lines(path: Path) -> bytes:
+    """Return what was written to its end: a full disk or a dying machine cuts off the last line."""
+    content = path.read_bytes() if path.exists() else b""
+    return content[: content.rfind(b"\n") + 1]
+
+
 def _append(state_dir: Path, row: Mapping[str, Any]) -> None:
-    with (state_dir / ATTEMPTS).open("a", encoding="utf-8") as stream:
-        write_rows(stream, [dict(row)])
+    path = state_dir / ATTEMPTS
+    with path.open("ab") as stream:
+        stream.truncate(len(_whole_lines(path)))
+        stream.write(f"{dump_row(dict(row))}\n".encode())
         stream.flush()
         os.fsync(stream.fileno())

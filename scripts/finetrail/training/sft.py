@@ -23,6 +23,7 @@ from finetrail.training.attempts import (
     refuse_another,
     segments,
     trained,
+    writers,
 )
 from finetrail.training.chat_tokens import check_chat, check_new_tokens
 from finetrail.training.checkpoints import (
@@ -241,8 +242,7 @@ def _identity(
 def _resume_from(state_dir: Path, saving: Saving) -> Path | None:
     """Find the checkpoint to go on from, or begin again where other code wrote it and that is not wanted."""
     resume = newest_complete(state_dir)
-    before = trained(state_dir)
-    if resume is None or not before or before[-1]["code"] == saving.code:
+    if resume is None or writers(state_dir, checkpoint_step(resume)) <= {saving.code}:
         return resume
     if saving.on_code_change == "restart":
         logger.warning("%s was written by other code: training begins again (train.on_code_change)", resume)

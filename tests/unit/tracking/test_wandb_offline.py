@@ -1,5 +1,6 @@
 """Weights & Biases without a network, for real: what stands in its files, and a resume by alias."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -16,6 +17,7 @@ from finetrail.records import sha256_file
 from finetrail.tracking.registry import Registry
 from finetrail.tracking.tracker import FOLDER
 from finetrail.tracking.wandb_run import check_tracking
+from finetrail.training.attempts import read_attempts, segments
 from finetrail.training.settings import Limits, Saving, Tracking, TrainSettings
 from finetrail.training.sft import train_adapter
 from finetrail.training.training_log import MEASURED
@@ -28,8 +30,10 @@ SETTINGS = TrainSettings(
 )  # fmt: skip
 
 
-def train(base: Path, rows: list[dict[str, Any]], work: Path, tracking: Tracking | None, **more: Any) -> Path:
-    saving = Saving(save_steps=2, tracking=tracking)
+def train(
+    base: Path, rows: list[dict[str, Any]], work: Path, tracking: Tracking | None, code: str | None = None, **more: Any
+) -> Path:
+    saving = Saving(save_steps=2, tracking=tracking, code=code)
     train_adapter(base, rows, rows[:2], SETTINGS, state_dir=work / "state", out_dir=work / "out", saving=saving, **more)
     return work / "out"
 
@@ -106,6 +110,9 @@ def test_metrics_and_artifacts_are_in_wandb_s_own_file(tracked: Path) -> None:
         "step", "eval_f1", "eval_em", "base_model", "lora_rank", "sequence_length",
     }  # fmt: skip
     assert registered["latest"].metadata["step"] == 4
+    sent = [item.path for record in found if record.WhichOneof("record_type") == "files" for item in record.files.files]
+    assert sent == [], "not even the list of installed packages"
+    assert not list((tracked / "state" / FOLDER).rglob("requirements.txt"))
 
 
 def test_nothing_but_the_state_directory_is_written_and_weights_are_the_same(
@@ -141,6 +148,41 @@ def test_a_training_without_checkpoints_goes_on_from_the_registry(
     assert steps == [3, 4]
     assert weights(out) == weights(tracked / "out")
     assert log(out) == log(tracked / "out")
+
+
+def test_a_state_directory_that_was_lost_whole_comes_back_with_its_attempts(
+    tracked: Path,
+    base_dir: Path,
+    rows: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """W&B gives the artifact; who trained so far, with which batch and which code, comes with it."""
+
+    def die(step: int, steps: int) -> None:
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(base_dir, rows, tmp_path, TRACKING, code="a", progress=die)
+    there = tmp_path / "there.zip"
+    found = Registry(tmp_path / "state" / FOLDER).find("latest")
+    assert found is not None
+    shutil.copyfile(found[0], there)
+    shutil.rmtree(tmp_path / "state")
+    monkeypatch.setattr("finetrail.tracking.restore.check_tracking", lambda tracking: None)
+    monkeypatch.setattr("finetrail.tracking.restore.download", lambda *_: there)
+    monkeypatch.setattr("finetrail.training.fit.tracked", lambda *_: contextlib.nullcontext([]))
+    steps: list[int] = []
+    online = dataclasses.replace(TRACKING, mode="online")
+    out = train(base_dir, rows, tmp_path, online, code="b", progress=lambda step, _: steps.append(step))
+    assert steps == [3, 4]
+    assert weights(out) == weights(tracked / "out")
+    assert log(out) == log(tracked / "out")
+    assert segments(tmp_path / "state") == [{"from_step": 0, "code": "a"}, {"from_step": 2, "code": "b"}]
+    assert "was written by other code" in caplog.text
+    assert [attempt.get("outcome") for attempt in read_attempts(tmp_path / "state")] == [None, "finished"]
 
 
 def test_online_wants_a_key_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
