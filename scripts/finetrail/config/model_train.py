@@ -1,5 +1,6 @@
 """Sections of a recipe's model side: base_model, train, predict, evaluate, export."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -238,6 +239,17 @@ class Train(Section):
         None, "local runs: numbers of the GPUs to use; none for all that are there. Under SLURM the allocation decides"
     )
     wandb: Wandb | None = operation(None, "Weights & Biases; none for off, `{}` for offline")
+
+    @model_validator(mode="after")
+    def _check_time(self) -> "Train":
+        """An attempt that had to stop at once would train one step, and every retry after it one more."""
+        minutes = 60 * (self.max_hours or math.inf)
+        if minutes <= self.save_before_minutes:
+            raise ValueError(
+                f"`save_before_minutes` is {self.save_before_minutes:g} and `max_hours` {minutes:g} minutes: every "
+                "attempt would stop at its first step. Lower the one or raise the other"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_names(self) -> "Train":

@@ -30,7 +30,8 @@ class Deadline:
         limits: (seconds since the epoch, least seconds to keep, what sets it), for each limit there is.
         signalled: the name of the signal that told us to stop.
         stop_file: gets such a name, where another process hears the signals of a training.
-        last_save: seconds that the last checkpoint took; longest_step: the longest step.
+        last_save: seconds that the last checkpoint took.
+        longest_step, longest_evaluation: seconds of the longest step, and of the longest dev loss so far.
     """
 
     limits: list[tuple[float, float, str]] = field(default_factory=list)
@@ -38,20 +39,23 @@ class Deadline:
     stop_file: Path | None = None
     last_save: float | None = None
     longest_step: float = 0.0
+    longest_evaluation: float = 0.0
 
-    def reason(self, now: float) -> str | None:
+    def reason(self, now: float, *, evaluates: bool = False) -> str | None:
         """Say why to save and stop now; None to go on.
 
         Args:
             now: seconds since the epoch.
+            evaluates: whether the next step takes the dev loss, during which nobody can stop.
         """
         if self.signalled is not None:
             return f"{self.signalled} asked for it"
         if self.stop_file is not None and self.stop_file.exists():
             return f"{self.stop_file.read_text() or 'a signal'} asked for it"
         save = self.last_save if self.last_save is not None else _FIRST_SAVE
+        needed = _SAVES_LEFT * save + self.longest_step + (self.longest_evaluation if evaluates else 0.0)
         for end, least, name in self.limits:
-            if end - now < max(_SAVES_LEFT * save + self.longest_step, least):
+            if end - now < max(needed, least):
                 return f"{name} leaves {timedelta(seconds=max(0, round(end - now)))}"
         return None
 

@@ -242,6 +242,14 @@ def test_loading_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_an_attempt_may_not_stop_at_its_first_step() -> None:
+    models = {"lora": TrainedModel(method="lora", learning_rate=1e-4, max_steps=1)}
+    with pytest.raises(ValueError, match=r"`save_before_minutes` is 30 and `max_hours` 24 minutes: .* its first step"):
+        Train(models=models, max_hours=0.4)
+    assert Train(models=models, max_hours=0.4, save_before_minutes=5.0).max_hours == 0.4
+    assert Train(models=models, save_before_minutes=600.0).max_hours is None
+
+
 @pytest.mark.parametrize("name", ["base", "trivial", "lora_shuffled"])
 def test_a_model_may_not_have_the_name_of_a_control(name: str) -> None:
     with pytest.raises(ValueError, match=f"`{name}` is the name of a control"):

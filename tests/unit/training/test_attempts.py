@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.training.attempts import begin_attempt, end_attempt, note_attempt, refuse_another, segments
+from finetrail.training.attempts import (
+    begin_attempt,
+    end_attempt,
+    note_attempt,
+    read_attempts,
+    refuse_another,
+    segments,
+)
 from finetrail.training.checkpoints import checkpoint_folder, hold, is_complete, mark_complete, newest_complete, rotate
 from finetrail.training.deadline import Deadline, find_limits, parse_left, slurm_end
 from finetrail.training.job import Stopped
@@ -74,6 +81,13 @@ def test_a_deadline_leaves_three_saves_and_a_step() -> None:
     assert own.reason(11.5 * 3600 - 1) is None
     assert own.reason(11.5 * 3600 + 1) == "`train.max_hours` leaves 0:29:59"
     assert dataclasses.replace(deadline, signalled="SIGUSR1").reason(0.0) == "SIGUSR1 asked for it"
+
+
+def test_a_deadline_leaves_the_dev_loss_of_the_next_step_as_well() -> None:
+    deadline = Deadline([(1000.0, 0.0, "SLURM's time limit")], last_save=20.0, longest_evaluation=300.0)
+    assert deadline.reason(900.0) is None
+    assert deadline.reason(639.0, evaluates=True) is None
+    assert deadline.reason(641.0, evaluates=True) == "SLURM's time limit leaves 0:05:59"
 
 
 def test_a_signal_that_another_process_heard(tmp_path: Path) -> None:
@@ -163,6 +177,17 @@ def test_an_attempt_that_advanced_nothing_ends_the_retries_of_its_run(
     assert segments(tmp_path) == [{"from_step": 0, "code": "a"}, {"from_step": 3, "code": "b"}]
 
 
+def test_a_line_that_a_full_disk_cut_off_stops_nobody(tmp_path: Path) -> None:
+    """The attempt that it was about is known by its whole lines; the next line begins on its own."""
+    end_attempt(tmp_path, begun(tmp_path, 0, "a"), 3, "stopped", "SIGTERM asked for it")
+    path = tmp_path / "attempts.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert [attempt.get("outcome") for attempt in read_attempts(tmp_path)] == [None]
+    begun(tmp_path, 3, "b")
+    assert [attempt["from_step"] for attempt in read_attempts(tmp_path)] == [0, 3]
+    assert segments(tmp_path) == [{"from_step": 0, "code": "a"}, {"from_step": 3, "code": "b"}]
+
+
 @pytest.mark.parametrize("policy", ["continue", "restart"])
 def test_code_that_changed(
     base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path, policy: Any, caplog: pytest.LogCaptureFixture
@@ -175,6 +200,22 @@ def test_code_that_changed(
     expected = [first, {"from_step": 1, "code": "b"}] if policy == "continue" else [{"from_step": 0, "code": "b"}]
     assert report.segments == expected
     assert "was written by other code" in caplog.text
+
+
+@pytest.mark.parametrize(("code", "kept"), [("a", True), ("b", False)])
+def test_whose_code_a_checkpoint_is_says_who_wrote_it_and_not_who_tried_last(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path, code: str, kept: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Code `a` wrote a checkpoint, and `b` died behind it, before one of its own."""
+    hurried = Saving(save_steps=1, code="a", max_hours=1.0, save_before_minutes=60.0)
+    with pytest.raises(Stopped):
+        train(base_dir, rows, tmp_path, saving=hurried)
+    begin = begin_attempt(tmp_path / "s", 1, "b")
+    note_attempt(tmp_path / "s", begin, 1, read_attempts(tmp_path / "s")[0]["choices"])
+    report = train(base_dir, rows, tmp_path, saving=Saving(save_steps=1, code=code, on_code_change="restart"))
+    assert report.segments == [{"from_step": 0, "code": code}]
+    assert ("training begins again" not in caplog.text) == kept
+    assert read_attempts(tmp_path / "s")[-1]["from_step"] == (1 if kept else 0)
 
 
 def test_other_code_that_reads_the_rows_otherwise_begins_again(
