@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Literal
 
 from finetrail.errors import FinetrailError
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     import torch
 
 Format = Literal["bf16", "fp16", "fp32"]
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 logger = logging.getLogger(__name__)
 
@@ -86,10 +89,22 @@ class Choices:
 
 
 def detect() -> Hardware:
-    """Ask torch and transformers what is there."""
+    """Ask torch and transformers what is there.
+
+    Raises:
+        FinetrailError: GPUs were named for this process, and torch does not see them all: not to train on a CPU, or on
+            fewer, what was meant for them.
+    """
     import torch
     from transformers.utils import is_flash_attn_2_available, is_liger_kernel_available
 
+    named, seen = _named_gpus(), torch.cuda.device_count()
+    if seen < named:
+        raise FinetrailError(
+            f"{_VISIBLE} names {named} GPUs ({os.environ[_VISIBLE]}), and torch sees {seen}",
+            where="train.gpus",
+            hint="Name GPUs that `nvidia-smi` lists, or null for all; under SLURM see the node's driver",
+        )
     if not torch.cuda.is_available():
         return Hardware("cpu", 0, 0, bf16=False, flash_attention=False, liger=False)
     device = torch.cuda.get_device_properties(0)
@@ -101,6 +116,12 @@ def detect() -> Hardware:
         flash_attention=is_flash_attn_2_available() and device.major >= 8,
         liger=is_liger_kernel_available(),
     )
+
+
+def _named_gpus() -> int:
+    """Count the GPUs that the environment shows to this process, as CUDA reads it: up to the first that is none."""
+    named = [entry.strip() for entry in os.environ.get(_VISIBLE, "").split(",")]
+    return len(list(takewhile(lambda entry: entry.isdigit() or entry.startswith(("GPU-", "MIG-")), named)))
 
 
 def precision() -> Precision:
@@ -162,7 +183,7 @@ def use_gpus(numbers: list[int] | None) -> None:
         logger.info("train.gpus is not used: SLURM's allocation decides")
         return
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # otherwise CUDA counts the fastest one first
-    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, numbers))
+    os.environ[_VISIBLE] = ",".join(map(str, numbers))
 
 
 def _refuse_missing(settings: TrainSettings, hardware: Hardware) -> None:

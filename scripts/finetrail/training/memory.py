@@ -71,7 +71,9 @@ def estimate(settings: TrainSettings, choices: Choices, shape: Shape, tokens: in
     """
     frozen, trained = shape.parameters - shape.trainable, shape.trainable
     kept = _BYTES[settings.weights] if settings.method == "full" else 4
-    held = _FOUR_BITS if settings.method == "qlora" else _BYTES[choices.precision]
+    # As `finetrail.training.model.weights_dtype` loads it: without bf16, weights stay in fp32.
+    whole = _BYTES["bf16" if choices.precision == "bf16" and not choices.use_cpu else "fp32"]
+    held = _FOUR_BITS if settings.method == "qlora" else whole
     stage, world = settings.launch.deepspeed_stage or 0, settings.launch.world
     offload = settings.launch.offload
     weights = (frozen * held + trained * kept) / (world if stage == 3 else 1)

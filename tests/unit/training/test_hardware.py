@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.training.hardware import Choices, Hardware, choose, use_gpus
+from finetrail.training.hardware import Choices, Hardware, choose, detect, use_gpus
 from finetrail.training.memory import Shape, estimate, fit_batch, is_out_of_memory, out_of_memory
+from finetrail.training.model import weights_dtype
 from finetrail.training.settings import Launch, Limits, TrainSettings
 
 CPU = Hardware("cpu", 0, 0, bf16=False, flash_attention=False, liger=False)
@@ -106,6 +107,16 @@ def test_zero_splits_what_its_stage_says() -> None:
     assert needs[2].weights == 4 * needs[3].weights
 
 
+def test_a_frozen_base_takes_as_many_bytes_as_it_is_loaded_with() -> None:
+    """Without bf16 the weights of `lora` stay in fp32, though the arithmetic is fp16."""
+    lora = dataclasses.replace(QLORA, method="lora")
+    for hardware, size in ((T4, 4), (RTX, 2), (CPU, 4)):
+        choices = choose(lora, hardware)
+        assert size == weights_dtype(lora, choices).itemsize
+        need = estimate(lora, choices, SEVEN_B, 64)
+        assert need.weights == size * (SEVEN_B.parameters - SEVEN_B.trainable) + 4 * SEVEN_B.trainable
+
+
 def test_out_of_memory_names_what_each_remedy_would_save() -> None:
     text = str(out_of_memory(QLORA, choose(QLORA, T4), SEVEN_B, 2048))
     assert "out of memory with 8 rows of up to 2048 tokens a step: about" in text
@@ -132,3 +143,24 @@ def test_gpus_by_number_hold_locally_and_never_against_slurm(monkeypatch: pytest
         use_gpus(numbers)
         seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert seen == ["4", "4", "4"]
+
+
+@pytest.mark.parametrize(("named", "count"), [("4", 1), ("0, 2", 2), ("GPU-8a, MIG-3f", 2)])
+def test_gpus_that_were_named_and_are_not_there_never_mean_the_cpu(
+    named: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    with pytest.raises(FinetrailError, match=f"CUDA_VISIBLE_DEVICES names {count} GPUs .*, and torch sees 0"):
+        detect()
+
+
+@pytest.mark.parametrize("named", ["", "-1", "NoDevFiles", None])
+def test_no_gpu_was_named(named: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if named is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert detect().use_cpu
