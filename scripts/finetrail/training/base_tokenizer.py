@@ -29,7 +29,7 @@ def prepare_tokenizer(
         template: a layout of `finetrail.text.chat_layout`, in place of the model's own template; the token that ends
             its turns becomes the EOS token, and generation stops there.
         pad_token: a token of the vocabulary to pad with.
-        new_tokens: control tokens to add at the vocabulary's end.
+        new_tokens: control tokens to add at the vocabulary's end; those that it has already stay as they are.
         family: what the model's prompts are said to look like; held to the template.
 
     Returns:
@@ -44,8 +44,9 @@ def prepare_tokenizer(
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    if new_tokens:
-        _add_tokens(tokenizer, folder, new_tokens)
+    added = [token for token in new_tokens if token not in tokenizer.get_vocab()]
+    if added:
+        _add_tokens(tokenizer, folder, added)
     if pad_token is not None:
         _check_known(tokenizer, pad_token, "pad_token")
         tokenizer.pad_token = pad_token
@@ -53,9 +54,9 @@ def prepare_tokenizer(
         _set_template(tokenizer, folder, template)
     if family is not None:
         check_family(tokenizer, family)
-    if template is not None or pad_token is not None or new_tokens:
+    if template is not None or pad_token is not None or added:
         tokenizer.save_pretrained(folder)
-    return {"template": template, "family": family, "pad_token": pad_token, "new_tokens": list(new_tokens)}
+    return {"template": template, "family": family, "pad_token": pad_token, "new_tokens": added}
 
 
 def check_family(tokenizer: "PreTrainedTokenizerBase", family: str) -> ChatLayout:

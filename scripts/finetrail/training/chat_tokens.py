@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetrail.artifacts import MANIFEST_NAME, read_json
 from finetrail.errors import FinetrailError
 from finetrail.text.detect_layout import TEMPLATE_OPTIONS
 from finetrail.text.prompts import Message
@@ -161,8 +162,6 @@ def check_chat(tokenizer: "PreTrainedTokenizerBase", base_dir: Path, *, loss: Lo
 
 def stop_ids(tokenizer: "PreTrainedTokenizerBase", base_dir: Path) -> frozenset[int]:
     """Return the tokens at which generation stops: the EOS token, and those of ``generation_config.json``."""
-    from finetrail.artifacts import read_json
-
     path = base_dir / "generation_config.json"
     told = read_json(path).get("eos_token_id") if path.is_file() else None
     listed = told if isinstance(told, list) else [told]
@@ -193,11 +192,12 @@ def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
 
 
 def check_new_tokens(tokenizer: "PreTrainedTokenizerBase", base_dir: Path, modules_to_save: Sequence[str]) -> None:
-    """Refuse tokens that the base has no embedding for, where an adapter would not train them.
+    """Refuse tokens that the base has no trained embedding for, where an adapter would not train them.
 
     Args:
         tokenizer: of the base model.
-        base_dir: the base model's folder.
+        base_dir: the base model's folder; its manifest, where there is one, names the tokens that were added, which
+            may have found a spare embedding.
         modules_to_save: modules that are trained whole beside the adapter.
 
     Raises:
@@ -206,11 +206,19 @@ def check_new_tokens(tokenizer: "PreTrainedTokenizerBase", base_dir: Path, modul
     config, rows = embedding_rows(base_dir)
     needed = ["embed_tokens"] if config.get_text_config().tie_word_embeddings else ["embed_tokens", "lm_head"]
     missing = [name for name in needed if name not in modules_to_save]
-    if len(tokenizer) > rows and missing:
-        new = [str(tokenizer.convert_ids_to_tokens(number)) for number in range(rows, len(tokenizer))][:5]
+    beyond = [str(tokenizer.convert_ids_to_tokens(number)) for number in range(rows, len(tokenizer))]
+    new = list(dict.fromkeys([*_added_tokens(base_dir), *beyond]))
+    if new and missing:
         raise FinetrailError(
-            f"the tokenizer has {len(tokenizer) - rows} new tokens ({', '.join(new)}), whose embeddings an adapter does"
+            f"the tokenizer has {len(new)} new tokens ({', '.join(new[:5])}), whose embeddings an adapter does"
             " not train",
             where=str(base_dir),
             hint=f"Add {', '.join(missing)} to modules_to_save",
         )
+
+
+def _added_tokens(base_dir: Path) -> list[str]:
+    """Return the tokens that `finetrail.training.base_tokenizer.prepare_tokenizer` added to this base."""
+    path = base_dir / MANIFEST_NAME
+    added: list[str] = read_json(path).get("tokenizer", {}).get("new_tokens", []) if path.is_file() else []
+    return added

@@ -1,5 +1,6 @@
 """Tokenizers and settings with which training would teach the wrong thing are refused, each with its reason."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any, get_args
@@ -131,6 +132,20 @@ def test_new_tokens_that_an_adapter_would_not_train(base: Path, tmp_path: Path) 
     ) as refused:
         train_adapter(base, rows, [], SETTINGS, **work)
     assert refused.value.hint == "Add embed_tokens to modules_to_save"
+    check_new_tokens(tokenizer, base, ["embed_tokens"])
+
+
+def test_new_tokens_that_find_a_spare_embedding(base: Path) -> None:
+    """Published models have more embeddings than tokens: what stands in the spare ones has never been trained."""
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] + 64}))
+    known, new = "<|eot_id|>", "<|im_start|>"
+    facts = prepare_tokenizer(base, template=None, pad_token=None, new_tokens=[known, new])
+    assert facts["new_tokens"] == [new]
+    (base / "manifest.json").write_text(json.dumps({"tokenizer": facts}))
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    with pytest.raises(FinetrailError, match=r"the tokenizer has 1 new tokens \(<\|im_start\|>\), whose embeddings"):
+        check_new_tokens(tokenizer, base, [])
     check_new_tokens(tokenizer, base, ["embed_tokens"])
 
 
