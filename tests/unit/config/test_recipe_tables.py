@@ -23,6 +23,10 @@ WANTED = {
         "train.models.qlora.batch_size", "train.models.qlora.gradient_accumulation", "train.models.qlora.method",
         "train.models.qlora.quantization.type", "train.models.qlora.optimizer", "train.models.qlora.precision",
         "train.models.full.method", "train.models.full.weights", "train.models.full.learning_rate",
+        "train.models.full.schedule", "train.models.full.epochs", "train.models.full.batch_size",
+        "train.models.full.gradient_accumulation", "train.models.full.optimizer", "train.models.full.precision",
+        "train.models.qlora.quantization.double", "splits.fold_shares", "splits.dev", "folds.layout",
+        "train.save_strategy", "train.wandb", "train.gpus", "export.format",
     },
     "hotpotqa": {
         "recall.top_k", "recall.chunk_tokens", "rerank.train.hub", "rerank.train.max_tokens", "rerank.train.epochs",
