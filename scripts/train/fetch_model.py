@@ -15,7 +15,8 @@ def download(hub: str, revision: str, folder: Path) -> None:
     """Download a model's configuration, tokenizer and safetensors weights.
 
     Raises:
-        FinetrailError: there is no such model or revision, it is gated, or the hub cannot be reached.
+        FinetrailError: there is no such model or revision, it is gated or holds no safetensors, or the hub cannot be
+            reached.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -23,6 +24,7 @@ def download(hub: str, revision: str, folder: Path) -> None:
         HfHubHTTPError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
     patterns = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "LICENSE*"]
@@ -36,12 +38,22 @@ def download(hub: str, revision: str, folder: Path) -> None:
         ) from error
     except RepositoryNotFoundError as error:
         raise FinetrailError("the hub has no such model", where=hub, hint="Check base_model.hub") from error
+    except RevisionNotFoundError as error:
+        raise FinetrailError(
+            f"the model has no revision {revision}", where=hub, hint="Check base_model.revision"
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise FinetrailError(
             f"cannot be downloaded at revision {revision}: {error}",
             where=hub,
             hint="Run this rule where the hub can be reached, or set base_model.path to a local folder",
         ) from error
+    if not any(folder.glob("*.safetensors")):
+        raise FinetrailError(
+            f"holds no weights as safetensors at revision {revision}",
+            where=hub,
+            hint="Choose a revision that has them, or convert the model and set base_model.path to its folder",
+        )
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import signal
 import stat
 import time
 from pathlib import Path
@@ -20,11 +21,12 @@ from finetrail.training.attempts import (
     segments,
 )
 from finetrail.training.checkpoints import checkpoint_folder, hold, is_complete, mark_complete, newest_complete, rotate
-from finetrail.training.deadline import Deadline, find_limits, parse_left, slurm_end
+from finetrail.training.deadline import Deadline, find_limits, heed_signals, parse_left, slurm_end
 from finetrail.training.job import Stopped
 from finetrail.training.keeping import check_finite
 from finetrail.training.settings import Limits, Saving, TrainSettings
 from finetrail.training.sft import TrainReport, train_adapter
+from finetrail.training.training_log import drop_steps_after
 
 SETTINGS = TrainSettings(
     rank=4, alpha=8, learning_rate=1e-2, max_steps=4, batch_size=2, gradient_accumulation=1,
@@ -112,6 +114,30 @@ def test_slurm_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert found is not None and before <= found - 93784 <= time.time()
     monkeypatch.setenv("SLURM_JOB_END_TIME", "1234")
     assert slurm_end() == 1234.0
+    assert find_limits(Saving(), started=0.0) == [(1234.0, 0.0, "SLURM's time limit")]
+    both = find_limits(Saving(max_hours=1.0, save_before_minutes=5.0), started=100.0)
+    assert both == [(3700.0, 300.0, "`train.max_hours`"), (1234.0, 0.0, "SLURM's time limit")]
+
+
+def test_a_first_save_that_nobody_measured_is_taken_for_a_minute() -> None:
+    deadline = Deadline([(1000.0, 0.0, "SLURM's time limit")])
+    assert deadline.reason(819.0) is None and deadline.reason(821.0) is not None
+
+
+def test_a_second_signal_means_what_it_meant_before() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda number, _: heard.append(number))
+    try:
+        deadline = Deadline()
+        with heed_signals(deadline):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert (deadline.signalled, heard) == ("SIGUSR1", [])
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert heard == [signal.SIGUSR1]
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert len(heard) == 2
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +212,16 @@ def test_a_line_that_a_full_disk_cut_off_stops_nobody(tmp_path: Path) -> None:
     begun(tmp_path, 3, "b")
     assert [attempt["from_step"] for attempt in read_attempts(tmp_path)] == [0, 3]
     assert segments(tmp_path) == [{"from_step": 0, "code": "a"}, {"from_step": 3, "code": "b"}]
+
+
+def test_steps_that_come_again_and_a_cut_line_are_forgotten(tmp_path: Path) -> None:
+    path = tmp_path / "steps.0.jsonl"
+    lines = [json.dumps({"step": step}) + "\n" for step in (1, 2, 3)]
+    path.write_text("".join(lines) + '{"step": 4, "ro')
+    drop_steps_after(tmp_path, 9)
+    assert path.read_text() == "".join(lines)
+    drop_steps_after(tmp_path, 2)
+    assert path.read_text() == "".join(lines[:2])
 
 
 @pytest.mark.parametrize("policy", ["continue", "restart"])

@@ -124,6 +124,69 @@ def test_hotpotqa_generator(tmp_path: Path) -> None:
     assert settings.limits.max_length == 2048
 
 
+# What is set for every training; beside it, only what a recipe says may differ from TRL's own.
+ALWAYS: dict[str, Any] = {
+    "logging_steps": 1, "logging_nan_inf_filter": False, "disable_tqdm": True, "remove_unused_columns": False,
+    "dataset_kwargs": {"skip_prepare_dataset": True}, "max_length": None, "gradient_checkpointing": False,
+    "seed": 5, "data_seed": 5, "lr_scheduler_type": "cosine", "save_steps": 100,
+}  # fmt: skip
+SAID: dict[tuple[str, str], dict[str, Any]] = {
+    ("cal", "qlora"): {
+        "learning_rate": 1e-4, "optim": "paged_adamw_32bit", "per_device_train_batch_size": 4,
+        "per_device_eval_batch_size": 4, "gradient_accumulation_steps": 8,  # three epochs are TRL's own
+    },
+    ("cal", "full"): {
+        "learning_rate": 1e-4, "optim": "paged_adamw_32bit", "per_device_train_batch_size": 4,
+        "per_device_eval_batch_size": 4, "gradient_accumulation_steps": 8,
+    },
+    ("hotpotqa", "generator"): {
+        "learning_rate": 5e-4, "weight_decay": 0.01, "num_train_epochs": 1.0, "warmup_steps": 0.05,
+        "optim": "adamw_torch", "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1,
+        "gradient_accumulation_steps": 8, "gradient_checkpointing": True,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False}, "eval_strategy": "steps", "do_eval": True,
+        "eval_steps": 100, "metric_for_best_model": "eval_loss", "greater_is_better": False,
+        "train_sampling_strategy": "sequential",
+    },
+    ("crag_mm", "lora"): {
+        "learning_rate": 5e-5, "num_train_epochs": 10.0, "warmup_steps": 0.05, "optim": "adamw_torch",
+        "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "gradient_accumulation_steps": 8,
+        "ddp_find_unused_parameters": False,
+    },
+    ("documents", "lora"): {
+        "learning_rate": 2e-4, "warmup_steps": 0.05, "optim": "adamw_torch", "per_device_train_batch_size": 2,
+        "per_device_eval_batch_size": 2, "gradient_accumulation_steps": 8,
+    },
+    ("weatherqa", "uniform"): {
+        "learning_rate": 2e-5, "num_train_epochs": 1.0, "warmup_steps": 0.1, "optim": "adamw_torch",
+        "per_device_train_batch_size": 1, "per_device_eval_batch_size": 1, "ddp_find_unused_parameters": False,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("recipe", "model"), SAID)
+def test_nothing_else_is_set_than_what_a_recipe_says(recipe: str, model: str, tmp_path: Path) -> None:
+    settings, choices = of_recipe(recipe, model)
+    launch = dataclasses.replace(settings.launch, deepspeed_stage=None)  # which need not be installed here
+    made = arguments(dataclasses.replace(settings, launch=launch, seed=5), choices, tmp_path)
+    plain = SFTConfig(output_dir=str(tmp_path), use_cpu=True)
+    names = [f.name for f in dataclasses.fields(SFTConfig) if not f.name.startswith("activation_")]  # other names
+    expected = ALWAYS | SAID[recipe, model]
+    assert {name: getattr(made, name) for name in names} == {name: getattr(plain, name) for name in names} | expected
+
+
+def test_what_no_recipe_sets_reaches_the_trainer(tmp_path: Path) -> None:
+    settings, choices = built(DOCUMENTS | {"max_grad_norm": 0.25, "schedule": "linear"}, 128)
+    made = arguments(settings, dataclasses.replace(choices, liger=True), tmp_path, Saving(strategy="epoch", workers=2))
+    has(
+        made,
+        max_grad_norm=0.25,
+        lr_scheduler_type="linear",
+        use_liger_kernel=True,
+        save_strategy="epoch",
+        dataloader_num_workers=2,
+    )
+
+
 def test_documents(tmp_path: Path) -> None:
     settings, choices = built(DOCUMENTS, 2048)
     has(arguments(settings, choices, tmp_path), bf16=True, optim="adamw_torch", learning_rate=2e-4)

@@ -160,6 +160,9 @@ def test_new_tokens_are_trained_saved_and_merged(base: Path, tmp_path: Path) -> 
     train_adapter(base, rows, [], settings, state_dir=tmp_path / "state", out_dir=tmp_path / "out")
     adapter = tmp_path / "out" / "final_adapter"
     merged = merge_adapter(base, adapter, tmp_path / "merged")
+    begun, ended = (load_base(folder, "float32").get_input_embeddings().weight for folder in (base, merged))
+    new = AutoTokenizer.from_pretrained(base).convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
+    assert not any(torch.equal(begun[number], ended[number]) for number in new)
     ids = torch.tensor([encode_row(rows[0], AutoTokenizer.from_pretrained(merged), LIMITS).input_ids])
     with torch.inference_mode():
         assert (load_model(merged)(ids).logits - load_model(base, adapter)(ids).logits).abs().max() < 1e-5
