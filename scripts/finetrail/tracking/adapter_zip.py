@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 import zipfile
 from collections.abc import Iterable
@@ -30,6 +31,7 @@ _ADAPTER = (
 _DEEPSPEED = "global_step*"  # holds the frozen weights as well
 _MOMENT = (1980, 1, 1, 0, 0, 0)
 _CHUNK = 1 << 20
+_STEP = re.compile(r"checkpoint-(\d+)/")
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +122,15 @@ def unzip_checkpoint(file: Path, state_dir: Path) -> Path | None:
     checkpoint = state_dir / next(name.parts[0] for name in names if name.parts[0].startswith("checkpoint-"))
     mark_complete(checkpoint)
     return checkpoint
+
+
+def zipped_step(file: Path) -> int | None:
+    """Return the step of the checkpoint in a file of `zip_checkpoint`; None where it is no zip file, or holds none."""
+    if not zipfile.is_zipfile(file):
+        return None
+    with zipfile.ZipFile(file) as archive:
+        steps = (_STEP.match(name) for name in archive.namelist())
+        return next((int(match[1]) for match in steps if match), None)
 
 
 def _checked(name: str, file: Path) -> PurePosixPath:

@@ -14,12 +14,15 @@ import pytest
 
 from finetrail.errors import FinetrailError
 from finetrail.records import sha256_file
+from finetrail.tracking.adapter_zip import zip_checkpoint
 from finetrail.tracking.registry import Registry
+from finetrail.tracking.restore import restore_checkpoint
 from finetrail.tracking.tracker import FOLDER
 from finetrail.tracking.wandb_run import check_tracking
 from finetrail.training.attempts import read_attempts, segments
+from finetrail.training.checkpoints import mark_complete, newest_complete
 from finetrail.training.settings import Limits, Saving, Tracking, TrainSettings
-from finetrail.training.sft import train_adapter
+from finetrail.training.sft import TrainReport, train_adapter
 from finetrail.training.training_log import MEASURED
 
 BLOCK = 1 << 15
@@ -148,6 +151,59 @@ def test_a_training_without_checkpoints_goes_on_from_the_registry(
     assert steps == [3, 4]
     assert weights(out) == weights(tracked / "out")
     assert log(out) == log(tracked / "out")
+
+
+@pytest.mark.parametrize("alias", ["latest", "best"])
+def test_the_best_model_comes_back_with_the_latest(
+    alias: Any, base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """What the dev rows want is unlearned step by step: what is published at last is in no later artifact."""
+    settings = dataclasses.replace(SETTINGS, eval_steps=1, max_steps=6)
+    odd = {"role": "assistant", "content": "QZ XJ WV KQ"}
+    dev = [row | {"messages": [*row["messages"][:-1], odd]} for row in rows[:2]]
+    saving = Saving(save_steps=1, keep=1, tracking=dataclasses.replace(TRACKING, answers=0, resume=alias))
+
+    def run(work: Path, **more: Any) -> TrainReport:
+        folders: dict[str, Any] = {"state_dir": work / "state", "out_dir": work / "out"}
+        return train_adapter(base_dir, rows, dev, settings, saving=saving, **folders, **more)
+
+    best = run(tmp_path / "straight").published_step
+    assert best < 4
+
+    def die(step: int, steps: int) -> None:
+        if step == best + 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "lost", progress=die)
+    for checkpoint in (tmp_path / "lost" / "state").glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    steps: list[int] = []
+    assert run(tmp_path / "lost", progress=lambda step, _: steps.append(step)).published_step == best
+    assert steps[0] == (best + 3 if alias == "latest" else best + 1)
+    assert weights(tmp_path / "lost" / "out") == weights(tmp_path / "straight" / "out")
+
+
+def test_a_best_model_that_is_in_no_artifact_is_missed_before_training(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    train(base_dir, rows, tmp_path, TRACKING)
+    registry = Registry(state / FOLDER)
+    found = registry.find("latest")
+    assert found is not None
+    shutil.rmtree(state / "checkpoint-2", ignore_errors=True)
+    kept = json.loads((state / "checkpoint-4" / "trainer_state.json").read_text())
+    (state / "checkpoint-4" / "trainer_state.json").write_text(json.dumps(kept | {"best_global_step": 3}))
+    mark_complete(state / "checkpoint-4")
+    later = found[0].with_name("step-5.zip")
+    assert zip_checkpoint(state / "checkpoint-4", later)
+    registry.put(later, found[1].metadata, None)
+    shutil.rmtree(state / "checkpoint-4")
+    with pytest.raises(FinetrailError, match="the best model so far, of step 3, is in no artifact") as missed:
+        restore_checkpoint(state, TRACKING)
+    assert "train.wandb.resume" in str(missed.value)
+    assert newest_complete(state) is None
 
 
 def test_a_state_directory_that_was_lost_whole_comes_back_with_its_attempts(
