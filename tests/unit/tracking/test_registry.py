@@ -1,5 +1,6 @@
 """Artifacts without W&B: aliases, hashes, what a zip file holds and what is refused."""
 
+import inspect
 import json
 import zipfile
 from pathlib import Path
@@ -10,7 +11,7 @@ from finetrail.artifacts import write_json
 from finetrail.errors import FinetrailError
 from finetrail.metrics.answer_overlap import exact_match, token_f1
 from finetrail.records import sha256_file
-from finetrail.tracking.adapter_zip import unzip_checkpoint, zip_checkpoint
+from finetrail.tracking.adapter_zip import LIMIT, unzip_checkpoint, zip_checkpoint
 from finetrail.tracking.registry import REGISTRY, Registry
 from finetrail.tracking.tracker import artifact_metadata, score_of
 from finetrail.training.checkpoints import is_complete, mark_complete
@@ -72,6 +73,11 @@ def test_what_goes_into_a_zip_file_comes_out_complete(checkpoint: Path, tmp_path
     write_json(fresh / "identity.json", {"identity": "b", "code": None})
     with pytest.raises(FinetrailError, match="other data or settings"):
         unzip_checkpoint(files[0], fresh)
+
+
+def test_an_artifact_stays_below_500_megabytes() -> None:
+    assert LIMIT == 500 * 10**6
+    assert inspect.signature(zip_checkpoint).parameters["limit"].default == LIMIT
 
 
 def test_a_large_one_goes_without_its_optimizer_and_a_larger_one_not_at_all(checkpoint: Path, tmp_path: Path) -> None:

@@ -112,7 +112,8 @@ def test_metrics_and_artifacts_are_in_wandb_s_own_file(tracked: Path) -> None:
     assert set(registered["best"].metadata) == {
         "step", "eval_f1", "eval_em", "base_model", "lora_rank", "sequence_length",
     }  # fmt: skip
-    assert registered["latest"].metadata["step"] == 4
+    expected = {"step": 4, "base_model": "tiny llama", "lora_rank": 4, "sequence_length": 256}
+    assert expected.items() <= registered["latest"].metadata.items()
     sent = [item.path for record in found if record.WhichOneof("record_type") == "files" for item in record.files.files]
     assert sent == [], "not even the list of installed packages"
     assert not list((tracked / "state" / FOLDER).rglob("requirements.txt"))
@@ -126,6 +127,16 @@ def test_nothing_but_the_state_directory_is_written_and_weights_are_the_same(
     assert not (tmp_path / "state" / FOLDER).exists()
     assert weights(plain) == weights(tracked / "out")
     assert log(plain) == log(tracked / "out")
+
+
+def test_a_model_that_is_trained_whole_is_never_made_an_artifact_of(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(SETTINGS, method="full", learning_rate=1e-3)
+    saving = Saving(save_steps=2, tracking=dataclasses.replace(TRACKING, answers=0))
+    train_adapter(base_dir, rows, rows[:2], settings, state_dir=tmp_path / "s", out_dir=tmp_path / "o", saving=saving)
+    assert list((tmp_path / "s" / FOLDER).rglob("*.wandb")) and not list((tmp_path / "s" / FOLDER).rglob("*.zip"))
+    assert Registry(tmp_path / "s" / FOLDER).entries() == {}
 
 
 def test_a_training_without_checkpoints_goes_on_from_the_registry(
