@@ -103,7 +103,8 @@ def detect() -> Hardware:
         raise FinetrailError(
             f"{_VISIBLE} names {named} GPUs ({os.environ[_VISIBLE]}), and torch sees {seen}",
             where="train.gpus",
-            hint="Name GPUs that `nvidia-smi` lists, or null for all; under SLURM see the node's driver",
+            hint="Name GPUs that `nvidia-smi` lists, or null for all. Where it lists them, driver and torch do not fit"
+            " together: a torch for CPUs sees none",
         )
     if not torch.cuda.is_available():
         return Hardware("cpu", 0, 0, bf16=False, flash_attention=False, liger=False)
