@@ -40,7 +40,8 @@ def build_keeper(state_dir: Path, keep: int, deadline: Deadline, *, evaluate: bo
                 # The end of an epoch that is saved comes after this.
                 control.should_save = args.save_strategy != "epoch" or not float(state.epoch).is_integer()
             else:
-                self.stopped = agree(deadline.reason(time.time()), args)
+                soon = evaluates_next(args, state, last=evaluate)
+                self.stopped = agree(deadline.reason(time.time(), evaluates=soon), args)
                 if self.stopped is not None:
                     control.should_save = control.should_training_stop = True
             self.began = time.monotonic()
@@ -49,6 +50,7 @@ def build_keeper(state_dir: Path, keep: int, deadline: Deadline, *, evaluate: bo
             check_finite(logs, state.global_step, fp16=fp16)
 
         def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, Any], **_: Any) -> None:
+            deadline.longest_evaluation = max(deadline.longest_evaluation, time.monotonic() - self.began)
             # The trainer compares after this; a better model, or the last one, must be on disk.
             better = args.metric_for_best_model is not None and (
                 state.best_metric is None or metrics["eval_loss"] < state.best_metric
@@ -65,6 +67,13 @@ def build_keeper(state_dir: Path, keep: int, deadline: Deadline, *, evaluate: bo
             deadline.last_save = time.monotonic() - self.began
 
     return Keeper()
+
+
+def evaluates_next(args: Any, state: Any, *, last: bool) -> bool:
+    """Tell whether the dev loss is taken after the next step, as it is after the last one where `last` says so."""
+    following = state.global_step + 1
+    by_steps = args.eval_strategy == "steps" and following % args.eval_steps == 0
+    return by_steps or (last and following >= state.max_steps)
 
 
 def agree(reason: str | None, args: Any) -> str | None:

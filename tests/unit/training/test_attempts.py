@@ -7,6 +7,7 @@ import signal
 import stat
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from finetrail.training.attempts import (
 from finetrail.training.checkpoints import checkpoint_folder, hold, is_complete, mark_complete, newest_complete, rotate
 from finetrail.training.deadline import Deadline, find_limits, heed_signals, parse_left, slurm_end
 from finetrail.training.job import Stopped
-from finetrail.training.keeping import check_finite
+from finetrail.training.keeping import build_keeper, check_finite
 from finetrail.training.settings import Limits, Saving, TrainSettings
 from finetrail.training.sft import TrainReport, train_adapter
 from finetrail.training.training_log import drop_steps_after
@@ -90,6 +91,53 @@ def test_a_deadline_leaves_the_dev_loss_of_the_next_step_as_well() -> None:
     assert deadline.reason(900.0) is None
     assert deadline.reason(639.0, evaluates=True) is None
     assert deadline.reason(641.0, evaluates=True) == "SLURM's time limit leaves 0:05:59"
+
+
+def test_the_keeper_stops_before_a_dev_loss_for_which_no_time_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dev loss is taken every third step and takes 500 seconds, a step one."""
+    now = [0.0]
+    for name in ("time", "monotonic"):
+        monkeypatch.setattr(f"finetrail.training.keeping.time.{name}", lambda: now[0])
+    deadline = Deadline([(1000.0, 0.0, "the limit")], last_save=1.0)
+    keeper: Any = build_keeper(tmp_path, 2, deadline, evaluate=True, fp16=False)
+    args = SimpleNamespace(
+        world_size=1, save_strategy="no", eval_strategy="steps", eval_steps=3, metric_for_best_model="eval_loss"
+    )
+    state = SimpleNamespace(global_step=0, max_steps=9, best_metric=0.0, epoch=0.5)
+    control = SimpleNamespace(should_evaluate=False, should_save=False, should_training_stop=False)
+    stopped = {}
+    for step in range(1, 9):
+        keeper.on_step_begin(args, state, control)
+        now[0] += 1.0
+        state.global_step = step
+        keeper.on_step_end(args, state, control)
+        stopped[step] = keeper.stopped
+        if keeper.stopped is not None:
+            break
+        if step % 3 == 0:
+            now[0] += 500.0
+            keeper.on_evaluate(args, state, control, {"eval_loss": 1.0})
+    assert stopped == {1: None, 2: None, 3: None, 4: None, 5: "the limit leaves 0:08:15"}
+    assert control.should_save and control.should_training_stop
+
+
+def test_the_last_step_takes_a_dev_loss_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finetrail.training.keeping.time.time", lambda: 0.0)
+    args = SimpleNamespace(world_size=1, save_strategy="no", eval_strategy="no", eval_steps=None)
+    for evaluate, stops in ((True, True), (False, False)):
+        deadline = Deadline([(100.0, 0.0, "the limit")], last_save=1.0, longest_evaluation=500.0)
+        keeper: Any = build_keeper(tmp_path, 2, deadline, evaluate=evaluate, fp16=False)
+        state = SimpleNamespace(global_step=7, max_steps=9, epoch=0.5)
+        control = SimpleNamespace(should_evaluate=False, should_save=False, should_training_stop=False)
+        found = []
+        for step in (7, 8):
+            keeper.on_step_begin(args, state, control)
+            state.global_step = step
+            keeper.on_step_end(args, state, control)
+            found.append(keeper.stopped is not None)
+        assert found == [False, stops]
 
 
 def test_a_signal_that_another_process_heard(tmp_path: Path) -> None:
