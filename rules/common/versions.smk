@@ -46,7 +46,7 @@ def describe_versions():
             "pictures": [
                 path
                 for path in plot_files()
-                if f"/{name}/" in path and not path.endswith(".html")
+                if name in Path(path).parts and not path.endswith(".html")
             ],
             "models": {
                 f"{name}-{model}-{fold}": f"{RESULTS}/{name}/models/{model}/{fold}/{weights_folder(name, model)}"
