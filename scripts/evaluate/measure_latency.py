@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--base", "manifest.json of the base model")
     add_input(parser, "--adapter", "manifest.json of the adapter")
     add_output(parser, "--out", "the times")
-    return run_step(parser, argv, __file__, work)
+    return run_step(parser, argv, __file__, work, offline=True)
 
 
 if __name__ == "__main__":

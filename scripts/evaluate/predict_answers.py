@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         required=False,
     )
     add_output(parser, "--out", "predictions")
-    return run_step(parser, argv, __file__, work)
+    return run_step(parser, argv, __file__, work, offline=True)
 
 
 if __name__ == "__main__":

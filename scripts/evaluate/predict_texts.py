@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", required=True, help="a tuned model's name, base, frequent, nearest or class_name")
     parser.add_argument("--image-tokens", type=int, default=4, help="soft tokens of an image")
     add_output(parser, "--out", "predictions")
-    return run_step(parser, argv, __file__, work)
+    return run_step(parser, argv, __file__, work, offline=True)
 
 
 if __name__ == "__main__":

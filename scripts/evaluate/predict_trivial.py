@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--test", "the fold's test.jsonl")
     add_input(parser, "--base", "manifest.json of the base model, for its tokenizer")
     add_output(parser, "--out", "predictions")
-    return run_step(parser, argv, __file__, work)
+    return run_step(parser, argv, __file__, work, offline=True)
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--gguf", "model.gguf")
     add_output(parser, "--parity", "parity.json")
     add_output(parser, "--modelfile", "Modelfile")
-    return run_step(parser, argv, __file__, work)
+    return run_step(parser, argv, __file__, work, offline=True)
 
 
 if __name__ == "__main__":

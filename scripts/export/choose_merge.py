@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="llama.cpp's CPU threads")
     add_output(parser, "--manifest", "manifest.json in final_merged_checkpoint/")
     add_output(parser, "--report", "merge.json")
-    return run_step(parser, argv, __file__, work)
+    return run_step(parser, argv, __file__, work, offline=True)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = step_parser(__doc__)
     add_input(parser, "--merged", "manifest.json of the merged model")
     add_output(parser, "--gguf", "model.gguf")
-    return run_step(parser, argv, __file__, work)
+    return run_step(parser, argv, __file__, work, offline=True)
 
 
 if __name__ == "__main__":

@@ -373,6 +373,8 @@ def run_step(
     argv: Sequence[str] | None,
     script: str,
     work: Callable[[Step, argparse.Namespace], None],
+    *,
+    offline: bool = False,
 ) -> int:
     """Run a step's work between the digest gate and publishing.
 
@@ -381,6 +383,7 @@ def run_step(
         argv: the command line; None takes the process's own.
         script: the script's ``__file__``.
         work: reads its inputs, writes through the step, and returns when all is written.
+        offline: libraries must not ask the hub, whatever they would like from there: models are in folders.
 
     Returns:
         0, or 1 after a failure whose cause is the last line of the log.
@@ -388,6 +391,8 @@ def run_step(
     words = sys.argv[1:] if argv is None else list(argv)
     args = parser.parse_args(words)
     args.command = [_script_name(script), *words]
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, which is in `work`
     try:
         step = Step(Path(script).resolve(), args)
     except FinetrailError as error:

@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = step_parser(__doc__)
     add_input(parser, "--train", "the fold's train.jsonl")
     add_output(parser, "--manifest", "manifest.json in the folder of the base model")
-    return run_step(parser, argv, __file__, work)
+    return run_step(parser, argv, __file__, work, offline=True)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--vision", "manifest.json of encoder and classifier")
     add_output(parser, "--report", "counts of every task")
     add_output(parser, "--picture", "their distribution, as SVG")
-    return run_step(parser, argv, __file__, work)
+    return run_step(parser, argv, __file__, work, offline=True)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--train", "the fold's train.jsonl")
     add_input(parser, "--base", "manifest.json of the base model")
     add_output(parser, "--out", "prompts/{family}.jsonl")
-    return run_step(parser, argv, __file__, work)
+    return run_step(parser, argv, __file__, work, offline=True)
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add_output(parser, "--manifest", "manifest.json in final_adapter/ or final_checkpoint/")
     add_output(parser, "--training-log", "training_log.jsonl")
-    return run_step(parser, argv, __file__, work)
+    return run_step(parser, argv, __file__, work, offline=True)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--records", "records.jsonl")
     add_input(parser, "--splits", "splits.jsonl")
     add_output(parser, "--manifest", "manifest.json in the folder of the models")
-    return run_step(parser, argv, __file__, work)
+    return run_step(parser, argv, __file__, work, offline=True)
 
 
 if __name__ == "__main__":

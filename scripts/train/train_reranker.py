@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--splits", "splits.jsonl")
     parser.add_argument("--state", type=Path, required=True, help="folder of the state directories")
     add_output(parser, "--manifest", "manifest.json in the folder of the models")
-    return run_step(parser, argv, __file__, work)
+    return run_step(parser, argv, __file__, work, offline=True)
 
 
 if __name__ == "__main__":

@@ -173,6 +173,15 @@ def script_of(path: Path, name: str) -> str:
     return (SCRIPTS / path.stem / f"{name}.py").read_text(encoding="utf-8")
 
 
+def test_what_trains_or_exports_never_asks_the_hub() -> None:
+    """Compute nodes have no way out, and a library that looks for a newer file waits for it: one rule fetches."""
+    heavy = {
+        name: script_of(path, name) for path, name, body in rules() if re.search(r"envs/(train|export)\.yaml", body)
+    }
+    online = {name for name, script in heavy.items() if "offline=True)" not in script}
+    assert online == {"fetch_model"} and len(heavy) > 10
+
+
 def test_every_rule_that_asks_a_model_reruns_with_the_offline_teacher() -> None:
     asked_by_some: set[str] = set()
     for path, name, body in rules():
