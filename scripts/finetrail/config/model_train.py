@@ -162,7 +162,7 @@ class TrainedModel(Section):
     gradient_checkpointing: bool = result(False, "compute activations twice, keep few: less memory, a third more time")
     packing: bool = result(False, "several rows in a sequence of `limits.max_length` tokens, each blind to the others")
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"] = result(
-        "auto", "form of attention; `auto`: FlashAttention where GPU and package are there, else SDPA"
+        "auto", "form of attention; `auto`: FlashAttention where GPU and package are there, else torch's own, else SDPA"
     )
     liger: Literal["auto", "on", "off"] = result(
         "auto", "Liger's fused kernels; `auto`: on a GPU where the package is there"

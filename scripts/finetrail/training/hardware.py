@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from finetrail.errors import FinetrailError
 from finetrail.training.settings import TrainSettings
+from finetrail.training.varlen import VARLEN
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +31,7 @@ class Hardware:
         memory: bytes of one GPU; 0 on a CPU.
         bf16: whether the GPU computes in bf16.
         flash_attention, liger: whether the packages are there and the GPU can run them.
+        varlen: whether the GPU can run torch's own FlashAttention.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Hardware:
     bf16: bool
     flash_attention: bool
     liger: bool
+    varlen: bool = False
 
     @property
     def use_cpu(self) -> bool:
@@ -116,6 +119,7 @@ def detect() -> Hardware:
         bf16=torch.cuda.is_bf16_supported(including_emulation=False),
         flash_attention=is_flash_attn_2_available() and device.major >= 8,
         liger=is_liger_kernel_available(),
+        varlen=device.major >= 8,
     )
 
 
@@ -136,8 +140,12 @@ def precision() -> Precision:
     return formats
 
 
-def choose(settings: TrainSettings, hardware: Hardware) -> Choices:
+def choose(settings: TrainSettings, hardware: Hardware, *, varlen: bool = False) -> Choices:
     """Choose formats and kernels for the settings on this machine; the batch stays as set.
+
+    Args:
+        settings, hardware: what was set, and what is there.
+        varlen: whether the model's attention suits `finetrail.training.varlen`.
 
     Raises:
         FinetrailError: a setting needs a GPU, or one that has bf16 or a package, and there is none; or there are
@@ -146,7 +154,7 @@ def choose(settings: TrainSettings, hardware: Hardware) -> Choices:
     _refuse_missing(settings, hardware)
     arithmetic, why_arithmetic = _precision(settings.precision, hardware)
     compute, why_compute = _precision(settings.quantization.compute, hardware)
-    attention, why_attention = _attention(settings, hardware)
+    attention, why_attention = _attention(settings, hardware, varlen and arithmetic != "fp32")
     liger, why_liger = _liger(settings, hardware)
     reasons = {"precision": why_arithmetic, "attention": why_attention, "liger": why_liger}
     if settings.method == "qlora":
@@ -230,11 +238,13 @@ def _precision(asked: str, hardware: Hardware) -> tuple[Format, str]:
     return ("bf16", "the GPU has bf16") if hardware.bf16 else ("fp16", "the GPU has no bf16")
 
 
-def _attention(settings: TrainSettings, hardware: Hardware) -> tuple[str, str]:
+def _attention(settings: TrainSettings, hardware: Hardware, varlen: bool) -> tuple[str, str]:
     if settings.attention != "auto":
         return settings.attention, "as set"
     if hardware.flash_attention:
         return "flash_attention_2", "the GPU and the package are there"
+    if varlen and hardware.varlen:
+        return VARLEN, "torch's own FlashAttention, rows end to end"
     return "sdpa", "no GPU" if hardware.use_cpu else "no flash-attn for this GPU"
 
 

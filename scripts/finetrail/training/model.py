@@ -7,6 +7,7 @@ from finetrail.errors import FinetrailError
 from finetrail.training.base import adapter_targets, load_base, model_class
 from finetrail.training.hardware import Choices, Format
 from finetrail.training.settings import TrainSettings
+from finetrail.training.varlen import VARLEN, register_varlen
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,8 @@ def build_model(base_dir: Path, settings: TrainSettings, choices: Choices, local
         local_rank: the GPU of this process, for a base of four bits, which is loaded where it stays.
     """
     kwargs: dict[str, Any] = {"attn_implementation": choices.attention}
+    if choices.attention == VARLEN:
+        register_varlen()
     if settings.method == "qlora":
         _check_width(base_dir, choices)
         kwargs["quantization_config"] = build_quantization(settings, choices)

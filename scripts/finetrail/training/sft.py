@@ -51,6 +51,7 @@ from finetrail.training.prefix_trainer import SAMPLES
 from finetrail.training.publish import publish_checkpoint
 from finetrail.training.settings import Saving, TrainSettings
 from finetrail.training.training_log import drop_steps_after, write_training_log
+from finetrail.training.varlen import suits_varlen
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -260,8 +261,8 @@ def _choices(
     """Choose for this machine; a training that was begun keeps its batch, so that its steps stay the same."""
     from transformers import AutoConfig
 
-    hardware = detect()
-    choices = choose(settings, hardware)
+    hardware, config = detect(), AutoConfig.from_pretrained(base_dir)
+    choices = choose(settings, hardware, varlen=settings.prefix is None and suits_varlen(config))
     if resume is not None:
         kept = trained(state_dir)[-1]["choices"]
         names = ("batch_size", "gradient_accumulation", "gradient_checkpointing")
@@ -271,7 +272,7 @@ def _choices(
             if kept[name] != getattr(choices, name):
                 logger.warning("%s was %s before: weights will not be those of a straight run", name, kept[name])
     elif settings.fit_to_memory and not hardware.use_cpu:
-        shape = shape_of(AutoConfig.from_pretrained(base_dir), settings)
+        shape = shape_of(config, settings)
         choices = fit_batch(settings, choices, shape, _longest(train), hardware.memory)
     log_choices(choices, hardware)
     return choices

@@ -1,6 +1,7 @@
 """TRL's trainer as we need it: it notes which rows each update saw, and its adapter resumes exactly."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from finetrail.training.hardware import Choices
 from finetrail.training.model import build_lora, build_model
 from finetrail.training.pictures import load_vision
 from finetrail.training.settings import TrainSettings
+from finetrail.training.varlen import TILE, VARLEN
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -50,10 +52,14 @@ def build_trainer(
     if settings.launch.deepspeed_stage is not None:
         _let_deepspeed_know_the_processes()
     model = build_model(base_dir, settings, choices, arguments.local_process_index)
+    varlen = choices.attention == VARLEN
+    collator = make_collator(
+        pad_id(tokenizer), packing=settings.packing or varlen, vision=vision, multiple=TILE if varlen else 1
+    )
     trainer = row_tracker(SFTTrainer, recorder)(
         model=model,
         args=arguments,
-        data_collator=make_collator(pad_id(tokenizer), packing=settings.packing, vision=vision),
+        data_collator=collator,
         train_dataset=train,
         eval_dataset=evaluation,
         processing_class=tokenizer,
@@ -62,6 +68,8 @@ def build_trainer(
     )
     if settings.method == "qlora":
         _train_adapter_in_fp32(trainer.model)
+    if settings.adapter:
+        _leave_casts_to_autocast(trainer.model)
     return trainer
 
 
@@ -110,6 +118,22 @@ def _train_adapter_in_fp32(model: Any) -> None:
     for weight in model.parameters():
         if weight.requires_grad:
             weight.data = weight.data.float()
+
+
+def _leave_casts_to_autocast(model: Any) -> None:
+    """Keep PEFT from copying every layer's input to fp32, which autocast copies back: the bits are the same."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    for module in model.modules():
+        if isinstance(module, BaseTunerLayer):
+            module._cast_input_dtype = partial(_cast_outside_autocast, module._cast_input_dtype)
+
+
+def _cast_outside_autocast(cast: Any, inputs: Any, dtype: Any) -> Any:
+    """Cast as PEFT does where nobody else will, as in generation."""
+    import torch
+
+    return inputs if inputs is None or torch.is_autocast_enabled(inputs.device.type) else cast(inputs, dtype)
 
 
 def _with_rows(collate: Any) -> Any:
