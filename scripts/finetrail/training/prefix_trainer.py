@@ -49,6 +49,7 @@ class PrefixSteps:
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
         """Return the weighted loss of a batch."""
+        inputs = {name: value for name, value in inputs.items() if name != "skip_logits"}  # for Liger's own models
         outputs = model(**inputs)
         if model.training:
             self.recorder.saw(losses=[round(loss, 6) for loss in outputs["row_losses"].tolist()])

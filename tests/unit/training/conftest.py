@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from finetrail.text.prompts import Evidence, chat_messages
 from finetrail.training.settings import TinyBaseSettings
 from finetrail.training.tiny_base import build_tiny_base
 from tests.unit.training.training_process import SETTINGS, Training
+
+# On a GPU a training takes bf16, and Liger's kernels replace those of every later model of the process.
+cpu_only = pytest.mark.skipif(torch.cuda.is_available(), reason="compares the arithmetic of a CPU, or asks for one")
 
 TOPICS = ("river", "harbour", "library", "orchard", "station", "museum")
 SMALL = TinyBaseSettings(

@@ -28,6 +28,7 @@ from finetrail.training.keeping import build_keeper, check_finite
 from finetrail.training.settings import Limits, Saving, TrainSettings
 from finetrail.training.sft import TrainReport, train_adapter
 from finetrail.training.training_log import drop_steps_after
+from tests.unit.training.conftest import cpu_only
 
 SETTINGS = TrainSettings(
     rank=4, alpha=8, learning_rate=1e-2, max_steps=4, batch_size=2, gradient_accumulation=1,
@@ -328,6 +329,7 @@ def test_a_full_disk_loses_nothing(base_dir: Path, rows: list[dict[str, Any]], t
     assert resumed.final_loss == straight.final_loss
 
 
+@cpu_only
 def test_the_best_model_is_published_and_patience_ends(
     base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:

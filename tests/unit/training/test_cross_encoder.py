@@ -9,6 +9,7 @@ from finetrail.errors import FinetrailError
 from finetrail.records import sha256_file
 from finetrail.training.cross_encoder import PassageList, RankerSettings, load_cross_encoder, train_cross_encoder
 from finetrail.training.tiny_cross_encoder import save_tiny_cross_encoder
+from tests.unit.training.conftest import cpu_only
 
 COLOURS = ["red", "green", "blue", "white"]
 TEXTS = [f"the {colour} house by the {place}" for colour in COLOURS for place in ("river", "tree")]
@@ -67,6 +68,7 @@ def test_a_resumed_training_ends_with_the_weights_of_a_straight_one(base: Path, 
     assert sha256_file(resumed / "model.safetensors") == sha256_file(straight / "model.safetensors")
 
 
+@cpu_only
 def test_half_precision_without_a_gpu_is_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(FinetrailError, match="there is no GPU"):
         train(base, tmp_path, "half", precision="fp16")

@@ -20,6 +20,7 @@ from finetrail.training.chat_tokens import chat_tokens
 from finetrail.training.drawing import counts_of, draw_rows
 from finetrail.training.image_prefix import load_for_answers
 from finetrail.training.prefix_rows import encode_task
+from finetrail.training.prefix_trainer import PrefixSteps
 from finetrail.training.settings import DrawingPhase, Launch, Limits, Prefix, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
 from finetrail.training.tiny_base import build_tiny_base
@@ -259,3 +260,15 @@ def test_code_in_a_checkpoint_is_never_run(
     with pytest.raises(FinetrailError, match="holds more than tensors"):
         load_for_answers(place / "base", load_eyes(place / "vision"), tmp_path, 4)
     assert "code of the file" not in capsys.readouterr().out
+
+
+def test_what_liger_s_evaluation_adds_does_not_reach_the_model() -> None:
+    """The library's trainer adds ``skip_logits`` where Liger's kernels are on, which only its own models know."""
+
+    class Model:
+        training = False
+
+        def __call__(self, input_ids: int) -> dict[str, int]:
+            return {"loss": input_ids + 1}
+
+    assert PrefixSteps().compute_loss(Model(), {"input_ids": 1, "skip_logits": True}) == 2

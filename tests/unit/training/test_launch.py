@@ -18,6 +18,7 @@ from finetrail.training.operators import drop_stale_locks, operators_folder
 from finetrail.training.settings import Launch, Limits, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
 from tests.unit.training import fake_srun
+from tests.unit.training.conftest import cpu_only
 
 SETTINGS = TrainSettings(
     rank=4, alpha=8, target_modules=("q_proj", "v_proj"), max_steps=2, batch_size=1, gradient_accumulation=2,
@@ -25,6 +26,7 @@ SETTINGS = TrainSettings(
 )  # fmt: skip
 
 
+@cpu_only
 def test_a_job_reaches_another_process_as_it_is(tmp_path: Path) -> None:
     job = Job(tmp_path, tmp_path, None, SETTINGS, Saving(code="a"), choose(SETTINGS, detect()), 1.5, 12)
     for sent in (job, dataclasses.replace(job, resume=tmp_path / "checkpoint-1")):

@@ -20,7 +20,7 @@ from finetrail.training.settings import Limits, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
 from finetrail.training.tiny_base import new_model
 from finetrail.training.tiny_tokenizer import train_tokenizer
-from tests.unit.training.conftest import SMALL, make_row
+from tests.unit.training.conftest import SMALL, cpu_only, make_row
 
 LIMITS = Limits(max_length=256)
 
@@ -128,6 +128,7 @@ def test_a_packed_run_resumes_bit_for_bit(base_dir: Path, tmp_path: Path) -> Non
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
+@cpu_only
 def test_gradients_of_packed_rows_are_those_of_padded_ones(examples: list[Example], base_dir: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
     gradients = []

@@ -20,7 +20,7 @@ from finetrail.training.masks import encode_row
 from finetrail.training.merge import merge_adapter
 from finetrail.training.settings import Limits, TrainSettings
 from finetrail.training.sft import train_adapter
-from tests.unit.training.conftest import make_row
+from tests.unit.training.conftest import cpu_only, make_row
 
 LIMITS = Limits(max_length=256)
 SETTINGS = TrainSettings(rank=2, alpha=4, max_steps=2, batch_size=2, gradient_accumulation=1, limits=LIMITS)
@@ -149,6 +149,7 @@ def test_new_tokens_that_find_a_spare_embedding(base: Path) -> None:
     check_new_tokens(tokenizer, base, ["embed_tokens"])
 
 
+@cpu_only
 def test_new_tokens_are_trained_saved_and_merged(base: Path, tmp_path: Path) -> None:
     prepare_tokenizer(base, template="chatml", pad_token=None, new_tokens=["<|im_start|>", "<|im_end|>"])
     assert torch.equal(*(load_base(base, "float32").get_input_embeddings().weight for _ in range(2)))

@@ -21,7 +21,7 @@ from finetrail.training.model import build_model
 from finetrail.training.settings import Limits, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
 from finetrail.training.training_log import MEASURED
-from tests.unit.training.conftest import make_row
+from tests.unit.training.conftest import cpu_only, make_row
 
 LIMITS = Limits(max_length=256)
 SETTINGS = TrainSettings(
@@ -116,6 +116,7 @@ def test_another_run_s_state_is_refused(
         _train(base_dir, rows[1:], tmp_path, SETTINGS)
 
 
+@cpu_only
 def test_merged_model_equals_the_adapter(
     base_dir: Path, rows: list[dict[str, Any]], trained: Path, tmp_path: Path
 ) -> None:
@@ -131,6 +132,7 @@ def test_merged_model_equals_the_adapter(
     assert (merged_dir / "model.safetensors").exists() and tokenizer.chat_template
 
 
+@cpu_only
 def test_answer_loss_is_the_model_s_own_loss(base_dir: Path, rows: list[dict[str, Any]]) -> None:
     model, tokenizer = load_model(base_dir), AutoTokenizer.from_pretrained(base_dir)
     example = encode_row(rows[1], tokenizer, LIMITS)

@@ -26,7 +26,7 @@ from finetrail.training.pictures import IMAGE_TOKEN, Vision, load_vision
 from finetrail.training.settings import Limits, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
 from finetrail.training.tiny_base import build_tiny_base
-from tests.unit.training.conftest import SMALL, make_row, make_texts
+from tests.unit.training.conftest import SMALL, cpu_only, make_row, make_texts
 
 LIMITS = Limits(max_length=256)
 SETTINGS = TrainSettings(
@@ -219,6 +219,7 @@ def test_the_published_processor_is_read(mllama: Path, tmp_path: Path) -> None:
     assert made["cross_attention_mask"][0, :, 0].tolist() == [[0] * 4, *[[1, 1, 0, 0]] * 3]
 
 
+@cpu_only
 def test_checkpointed_activations_give_the_same_gradients(mllama: Path, vision: Vision, image_rows: Any) -> None:
     tokenizer = AutoTokenizer.from_pretrained(mllama)
     examples, _ = encode_rows(image_rows[-4:], tokenizer, LIMITS, vision=vision)
@@ -245,6 +246,7 @@ def test_answers_do_not_depend_on_the_batch_and_are_about_the_image(
     assert [answer.text for answer in blind] != [answer.text for answer in together]
 
 
+@cpu_only
 def test_the_merged_model_is_whole(
     mllama: Path, trained: Path, pictures: Path, image_rows: Any, tmp_path: Path
 ) -> None:
