@@ -5,8 +5,9 @@ kernels, and once by plain TRL. Every run is a process of its own; one that fail
 
 - ``tokens_per_second``: of real tokens, padding not counted; the median of the steps behind the warm-up.
 - ``mfu``: model FLOPs ÷ what the GPU could do (dense, 16 bits): a token costs 2 FLOPs a weight forward, as many for the
-  gradients of activations and, where weights are trained, as many for theirs, and 12 · layers · width · length for
-  attention (Chowdhery et al. 2022, arXiv:2204.02311, appendix B). Null for a GPU that the table does not know.
+  gradients of activations and, where weights are trained, as many for theirs, and 12 · layers · width · length of its
+  row for attention (Chowdhery et al. 2022, arXiv:2204.02311, appendix B). The head counts only for tokens that carry
+  loss: TRL's loss computes no other logits on a GPU. Null for a GPU that the table does not know.
 - ``peak_memory_mb``: the most that torch held on the GPU; of the process on a CPU.
 
 And whether a training that was stopped goes on as it would have: two straight runs and one that stops after its first
@@ -28,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,7 @@ from typing import Any
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "gpu.json"
 METHODS = ("lora", "qlora", "full")
-WARM_UP = 3
+WARM_UP = 5
 SEED = 7
 # Dense TFLOP/s with 16 bits, from the makers' data sheets; the first name that the GPU's holds counts.
 PEAK_TFLOPS = {
@@ -93,10 +95,10 @@ def variants() -> list[Variant]:
 
 
 def make_rows(size: Size) -> list[dict[str, Any]]:
-    """Return made-up chat rows, the longest about as long as a sequence."""
+    """Return made-up chat rows, the longest about 1.2 times shorter than a sequence."""
     rows = []
     for number in range(size.rows):
-        lines = 1 + (number * 37) % max(2, size.length // 24)
+        lines = 1 + (number * 37) % max(2, size.length // 16)
         facts = " ".join(f"Line {place} leaves stop {number} at {place % 24}." for place in range(lines))
         messages = [
             {"role": "user", "content": f"{facts} When does line 3 leave?"},
@@ -130,6 +132,7 @@ def make_base(folder: Path, size: Size) -> None:
         vocab_size=size.vocabulary,
         max_position_embeddings=size.length,
         tie_word_embeddings=True,
+        initializer_range=0.02,  # a tiny model's, which the folder names, is for narrow ones
     )
     torch.manual_seed(SEED)
     for path in folder.glob("*.safetensors"):
@@ -251,18 +254,35 @@ def run_plain(base: Path, work: Path, size: Size, variant: Variant, steps: int, 
     return found
 
 
-def flops_of_token(size: Size, method: str) -> float:
-    """Return what a token costs forward and backward; see the module's description."""
+def flops_of_token(base: Path, size: Size, method: str) -> float:
+    """Return what a token costs forward and backward, on average; see the module's description."""
+    from transformers import AutoTokenizer
+
+    from finetrail.training.masks import encode_rows
+    from finetrail.training.settings import Limits, TrainSettings
+
+    limits, loss = Limits(max_length=size.length), TrainSettings().loss
+    rows, _ = encode_rows(make_rows(size), AutoTokenizer.from_pretrained(base), limits, loss=loss, vision=None)
+    lengths = [len(row.input_ids) for row in rows]
+    tokens = sum(lengths)
+    scored = sum(row.target_tokens for row in rows) / tokens
+    length = sum(length * length for length in lengths) / tokens
     head = size.hidden // size.heads
     attention = size.hidden * head * (2 * size.heads + 2 * size.key_value_heads)
-    weights = size.layers * (attention + 3 * size.hidden * size.intermediate) + size.hidden * size.vocabulary
-    return (6 if method == "full" else 4) * weights + 12 * size.layers * size.hidden * size.length
+    weights = size.layers * (attention + 3 * size.hidden * size.intermediate) + scored * size.hidden * size.vocabulary
+    return (6 if method == "full" else 4) * weights + 12 * size.layers * size.hidden * length
 
 
-def figures(log: Sequence[dict[str, Any]], size: Size, method: str, peak_tflops: float | None) -> dict[str, Any]:
-    """Sum up a run's log."""
-    speed = statistics.median(row["tokens_per_second"] for row in log[WARM_UP:])
-    mfu = None if peak_tflops is None else round(speed * flops_of_token(size, method) / (peak_tflops * 1e12), 4)
+def figures(log: Sequence[dict[str, Any]], flops: float, peak_tflops: float | None) -> dict[str, Any]:
+    """Sum up a run's log.
+
+    Args:
+        log: a row a step.
+        flops: of a token.
+        peak_tflops: of the GPU, where known.
+    """
+    speed = statistics.median(row["tokens_per_second"] for row in log[min(WARM_UP, len(log) // 2) :])
+    mfu = None if peak_tflops is None else round(speed * flops / (peak_tflops * 1e12), 4)
     return {
         "tokens_per_second": round(speed, 1),
         "mfu": mfu,
@@ -288,7 +308,7 @@ def run_one(variant: Variant, base: Path, size: Size, steps: int, peak_tflops: f
                 log = run_ours(base, Path(work), size, variant, steps)
         except (FinetrailError, torch.cuda.OutOfMemoryError) as error:
             return {"not_run": str(error)}
-    return figures(log, size, variant.method, peak_tflops)
+    return figures(log, flops_of_token(base, size, variant.method), peak_tflops)
 
 
 def start(variant: Variant, base: Path, options: argparse.Namespace, peak_tflops: float | None) -> dict[str, Any]:
@@ -299,7 +319,7 @@ def start(variant: Variant, base: Path, options: argparse.Namespace, peak_tflops
     hidden = {"CUDA_VISIBLE_DEVICES": ""} if options.device == "cpu" else {}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | hidden)
     if done.returncode:
-        return {"failed": done.stderr.strip().splitlines()[-1:]}
+        return {"failed": done.stderr.strip().splitlines()[-3:]}
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
@@ -318,12 +338,21 @@ def device_of(options: argparse.Namespace) -> dict[str, Any]:
     return {"name": properties.name, "memory_mb": properties.total_memory >> 20, "peak_tflops": peak}
 
 
+def versions() -> dict[str, str]:
+    """Name what was measured, where it is there."""
+    found = {}
+    for name in ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "liger-kernel", "flash-attn"):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and write the results; fail where a run failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--tiny", action="store_true", help="a tiny model: whether all runs, not how fast")
-    parser.add_argument("--steps", type=int, default=20, help=f"of a run, {WARM_UP} of which are not timed")
+    parser.add_argument("--steps", type=int, default=25, help=f"of a run, {WARM_UP} of which are not timed")
     parser.add_argument("--only", nargs="+", default=None, help="names of runs, such as lora.packing")
     parser.add_argument("--peak-tflops", type=float, default=None, help="of a GPU that the table does not know")
     parser.add_argument("--one", default=None, help="train once, as JSON says, and print the figures")
@@ -335,17 +364,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         variant = Variant(**json.loads(options.one))
         print(json.dumps(run_one(variant, options.base, size, options.steps, options.peak_tflops)))
         return 0
-    device, runs = device_of(options), {}
+    device, runs = device_of(options), dict[str, Any]()
+    results = {"device": device, "versions": versions(), "model": vars(size), "steps": options.steps, "runs": runs}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="finetrail-gpu-") as name:
         base = Path(name) / "base"
         make_base(base, size)
         for variant in variants():
             if options.only is None or variant.name in options.only:
+                since = time.monotonic()
                 runs[variant.name] = start(variant, base, options, device["peak_tflops"])
-                print(f"{variant.name}: {runs[variant.name]}", file=sys.stderr)
-    results = {"device": device, "model": vars(size), "steps": options.steps, "runs": runs}
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+                print(f"{variant.name}: {runs[variant.name]} ({time.monotonic() - since:.0f} s)", file=sys.stderr)
+            # After every run, so that a job that is cut off has measured something.
+            options.out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=1))
     return 1 if any("failed" in run or not run.get("holds", True) for run in runs.values()) else 0
 
