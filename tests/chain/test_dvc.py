@@ -23,7 +23,6 @@ WITH_CONDA = ("--sdm", "conda")
 def pushed(with_all: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """The whole chain has run, its results were pushed and their pins committed."""
     workspace = with_remote(with_all.copy(tmp_path_factory.mktemp("pushed") / "project"), "crag_mm")
-    workspace.timeout_s = 1800
     make(workspace, "push")
     commit(workspace, "results")
     return workspace

@@ -45,6 +45,5 @@ def conda(tmp_path_factory: pytest.TempPathFactory) -> Conda:
 def with_conda(conda: Conda, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A copy of the project in which `conda` is to be had."""
     workspace = copy_project(tmp_path_factory.mktemp("project") / "project")
-    workspace.timeout_s = 1800  # what CI allows is less: a slow machine is no failure of an environment
     workspace.variables |= conda.variables(workspace.environment()["PATH"])
     return workspace

@@ -26,7 +26,6 @@ MODELS = {
 def workspace(on_cluster: Callable[[], SlurmWorkspace]) -> SlurmWorkspace:
     one = on_cluster()
     one.configfiles = ("tests/chain/mini.yaml", "tests/chain/mini_cal.yaml")
-    one.timeout_s = 1800  # what CI allows is less: a slow machine is no failure of the chain
     return one
 
 

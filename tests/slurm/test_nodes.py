@@ -30,7 +30,6 @@ def launched(nodes: int, processes: int) -> tuple[str]:
 
 def test_two_nodes_train_as_one_with_two_processes(on_cluster: Callable[[], SlurmWorkspace]) -> None:
     workspace = on_cluster()
-    workspace.timeout_s = 1800
     site = SITE + "".join(f"  {rule}: {{local: true}}\n" for rule in LOCAL)
     (workspace.root / "config/site.yaml").write_text(site)
     target = f"{MODEL}/final_adapter/manifest.json"
