@@ -26,6 +26,7 @@ class Shape:
     Attributes:
         parameters, trainable: counts, the adapter's among both.
         layers, width, vocabulary: of the transformer.
+        tied: whether the embeddings are the head as well.
     """
 
     parameters: int
@@ -33,6 +34,12 @@ class Shape:
     layers: int
     width: int
     vocabulary: int
+    tied: bool = False
+
+    @property
+    def never_quantized(self) -> int:
+        """Weights that bitsandbytes leaves as they are: the embeddings and the head."""
+        return self.vocabulary * self.width * (1 if self.tied else 2)
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,8 @@ def shape_of(config: Any, settings: TrainSettings) -> Shape:
     """Read the shape from a configuration of transformers, without weights."""
     text = config.get_text_config()
     trainable, parameters = count_parameters(config, settings)
-    return Shape(parameters, trainable, text.num_hidden_layers, text.hidden_size, text.vocab_size)
+    tied = bool(text.tie_word_embeddings)
+    return Shape(parameters, trainable, text.num_hidden_layers, text.hidden_size, text.vocab_size, tied)
 
 
 def estimate(settings: TrainSettings, choices: Choices, shape: Shape, tokens: int) -> Need:
@@ -73,10 +81,10 @@ def estimate(settings: TrainSettings, choices: Choices, shape: Shape, tokens: in
     kept = _BYTES[settings.weights] if settings.method == "full" else 4
     # As `finetrail.training.model.weights_dtype` loads it: without bf16, weights stay in fp32.
     whole = _BYTES["bf16" if choices.precision == "bf16" and not choices.use_cpu else "fp32"]
-    held = _FOUR_BITS if settings.method == "qlora" else whole
+    packed = max(0, frozen - shape.never_quantized) if settings.method == "qlora" else 0
     stage, world = settings.launch.deepspeed_stage or 0, settings.launch.world
     offload = settings.launch.offload
-    weights = (frozen * held + trained * kept) / (world if stage == 3 else 1)
+    weights = (packed * _FOUR_BITS + (frozen - packed) * whole + trained * kept) / (world if stage == 3 else 1)
     gradients = trained * kept / (world if stage >= 2 else 1)
     optimizer = trained * _OPTIMIZER_BYTES.get(settings.optimizer, 2 * kept) / (world if stage >= 1 else 1)
     if offload != "none":

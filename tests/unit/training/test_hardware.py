@@ -117,6 +117,13 @@ def test_a_frozen_base_takes_as_many_bytes_as_it_is_loaded_with() -> None:
         assert need.weights == size * (SEVEN_B.parameters - SEVEN_B.trainable) + 4 * SEVEN_B.trainable
 
 
+def test_four_bits_leave_embeddings_and_head_as_they_are() -> None:
+    choices = choose(QLORA, A100)
+    saved = estimate(QLORA, choices, SEVEN_B, 64).weights
+    saved -= estimate(QLORA, choices, dataclasses.replace(SEVEN_B, tied=True), 64).weights
+    assert saved == pytest.approx(SEVEN_B.vocabulary * SEVEN_B.width * (2 - 0.57))
+
+
 def test_out_of_memory_names_what_each_remedy_would_save() -> None:
     text = str(out_of_memory(QLORA, choose(QLORA, T4), SEVEN_B, 2048))
     assert "out of memory with 8 rows of up to 2048 tokens a step: about" in text
