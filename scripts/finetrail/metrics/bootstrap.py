@@ -2,10 +2,10 @@
 
 A statistic is a ratio of sums, ``sum(numerators) / sum(denominators)``: a mean where all denominators are 1,
 a loss per token where they are token counts. With few groups (below about 20) such intervals are too narrow;
-therefore their number is part of every result.
+therefore their number is part of every result. One group alone says nothing of others: it has no interval.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -37,11 +37,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the percentile interval of its resamples."""
+    """An estimate and the percentile interval of its resamples; without bounds where there is one group."""
 
     estimate: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     level: float
     resamples: int
     groups: int
@@ -49,9 +49,9 @@ class Interval:
     @property
     def excludes_zero(self) -> bool:
         """Say whether zero lies outside."""
-        return self.low > 0 or self.high < 0
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
-    def as_row(self) -> dict[str, float]:
+    def as_row(self) -> dict[str, float | None]:
         """Return the fields as a dictionary, for a file."""
         return asdict(self)
 
@@ -107,16 +107,34 @@ def _interval(totals: "Floats", *, resamples: int, seed: int, level: float) -> I
     import numpy as np
 
     count = totals.shape[2]
+    estimate = round(float(_statistic(totals.sum(axis=2, keepdims=True))[0]), DIGITS) + 0.0
+    if count == 1:
+        return Interval(estimate, None, None, level, resamples, count)
     rng = np.random.Generator(np.random.PCG64(seed))
     block = max(1, BLOCK // count)
     drawn = []
     for start in range(0, resamples, block):
         times = rng.multinomial(count, np.full(count, 1 / count), size=min(block, resamples - start))
         drawn.append(_statistic(np.einsum("rg,msg->msr", times, totals, optimize=False)))
-    low, high = np.quantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2])
-    estimate = _statistic(totals.sum(axis=2, keepdims=True))[0]
-    low, high, estimate = (round(float(value), DIGITS) + 0.0 for value in (low, high, estimate))
+    bounds = np.quantile(np.concatenate(drawn), [(1 - level) / 2, (1 + level) / 2])
+    low, high = (round(float(value), DIGITS) + 0.0 for value in bounds)
     return Interval(estimate, low, high, level, resamples, count)
+
+
+def bounds_text(row: Mapping[str, Any], form: str) -> str:
+    """Write the bounds of an interval's row for people, each in a form such as ``+.3f``."""
+    if row["low"] is None:
+        return "no interval: one group"
+    return f"{row['low']:{form}} to {row['high']:{form}}"
+
+
+def bounds_apart(rows: Iterable[Mapping[str, Any]]) -> list[list[float]]:
+    """Return how far the bounds of intervals lie below and above their estimates, for error bars: [2, rows]."""
+    pairs = [
+        (row["estimate"] - row["low"], row["high"] - row["estimate"]) if row["low"] is not None else (0.0, 0.0)
+        for row in rows
+    ]
+    return [[below for below, _ in pairs], [above for _, above in pairs]]
 
 
 def _statistic(sums: "Floats") -> "Floats":

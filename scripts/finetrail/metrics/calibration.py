@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from finetrail.errors import FinetrailError
 from finetrail.metrics.agreement import cohen_kappa
 from finetrail.metrics.bootstrap import Sample, bootstrap
-from finetrail.records import round_score
+from finetrail.records import Row, round_score
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,7 @@ def auc(gold: Sequence[bool], scores: Sequence[float]) -> float | None:
     return round_score(float(roc_auc_score(gold, scores))) if len(set(gold)) == 2 else None
 
 
-def interval(groups: Sequence[str], hits: Sequence[bool], *, resamples: int, seed: int) -> dict[str, float] | None:
+def interval(groups: Sequence[str], hits: Sequence[bool], *, resamples: int, seed: int) -> Row | None:
     """Return a share with its interval over groups; None where there is no item."""
     if not hits:
         return None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetrail.metrics.bootstrap import bounds_apart
 from finetrail.pictures import svg_figure
 
 if TYPE_CHECKING:
@@ -43,10 +44,15 @@ def _draw_bins(axes: "Axes", human: Mapping[str, Any]) -> None:
 def _draw_planted(axes: "Axes", planted: Mapping[str, Any]) -> None:
     kinds = {name: entry["detected"] for name, entry in planted.items() if entry["detected"]}
     rates = [entry["estimate"] for entry in kinds.values()]
-    below = [entry["estimate"] - entry["low"] for entry in kinds.values()]
-    above = [entry["high"] - entry["estimate"] for entry in kinds.values()]
     names = [name.replace("_", " ") for name in kinds]
-    axes.barh(names, rates, xerr=[below, above], color=BLUE, height=0.5, error_kw={"ecolor": "black", "capsize": 3})
+    axes.barh(
+        names,
+        rates,
+        xerr=bounds_apart(kinds.values()),
+        color=BLUE,
+        height=0.5,
+        error_kw={"ecolor": "black", "capsize": 3},
+    )
     axes.set(xlim=(0, 1.02), xlabel="share noticed")
     axes.set_title("planted defects", fontsize=9)
     axes.tick_params(labelsize=8)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from finetrail.errors import FinetrailError
-from finetrail.metrics.bootstrap import Sample, bootstrap, paired_bootstrap
+from finetrail.metrics.bootstrap import Sample, bootstrap, bounds_text, paired_bootstrap
 from finetrail.records import Row
 
 
@@ -42,7 +42,7 @@ def compare(
     Returns:
         ``{"metric", "higher_is_better", "units", "seed", "models": {name: interval}, "differences":
         {control: interval + "better"}}``; a difference is subject minus control, and ``better`` is True or
-        False where its interval excludes 0 and None where it does not.
+        False where its interval excludes 0 and None where it does not, or where there is none.
 
     Raises:
         FinetrailError: the subject is not there, or two models were measured on different units.
@@ -92,6 +92,6 @@ def table_lines(comparison: Row) -> list[str]:
 def _table_line(name: str, row: Row, comparison: Row) -> str:
     difference = comparison["differences"].get(name)
     if difference is None:
-        return f"| **{name}** | {row['estimate']:.4f} | | {row['low']:.4f} to {row['high']:.4f} (value) |"
-    shown = f"{difference['estimate']:+.4f} | {difference['low']:+.4f} to {difference['high']:+.4f}"
+        return f"| **{name}** | {row['estimate']:.4f} | | {bounds_text(row, '.4f')} (value) |"
+    shown = f"{difference['estimate']:+.4f} | {bounds_text(difference, '+.4f')}"
     return f"| {name} | {row['estimate']:.4f} | {shown} |"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.artifacts import read_json
+from finetrail.metrics.bootstrap import bounds_text
 
 
 def summary_lines(path: Path) -> list[str]:
@@ -17,7 +18,7 @@ def summary_lines(path: Path) -> list[str]:
     for comparison in metrics["comparisons"].values():
         scores = ", ".join(f"{name} {score['estimate']:.3f}" for name, score in comparison["models"].items())
         differences = ", ".join(
-            f"{name} {difference['estimate']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
+            f"{name} {difference['estimate']:+.3f} [{bounds_text(difference, '+.3f')}]"
             for name, difference in comparison["differences"].items()
         )
         lines.append(f"  {comparison['metric']} (rests on {comparison['rests_on']}): {scores}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetrail.metrics.bootstrap import bounds_apart
 from finetrail.pictures import svg_figure
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def _draw(axes: "Axes", form: str, found: Mapping[str, Any]) -> None:
     for number, backend in enumerate(backends):
         scores = [found["comparisons"][measure]["models"][backend] for measure in measures]
         heights = [score["estimate"] for score in scores]
-        errors = [[s["estimate"] - s["low"] for s in scores], [s["high"] - s["estimate"] for s in scores]]
+        errors = bounds_apart(scores)
         places = [place + number * width for place in range(len(measures))]
         axes.bar(places, heights, width, label=backend, yerr=errors, capsize=2, error_kw={"linewidth": 0.8})
     units = found["comparisons"]["ndcg@10"]["units"]

@@ -5,7 +5,7 @@ import pytest
 
 from finetrail.errors import FinetrailError
 from finetrail.metrics import bootstrap as module
-from finetrail.metrics.bootstrap import Sample, bootstrap, paired_bootstrap
+from finetrail.metrics.bootstrap import Sample, bootstrap, bounds_apart, bounds_text, paired_bootstrap
 
 NAN = float("nan")
 
@@ -29,6 +29,15 @@ def test_a_ratio_is_of_sums_and_not_a_mean_of_ratios() -> None:
     assert (got.low, got.high) == (round(1 / 9, 9), 10.0)
 
 
+def test_one_group_has_an_estimate_and_no_interval() -> None:
+    got = paired_bootstrap(
+        Sample.of_means(["a", "a"], [1, 3]), Sample.of_means(["a", "a"], [0, 0]), resamples=9, seed=0
+    )
+    assert (got.estimate, got.low, got.high, got.excludes_zero) == (2.0, None, None, False)
+    assert bounds_text(got.as_row(), "+.3f") == "no interval: one group"
+    assert bounds_apart([got.as_row()]) == [[0.0], [0.0]]
+
+
 def test_equal_models_differ_by_exactly_nothing() -> None:
     sample = Sample.of_means(list("abcd"), [1, 5, 2, 8])
     got = paired_bootstrap(sample, sample, resamples=500, seed=0)
@@ -43,7 +52,8 @@ def test_pairing_is_narrower_than_comparing_apart() -> None:
     paired = paired_bootstrap(first, second, resamples=2000, seed=0)
     alone = bootstrap(first, resamples=2000, seed=0)
     assert paired.excludes_zero
-    assert paired.high - paired.low < (alone.high - alone.low) / 4
+    narrow, wide = (np.ptp([one.low, one.high]) for one in (paired, alone))
+    assert 0 < narrow < wide / 4
 
 
 def test_groups_are_drawn_whole() -> None:
@@ -61,9 +71,8 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     inside = 0
     for trial in range(300):
         shared = np.repeat(rng.normal(size=40), 2)
-        values = 3 + shared + rng.normal(size=80)
-        got = bootstrap(Sample.of_means(groups, list(values)), resamples=400, seed=trial)
-        inside += got.low <= 3 <= got.high
+        values = list(shared + rng.normal(size=80))  # the truth is 0
+        inside += not bootstrap(Sample.of_means(groups, values), resamples=400, seed=trial).excludes_zero
     assert 0.90 <= inside / 300 <= 0.98
 
 

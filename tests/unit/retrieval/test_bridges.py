@@ -97,7 +97,7 @@ def test_on_the_bundled_questions_the_fusion_beats_the_order_of_bm25() -> None:
         Sample.of_means(groups, fused), Sample.of_means(groups, bm25), resamples=1000, seed=42
     )
     assert len(test) == 40
-    assert difference.low > 0, difference
+    assert difference.low is not None and difference.low > 0, difference
 
 
 def test_ndcg_and_recall() -> None:
