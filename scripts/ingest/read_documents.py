@@ -28,8 +28,17 @@ def all_files(roots: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         if not root.is_dir():
             yield root, root.name
             continue
-        found = sorted(path for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
-        yield from ((path, path.relative_to(root).as_posix()) for path in found)
+        yield from ((path, path.relative_to(root).as_posix()) for path in sorted(files_below(root)))
+
+
+def files_below(root: Path) -> list[Path]:
+    """Return all files and links below a folder; in place of a folder that cannot be opened, the folder itself."""
+    found: list[Path] = []
+    closed: list[OSError] = []
+    for folder, folders, files in os.walk(root, onerror=closed.append):
+        links = [name for name in folders if Path(folder, name).is_symlink()]
+        found += [Path(folder, name) for name in (*files, *links)]
+    return found + [Path(error.filename) for error in closed]
 
 
 def shown_name(name: str) -> str:
@@ -41,6 +50,8 @@ def passed_over(path: Path, name: str) -> str | None:
     """Say why a file is not even opened."""
     if path.is_symlink():
         return "a link: what it leads to is read where it stands, or not at all"
+    if path.is_dir():
+        return "a folder that cannot be opened: none of its files was read"
     if not path.is_file():
         return "no regular file"
     return "hidden" if any(part.startswith(".") for part in Path(name).parts) else None
@@ -48,12 +59,13 @@ def passed_over(path: Path, name: str) -> str | None:
 
 def entry_of(path: Path, name: str, outcome: Row | Failed) -> Row:
     """Describe a file and what became of it."""
-    there = path.is_file() and not path.is_symlink()
-    entry: Row = {
-        "file": shown_name(name),
-        "bytes": path.stat().st_size if there else None,
-        "sha256": sha256_file(path) if there else None,
-    }
+    entry: Row = {"file": shown_name(name), "bytes": None, "sha256": None}
+    if path.is_file() and not path.is_symlink():
+        try:
+            entry |= {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        except OSError:
+            if not isinstance(outcome, Failed):  # what could not be read has no digest
+                raise
     if isinstance(outcome, Failed):
         return entry | {"status": "not read", "reason": outcome.reason}
     names = ("kind", "encoding", "found_by", "replaced", "normalised", "notes")

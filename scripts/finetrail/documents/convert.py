@@ -1,6 +1,7 @@
 """One file to pages of text: plain kinds decoded, the others by the library that knows them best."""
 
 import io
+import posixpath
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -8,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from finetrail.documents.decode import Decoded, decode
+from finetrail.documents.decode import Decoded, decode, share_of_signs
 from finetrail.documents.kinds import NotRead
 
 LONGEST_TITLE = 300
@@ -17,7 +18,11 @@ HEADING_STYLE = re.compile(r"^heading (\d)$", re.I)
 ESCAPED = re.compile(r"\\([_*])")  # the text is to be read, not rendered
 SPACE = re.compile(r"\s+")
 EPUB_CONTAINER = "META-INF/container.xml"
+EPUB_ENCRYPTION = "META-INF/encryption.xml"
 WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
+MOST_SIGNS = 0.05  # share of control characters, and of what cannot be decoded, that no text has
+# What stands around paragraphs and runs, and hides them from python-docx: content controls, tracked insertions.
+WRAPPERS = ("sdt", "sdtContent", "ins", "moveTo", "smartTag", "customXml")
 
 
 class Pages(NamedTuple):
@@ -33,16 +38,28 @@ class Pages(NamedTuple):
 
 def read_text(raw: bytes, markup: str) -> Pages:
     """Read a plain text; form feeds are page breaks."""
-    decoded = decode(raw)
+    decoded = readable(decode(raw))
     texts = decoded.text.split("\f")
     return Pages(texts, markup, len(texts) > 1, encoding=decoded._replace(text=""))
+
+
+def readable(decoded: Decoded) -> Decoded:
+    """Pass a text on.
+
+    Raises:
+        NotRead: so much of it is no character that it was never a text, or is in an encoding that cannot be told.
+    """
+    share = share_of_signs(decoded.text)
+    if share > MOST_SIGNS:
+        raise NotRead(f"binary, or in an unknown encoding: {share:.0%} of it are no characters of a text")
+    return decoded
 
 
 def read_html(raw: bytes) -> Pages:
     """Read a page: its main text by trafilatura, as Markdown with headings, lists, code and tables."""
     own = META_CHARSET.search(raw[:2048])
     named = (own[1] or own[2]).decode("ascii") if own else None
-    decoded = decode(raw, named)
+    decoded = readable(decode(raw, named))
     title, text = html_text(decoded.text)
     return Pages([text], "md", False, title, decoded._replace(text=""))
 
@@ -111,6 +128,7 @@ def read_docx(raw: bytes) -> Pages:
     from docx.table import Table
 
     document = Document(io.BytesIO(raw))
+    _unwrap(document.element.body)
     blocks: list[str] = []
     for item in document.iter_inner_content():
         if isinstance(item, Table):
@@ -125,6 +143,16 @@ def read_docx(raw: bytes) -> Pages:
         else:
             blocks.append(item.text)
     return Pages(["\n\n".join(block for block in blocks if block.strip())], "md", False, _core_title(document))
+
+
+def _unwrap(body: Any) -> None:
+    """Put what stands in content controls and tracked insertions where it is read."""
+    from docx.oxml.ns import qn
+
+    for wrapper in list(body.iter(*(qn(f"w:{name}") for name in WRAPPERS))):
+        for child in list(wrapper):
+            wrapper.addprevious(child)
+        wrapper.getparent().remove(wrapper)
 
 
 def _core_title(document: Any) -> str:
@@ -168,8 +196,7 @@ def _shape_texts(shape: Any) -> Iterator[str]:
 def read_epub(raw: bytes) -> Pages:
     """Read a book: the chapters of its spine (EPUB 3.3, section 5.7), in their order, each as an HTML page."""
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        if "META-INF/encryption.xml" in archive.namelist() and "META-INF/rights.xml" in archive.namelist():
-            raise NotRead("encrypted")
+        locked = _locked(archive)
         container = _xml(archive.read(EPUB_CONTAINER))
         package_path = container.xpath("string(//*[local-name()='rootfile']/@full-path)")
         package = _xml(archive.read(package_path))
@@ -178,16 +205,28 @@ def read_epub(raw: bytes) -> Pages:
             item.get("id"): item.get("href") for item in package.xpath("//*[local-name()='manifest']/*[@id and @href]")
         }
         folder = PurePosixPath(package_path).parent
+        chapters = package.xpath("//*[local-name()='spine']/*/@idref")
+        found = {name: posixpath.normpath(folder / unquote(place)) for name, place in places.items()}
+        if locked & {found.get(name) for name in chapters}:
+            raise NotRead("encrypted")
         texts, missing = [], []
-        for reference in package.xpath("//*[local-name()='spine']/*/@idref"):
+        for reference in chapters:
             try:
-                chapter = archive.read(str(folder / unquote(places[reference])))
+                chapter = archive.read(found[reference])
             except KeyError:
                 missing.append(str(reference))
                 continue
-            texts.append(html_text(decode(chapter).text)[1])
+            texts.append(html_text(readable(decode(chapter)).text)[1])
     notes = (f"{len(missing)} chapters of its spine are missing",) if missing else ()
     return Pages(["\n\n".join(text for text in texts if text.strip())], "md", False, title[:LONGEST_TITLE], notes=notes)
+
+
+def _locked(archive: zipfile.ZipFile) -> set[str]:
+    """Return the encrypted files of a book; where it is fonts alone, the book can be read."""
+    if EPUB_ENCRYPTION not in archive.namelist():
+        return set()
+    named = _xml(archive.read(EPUB_ENCRYPTION)).xpath("//*[local-name()='CipherReference']/@URI")
+    return {posixpath.normpath(unquote(place)) for place in named}
 
 
 def _xml(raw: bytes) -> Any:

@@ -1,6 +1,7 @@
 """Bytes to text: by a byte-order mark, by the pattern of UTF-16 and UTF-32, as UTF-8, by a declaration, by a guess."""
 
 import codecs
+import re
 from typing import NamedTuple
 
 # UTF-32's marks begin with those of UTF-16, so they are looked for first.
@@ -16,6 +17,13 @@ GUESSED_BYTES = 1 << 20
 MOSTLY = 0.7  # share of zero bytes at a place of each unit that tells UTF-16 or UTF-32 of Latin text
 SPARSE = 0.02  # share of bytes that may be wrong in a text that is UTF-8 nevertheless
 REPLACEMENT = "\ufffd"
+# NUL characters are left over of wide texts; terminals write backspaces and escapes.
+SIGNS = re.compile("[\x01-\x07\x0e-\x1a\x1c-\x1f\x7f\ufffd]")
+# What browsers read instead of a declared encoding: the larger one that pages really have (WHATWG Encoding, 4.2).
+LARGER = {
+    "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "gb2312": "gb18030",
+    "gbk": "gb18030", "shift_jis": "cp932", "euc_kr": "cp949", "big5": "big5hkscs",
+}  # fmt: skip
 LATIN_PAGES = frozenset({"cp1250", "cp1254", "cp1257", "cp1258", "cp437", "cp775", "cp850", "cp852", "cp858"})
 NEAR_CHAOS = 0.005
 NEAR = 0.05  # of coherence
@@ -46,8 +54,9 @@ def decode(raw: bytes, declared: str | None = None) -> Decoded:
         return Decoded(raw.decode("utf-8"), "utf-8", "valid UTF-8", 0)
     except UnicodeDecodeError:
         pass
-    if declared and (named := _strictly(raw, declared)) is not None:
-        return Decoded(named, codecs.lookup(declared).name, "declaration", 0)
+    for name in _meant(declared):
+        if (named := _strictly(raw, name)) is not None:
+            return Decoded(named, name, "declaration", 0)
     lenient = raw.decode("utf-8", "replace")
     wrong = lenient.count(REPLACEMENT)
     right = sum(ord(character) > 127 for character in lenient) - wrong
@@ -72,6 +81,21 @@ def _wide(raw: bytes) -> str | None:
     if even > MOSTLY and odd < 1 - MOSTLY:
         return "utf-16-be"
     return None
+
+
+def share_of_signs(text: str) -> float:
+    """Return the share of a text that are control characters or could not be decoded; NUL characters do not count."""
+    found = len(SIGNS.findall(text)) - 1  # a single one may be the end of a cut file
+    return max(0, found) / max(1, len(text) - text.count("\0"))
+
+
+def _meant(declared: str | None) -> list[str]:
+    """Return the encodings to try for a declared one, which may be none."""
+    try:
+        name = codecs.lookup(declared or "").name
+    except (LookupError, ValueError):
+        return []
+    return [LARGER[name], name] if name in LARGER else [name]
 
 
 def _strictly(raw: bytes, name: str) -> str | None:

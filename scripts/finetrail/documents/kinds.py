@@ -14,7 +14,9 @@ HEAD = 1024
 LARGEST_RATIO = 1000  # of unpacked to packed bytes: deflate cannot exceed it on a text of use to anybody
 LARGEST_UNPACKED = 1 << 30
 HTML = re.compile(rb"^\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)?<(?:!doctype\s+html|html)\b", re.I | re.S)
-PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\x00", b"MM\x00*")
+PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\x00", b"MM\x00*")
+BITMAP = re.compile(rb"BM.{4}\0{4}", re.S)  # its reserved bytes tell it from a text about BM25
+MARKUPS = {b"{\\rtf": "RTF", b"%!PS": "PostScript"}
 MEMBERS = {"word/document.xml": "docx", "ppt/presentation.xml": "pptx"}
 COMPOUND = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
@@ -39,15 +41,18 @@ def kind_of(name: str, raw: bytes) -> tuple[str, str | None]:
 
 
 def _by_content(raw: bytes, named: str | None, ending: str) -> str:
-    if raw[:HEAD].lstrip().startswith(b"%PDF-"):
+    if raw[:HEAD].lstrip().startswith(b"%PDF-") or (named == "pdf" and b"%PDF-" in raw[:HEAD]):
         return "pdf"
     if raw.startswith(b"PK\x03\x04"):
         return _packed(raw)
     if raw.startswith(COMPOUND):
         locked = "EncryptedPackage".encode("utf-16-le") in raw
         raise NotRead("encrypted" if locked else "an Office file of before 2007: save it in today's format")
-    if raw.startswith(PICTURES):
+    if raw.startswith(PICTURES) or BITMAP.match(raw):
         raise NotRead("a picture: text in pictures is not read")
+    for start, markup in MARKUPS.items():
+        if raw.startswith(start):
+            raise NotRead(f"{markup}: save it as one of the kinds that are read")
     if named == "html" or (HTML.match(raw[:HEAD]) and named is not None):
         return "html"
     if named in PLAIN:

@@ -7,6 +7,7 @@ other names of the two.
 """
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -121,4 +122,4 @@ def _listed(text: str) -> list[object]:
 def _table(text: str, path: Path) -> list[object]:
     if path.suffix.lower() != ".csv":
         raise FinetrailError("is neither JSON, JSON Lines nor CSV", where=str(path), hint="Name it by what it is")
-    return list(csv.DictReader(text.splitlines(keepends=True)))
+    return list(csv.DictReader(io.StringIO(text, newline="")))

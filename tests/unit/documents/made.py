@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 TEXT = "Nobody reads manuals. Everybody needs them."
@@ -88,11 +89,28 @@ def bomb(path: Path, member: str = "word/document.xml") -> Path:
 def epub_with(path: Path, entities: str, title: str) -> Path:
     """Write a book whose package declares entities and has a title that may use them."""
     package = PACKAGE.replace("<package", f"<!DOCTYPE package [{entities}]><package").replace("The Book", title)
-    buffer = io.BytesIO(epub(path).read_bytes())
-    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(path, "w") as new:
-        for name in old.namelist():
-            new.writestr(name, package if name.endswith(".opf") else old.read(name))
+    return packed_anew(epub(path), {"OEBPS/book.opf": package})
+
+
+def packed_anew(path: Path, members: Mapping[str, str]) -> Path:
+    """Exchange members of an archive, or add some."""
+    with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as old, zipfile.ZipFile(path, "w") as new:
+        for name in {**dict.fromkeys(old.namelist()), **members}:
+            new.writestr(name, members[name] if name in members else old.read(name))
     return path
+
+
+def member(path: Path, name: str) -> str:
+    """Return a member of an archive as text."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.read(name).decode("utf-8")
+
+
+def locked_epub(path: Path, locked: str) -> Path:
+    """Write a book that says of one of its files that it is encrypted."""
+    listed = f"""<encryption xmlns:e="http://www.w3.org/2001/04/xmlenc#"><e:EncryptedData><e:CipherData>
+<e:CipherReference URI="{locked}"/></e:CipherData></e:EncryptedData></encryption>"""
+    return packed_anew(epub(path), {"META-INF/encryption.xml": listed})
 
 
 def laughing_epub(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """Files of every kind become text; what gives none says why; nothing that is hostile gets further than its process."""
 
 import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -115,6 +116,62 @@ def test_a_wrongly_named_archive_is_read_as_what_it_is(tmp_path: Path) -> None:
     assert (document["kind"], document["notes"]) == ("docx", ["wrongly named: .pdf, but it is docx; read as docx"])
 
 
+@pytest.mark.parametrize(
+    ("inside", "read_as"),
+    [
+        ("<w:sdt><w:sdtPr/><w:sdtContent><w:p><w:r><w:t>box</w:t></w:r></w:p></w:sdtContent></w:sdt>", "box"),
+        ("<w:p><w:sdt><w:sdtContent><w:r><w:t>in a line</w:t></w:r></w:sdtContent></w:sdt></w:p>", "in a line"),
+        ("<w:p><w:ins><w:r><w:t>new</w:t></w:r></w:ins><w:del><w:r><w:delText/></w:r></w:del></w:p>", "new"),
+    ],
+)  # fmt: skip
+def test_content_controls_and_tracked_insertions_are_read(inside: str, read_as: str, tmp_path: Path) -> None:
+    path, name = made.docx(tmp_path / "a.docx"), "word/document.xml"
+    made.packed_anew(path, {name: made.member(path, name).replace("<w:sectPr", f"{inside}<w:sectPr", 1)})
+    assert read(path)["text"].endswith(f"after the table\n\n{read_as}")
+
+
+def test_a_chapter_beside_the_folder_of_the_package_is_found(tmp_path: Path) -> None:
+    path, package = made.epub(tmp_path / "a.epub"), made.PACKAGE.replace('"one.xhtml"', '"../Text/one.xhtml"')
+    moved = made.member(path, "OEBPS/one.xhtml").replace("It is one", "It was moved")
+    made.packed_anew(path, {"OEBPS/book.opf": package, "Text/one.xhtml": moved})
+    assert "It was moved." in read(path)["text"]
+
+
+def test_a_book_with_encrypted_chapters_is_refused_and_one_with_encrypted_fonts_is_read(tmp_path: Path) -> None:
+    assert refused(made.locked_epub(tmp_path / "a.epub", "OEBPS/two.xhtml")) == "encrypted"
+    assert "It is two." in read(made.locked_epub(tmp_path / "b.epub", "OEBPS/font.otf"))["text"]
+
+
+@pytest.mark.parametrize("text", ["BM25 is a ranking function.", "BMW", "MM and II", "\x1b[32mok\x1b[0m\n" * 9])
+def test_a_text_that_begins_like_something_else_is_read(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text(text, encoding="utf-8")
+    assert read(tmp_path / "a.md")["kind"] == "md"
+
+
+def test_a_pdf_behind_a_few_other_bytes_is_a_pdf(tmp_path: Path) -> None:
+    path = made.picture_pdf(tmp_path / "a.pdf")
+    path.write_bytes(b"HTTP/1.1 200 OK\r\n\r\n" + path.read_bytes())
+    assert refused(path).startswith("image-only")
+
+
+@pytest.mark.parametrize(
+    ("label", "raw", "encoding", "text"),
+    [
+        ("iso-8859-1", b"\x93yes\x94\x85 it\x92s 5\x80, d\xe9j\xe0", "cp1252", "“yes”… it’s 5€, déjà"),  # noqa: RUF001
+        ("gb2312", "朱镕基说了很多的话".encode("gbk"), "gb18030", "朱镕基说了很多的话"),
+        ("iso-8859-1", b"\x81 stays \xe9", "iso8859-1", "stays é"),
+    ],
+)  # fmt: skip
+def test_a_declared_encoding_is_read_as_browsers_read_it(
+    label: str, raw: bytes, encoding: str, text: str, tmp_path: Path
+) -> None:
+    page = f'<html><head><meta charset="{label}"></head><body><p>'.encode() + raw + b" in a page.</p></body></html>"
+    (tmp_path / "a.html").write_bytes(page)
+    document = read(tmp_path / "a.html")
+    assert (document["encoding"], document["found_by"]) == (encoding, "declaration")
+    assert text in document["text"]
+
+
 def _bytes(content: bytes, name: str) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         (folder / name).write_bytes(content)
@@ -140,10 +197,15 @@ def _cut(folder: Path) -> Path:
         (_cut, "truncated or damaged archive"),
         (_bytes(b"%PDF-1.7\n1 0 obj\n<</Type/Catalog", "a.pdf"), "truncated"),
         (_bytes(b"\x89PNG\r\n\x1a\n0000", "a.txt"), "a picture"),
+        (_bytes(b"BM" + bytes([70, 4, 0, 0]) + bytes(4) + bytes(range(256)), "a.txt"), "a picture"),
+        (_bytes(random.Random(0).randbytes(9000), "a.txt"), "binary, or in an unknown encoding"),
+        (_bytes(random.Random(0).randbytes(9000), "a.pdf"), "binary, or in an unknown encoding"),
+        (_bytes(b"{\\rtf1\\ansi Hello}", "a.docx"), "RTF: save it"),
         (_bytes(b"a,b\n1,2\n", "a.csv"), "of no kind that can be read (.csv)"),
         (lambda folder: made.bomb(folder / "a.docx"), "which no document needs"),
     ],
-    ids=["empty", "white", "locked pdf", "locked docx", "image", "cut docx", "cut pdf", "picture", "csv", "bomb"],
+    ids=["empty", "white", "locked pdf", "locked docx", "image", "cut docx", "cut pdf", "picture", "bitmap", "binary",
+         "binary pdf", "rtf", "csv", "bomb"],
 )  # fmt: skip
 def test_what_gives_no_text_says_why(make: Callable[[Path], Path], reason: str, tmp_path: Path) -> None:
     assert reason in refused(make(tmp_path))

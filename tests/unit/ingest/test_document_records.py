@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.records import read_rows, read_table
+from finetrail.records import read_rows, read_table, sha256_file
 from ingest import chunk_documents, ingest_records, read_documents
 from ingest.readers import documents
 
@@ -112,6 +112,27 @@ def test_links_hidden_files_and_odd_names_are_reported(tmp_path: Path) -> None:
     assert "outside" not in Path("documents.jsonl").read_text(encoding="utf-8")
 
 
+def test_what_cannot_be_opened_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in/locked").mkdir(parents=True)
+    (tmp_path / "in/locked/a.txt").write_text("out of reach")
+    (tmp_path / "in/good.txt").write_text("good")
+    (tmp_path / "in/no.txt").symlink_to("gone")
+    scandir = os.scandir
+
+    def refuse(path: Any = ".") -> Any:
+        if Path(path).name in ("locked", "bad.txt"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return sha256_file(path) if Path(path).is_file() else scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr("ingest.read_documents.sha256_file", refuse)
+    (tmp_path / "in/bad.txt").write_bytes(b"\0")
+    assert read("in") == 0
+    entries = {entry["file"]: entry.get("reason", "") for entry in report()["entries"]}
+    assert entries.keys() == {"bad.txt", "good.txt", "locked", "no.txt"}
+    assert entries["locked"] == "a folder that cannot be opened: none of its files was read"
+
+
 def test_a_folder_that_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert read("gone") == 1
     assert "gone: does not exist" in capsys.readouterr().err
@@ -122,7 +143,7 @@ def test_chunks_and_existing_pairs_become_records(tmp_path: Path) -> None:
     (tmp_path / "in/a.md").write_text("# Head\n\nA sentence.", encoding="utf-8")
     assert read("in") == cut() == 0
     Path("p.json").write_text(json.dumps({"data": [{"instruction": " Q1? ", "output": "A1", "document": "a.md"}]}))
-    Path("p.csv").write_text('question,answer\n"Q2, with\na line?",A2\n')
+    Path("p.csv").write_text('question,answer\n"Q2, with\na line?",A2\nQ4\u2028of one\x0crow?,A4\n', encoding="utf-8")
     Path("p.jsonl").write_text('{"question":"Q3?","answer":"A3","context":"C","tag":1}\n')
     settings = {"limit": None, "source": {"format": "documents", "images": None, "fetch": None}}
     files = ["chunks.jsonl", "p.json", "p.csv", "p.jsonl"]
@@ -142,11 +163,12 @@ def test_chunks_and_existing_pairs_become_records(tmp_path: Path) -> None:
     assert [(pair["question"], pair["answer"]) for pair in pairs] == [
         ("Q1?", "A1"),
         ("Q2, with\na line?", "A2"),
+        ("Q4\u2028of one\x0crow?", "A4"),
         ("Q3?", "A3"),
     ]
     assert pairs[0]["group_keys"]["document"] == chunk["group_keys"]["document"] == "a.md"
-    assert pairs[2]["pair"]["context"] == "C"
-    assert pairs[2]["extra"] == {"tag": 1}
+    assert pairs[3]["pair"]["context"] == "C"
+    assert pairs[3]["extra"] == {"tag": 1}
 
 
 @pytest.mark.parametrize(
