@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from finetrail.errors import FinetrailError
 from finetrail.records import Row
@@ -80,21 +80,24 @@ def targets(sizes: Mapping[str, int], shares: Sequence[float]) -> dict[str, list
     """Return how many rows of each stratum each split gets, so that the totals are those of one shuffle of all rows.
 
     The cut after share s lies at ``round(n * s)``; each stratum gets its part rounded down, and those with the largest
-    remainders one row more (Hamilton's method).
+    remainders one row more (Hamilton's method), but never so that a cut would lie before the one before it.
     """
     total = sum(sizes.values())
-    cuts: dict[str, list[int]] = {name: [] for name in sizes}
+    cuts = [dict.fromkeys(sizes, 0)]
     for end in list(accumulate(shares))[:-1]:
         exact = {name: round(size * end, 9) for name, size in sizes.items()}
-        floors = {name: int(value) for name, value in exact.items()}
-        spare = round(round(total * end, 9)) - sum(floors.values())
-        by_rest = sorted(sizes, key=lambda name: (floors[name] - exact[name], name))
-        for number, name in enumerate(by_rest):
-            cuts[name].append(floors[name] + (number < spare))
-    return {
-        name: [stop - start for start, stop in zip([0, *ends], [*ends, sizes[name]], strict=True)]
-        for name, ends in cuts.items()
-    }
+        reached = {name: max(int(exact[name]), cuts[-1][name]) for name in sizes}
+        spare = round(round(total * end, 9)) - sum(reached.values())
+        while spare:
+            step = 1 if spare > 0 else -1
+            limits = sizes if spare > 0 else cuts[-1]
+            free = [name for name in sizes if reached[name] != limits[name]]
+            for name in sorted(free, key=lambda name: (step * (reached[name] - exact[name]), name))[: abs(spare)]:
+                reached[name] += step
+                spare -= step
+        cuts.append(reached)
+    cuts.append(dict(sizes))
+    return {name: [after[name] - before[name] for before, after in pairwise(cuts)] for name in sizes}
 
 
 def _place_rows(order: list[str], counts: Sequence[int], seed: int) -> dict[str, tuple[int, str]]:

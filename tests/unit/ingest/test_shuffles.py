@@ -1,8 +1,8 @@
 """Counts of shuffles: exact for rows, the nearest that there is for groups."""
 
-from itertools import combinations
+from itertools import accumulate, combinations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from finetrail.shuffles import WINDOW, nearest_sum, shuffle_rows, targets
@@ -31,6 +31,19 @@ def test_strata_add_up_to_the_cut_of_one_shuffle(sizes: list[int], shares: tuple
     found = targets({f"s{n}": size for n, size in enumerate(sizes)}, shares)
     assert [sum(counts) for counts in found.values()] == sizes
     assert sum(counts[0] for counts in found.values()) == round(round(sum(sizes) * shares[0], 9))
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=6), st.lists(st.integers(1, 9), min_size=1, max_size=10))
+@example([0, 1, 3], [1] * 5)  # five folds: by remainders alone, a cut would lie before the one before it
+@settings(max_examples=200, deadline=None)
+def test_no_part_of_a_stratum_is_negative_and_every_split_has_its_rows(sizes: list[int], weights: list[int]) -> None:
+    shares = [weight / sum(weights) for weight in weights]
+    found = targets({f"s{n}": size for n, size in enumerate(sizes)}, shares)
+    assert min(min(counts) for counts in found.values()) >= 0
+    assert [sum(counts) for counts in found.values()] == sizes
+    cuts = [round(round(sum(sizes) * end, 9)) for end in accumulate(shares)]
+    parts = [sum(column) for column in zip(*found.values(), strict=True)]
+    assert list(accumulate(parts)) == [*cuts[:-1], sum(sizes)]
 
 
 def test_the_published_half() -> None:
