@@ -20,8 +20,15 @@ from finetrail.errors import FinetrailError
 
 RECIPE = "documents"
 LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
-SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.I)
+SECRET = re.compile(r"KEY|TOKEN(?!S)|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.I)
+WRITER, JUDGE = "teacher", "judge"
 ENDPOINTS = {"openai": "openai", "claude": "anthropic", "gemini": "gemini", "local": "own_server"}
+# What is still to be set for an endpoint, and where to look.
+TO_DO = {
+    "anthropic": "llm.endpoints.anthropic (docs/llm.md has its entry)",
+    "gemini": "llm.endpoints.gemini (docs/llm.md has its entry)",
+    "own_server": "llm.endpoints.own_server.base_url, where your server listens (config/config.yaml)",
+}
 OWN_PLACE = "every file has its place under results/documents"
 # What has no key of a recipe, and why.
 ELSEWHERE = {
@@ -65,10 +72,11 @@ def _list(variable: Variable) -> list[str]:
 
 
 def _endpoint(variable: Variable) -> str:
-    if variable.value not in ENDPOINTS:
+    provider = variable.value.lower()
+    if provider not in ENDPOINTS:
         known = ", ".join(ENDPOINTS)
         raise FinetrailError(f"unknown provider in {variable.name}", where=variable.where, hint=f"Known: {known}")
-    return ENDPOINTS[variable.value]
+    return ENDPOINTS[provider]
 
 
 # Variable → dotted key of the recipe, and how its value is read.
@@ -138,7 +146,7 @@ def overlay(variables: Sequence[Variable]) -> tuple[dict[str, Any], list[str]]:
         else:
             reason = ELSEWHERE.get(variable.name, "unknown, nothing was taken over")
             said.append(f"{variable.name}: {reason}")
-    return tree, said + _left_to_do(tree)
+    return tree, said + _same_for_judge(tree) + _left_to_do(tree)
 
 
 def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
@@ -148,13 +156,28 @@ def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
     tree[last] = value
 
 
+def _same_for_judge(tree: dict[str, Any]) -> list[str]:
+    """Let the pairs be validated where they are written, as the original does, unless that has settings of its own."""
+    models = tree.get("synthesize", {})
+    writer, judge = models.get(WRITER, {}), models.get(JUDGE, {})
+    if judge.get("endpoint", writer.get("endpoint")) != writer.get("endpoint"):
+        return []  # another provider does not have the writer's model
+    taken = {name: writer[name] for name in ("endpoint", "model") if name in writer and name not in judge}
+    for name, value in taken.items():
+        _set(tree, f"synthesize.{JUDGE}.{name}", value)
+    return [f"no PIPELINE_VALIDATION_* for synthesize.{JUDGE}.{name}: as for synthesize.{WRITER}" for name in taken]
+
+
 def _left_to_do(tree: dict[str, Any]) -> list[str]:
     todo = []
     if "hub" in tree.get("base_model", {}):
         todo.append("to do: base_model.revision, the commit of the hub that the model is taken from")
-    used = {tree.get("synthesize", {}).get(name, {}).get("endpoint") for name in ("teacher", "judge")}
-    for name in sorted(used & {"anthropic", "gemini", "own_server"}):
-        todo.append(f"to do: llm.endpoints.{name} (docs/llm.md has its entry)")
+    models = {name: tree.get("synthesize", {}).get(name, {}) for name in (WRITER, JUDGE)}
+    used = {model.get("endpoint") for model in models.values()}
+    todo += [f"to do: {what}" for name, what in TO_DO.items() if name in used]
+    for name, model in models.items():
+        if model.get("endpoint") in TO_DO and "model" not in model:
+            todo.append(f"to do: synthesize.{name}.model, a model of {model['endpoint']}")
     return todo
 
 

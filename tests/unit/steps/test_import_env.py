@@ -40,7 +40,9 @@ def test_the_overlay_is_taken_by_the_configuration(folder: Path, capsys: pytest.
     assert recipe.export is not None
     assert recipe.export.name == "my-custom-model"
     assert yaml.safe_load(shown.out)["overrides"]["documents"]["documents"] == {"chunk_size": 1200}
-    reported = {line.partition(":")[0] for line in shown.err.splitlines()}
+    assert recipe.synthesize.judge is not None
+    assert (recipe.synthesize.judge.endpoint, recipe.synthesize.judge.model) == ("openai", "gpt-4#turbo")
+    reported = {line.partition(":")[0] for line in shown.err.splitlines() if line.partition(":")[0].isupper()}
     assert reported == {line.removeprefix("export ").partition("=")[0] for line in ENV.splitlines()[1:]}
     assert "verysecret" not in shown.out + shown.err
     assert "OPENAI_API_KEY" not in shown.out
@@ -69,7 +71,33 @@ def test_what_is_left_to_do_is_said(folder: Path, capsys: pytest.CaptureFixture[
     Path("config.env").write_text("FINETUNE_MODEL_NAME=a/b\nPIPELINE_LLM_PROVIDER=local\n")
     assert import_env.main(["config.env"]) == 0
     assert "to do: base_model.revision" in (said := capsys.readouterr().err)
-    assert "to do: llm.endpoints.own_server" in said
+    assert "to do: llm.endpoints.own_server.base_url" in said
+    assert "to do: synthesize.teacher.model, a model of own_server" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "judge"),
+    [
+        ("", {"endpoint": "own_server", "model": "llama2:7b"}),
+        ("PIPELINE_VALIDATION_MODEL=strict\n", {"endpoint": "own_server", "model": "strict"}),
+        ("PIPELINE_VALIDATION_PROVIDER=Claude\n", {"endpoint": "anthropic"}),
+    ],
+)
+def test_pairs_are_validated_where_they_are_written_unless_it_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], more: str, judge: dict[str, str]
+) -> None:
+    """Who has a model of his own does not find his pairs sent to another provider."""
+    Path("config.env").write_text(f"PIPELINE_LLM_PROVIDER=local\nPIPELINE_LLM_MODEL=llama2:7b\n{more}")
+    assert import_env.main(["config.env"]) == 0
+    shown = capsys.readouterr()
+    assert yaml.safe_load(shown.out)["overrides"]["documents"]["synthesize"]["judge"] == judge
+    assert ("to do: synthesize.judge.model, a model of anthropic" in shown.err) == ("Claude" in more)
+
+
+def test_a_number_of_tokens_is_no_key(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("config.env").write_text("PIPELINE_MAX_TOKENS=500\n")
+    assert import_env.main(["config.env"]) == 0
+    assert "PIPELINE_MAX_TOKENS: unknown" in capsys.readouterr().err
 
 
 def test_the_originals_own_example_is_refused_since_its_family_does_not_fit(folder: Path) -> None:
