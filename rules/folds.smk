@@ -25,7 +25,7 @@ checkpoint make_folds:
     resources:
         **resources_of("make_folds"),
     params:
-        settings=settings_of("folds", "splits.method"),
+        settings=settings_of("folds", "splits.method", "splits.group_by"),
         source=digest_of(benchmark_files),
         code=code_of("folds/make_folds.py"),
     shell:

@@ -6,7 +6,7 @@ assignment keeps it; a new record that would join groups of two places is withhe
 """
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from finetrail.errors import FinetrailError
@@ -196,6 +196,27 @@ class Grouping:
             example = f"{alike[0]} and {self.near[alike[0]][0]}"
             edges.append(Edge(f"near-duplicate texts (such as {example})", len(alike) + 1))
         return max(edges, key=lambda edge: (edge.rows, edge.name))
+
+
+def chosen_keys(row: Row, names: Sequence[str]) -> dict[str, str | None]:
+    """Return the group keys that hold records together.
+
+    Raises:
+        FinetrailError: the record has no such key; without it, records that belong together would be divided.
+    """
+    known: dict[str, str | None] = row["group_keys"]
+    if unknown := [name for name in names if name not in known]:
+        raise FinetrailError(
+            f"the records have no group key {', '.join(unknown)}",
+            where=f"splits.group_by ({row['id']})",
+            hint=f"The reader gives: {', '.join(known)}",
+        )
+    return {name: known[name] for name in names}
+
+
+def keyed(rows: Iterable[Row], names: Sequence[str]) -> Iterator[Row]:
+    """Yield the id of each record, and of its group keys those that hold records together."""
+    return ({"id": row["id"], "group_keys": chosen_keys(row, names)} for row in rows)
 
 
 def _named(keys: Mapping[str, str | None]) -> list[str]:

@@ -20,6 +20,7 @@ from typing import Any
 from finetrail.artifacts import render_json
 from finetrail.assigned import WITHHELD, Assigned, prove_disjoint
 from finetrail.errors import FinetrailError
+from finetrail.grouping import keyed
 from finetrail.lookup import PassageFile
 from finetrail.overlap.benchmarks import benchmark_texts
 from finetrail.overlap.contamination import HeldOut, Text
@@ -33,7 +34,8 @@ from finetrail.text.layouts import BUNDLE, turn_of
 from finetrail.text.prompts import Evidence, chat_messages, whole_messages
 
 SPAN = ("passage_id", "start", "end")
-KEPT = ("choice", "scores", "reference", "fact_trained", "task")
+KEPT = ("choice", "scores", "reference", "task")
+OF_SEEN = ("fact_trained",)  # in another fold the document is unseen, and nothing of it was trained on
 # The kinds of made questions: on a document that was trained on, and on one that was not.
 SEEN, UNSEEN = "seen_document", "unseen_document"
 
@@ -68,7 +70,7 @@ class Layout:
             "image": source["image"],
             "history": source["history"],
             **shown,
-            **{name: source[name] for name in KEPT if name in source},
+            **{name: source[name] for name in (*KEPT, *(OF_SEEN if kind == SEEN else ())) if name in source},
         }
 
     def _bundle(self, source: Row) -> Row:
@@ -253,11 +255,12 @@ def work(step: Step, args: argparse.Namespace) -> None:
         examples = screen.passed(lambda: examples_of(step.rows(args.rows, "examples"), homes))
         write_train(examples, layout, train)
         write_held_out(step.rows(held_out_rows(args), "records"), layout, {"dev": dev, "test": test}, homes)
-    shuffled = step.settings["splits"]["method"] == "shuffle"
+    splits = step.settings["splits"]
+    shuffled = splits["method"] == "shuffle"
     overlap = (train.groups & (dev.groups | test.groups)) | (dev.groups & test.groups)
     if overlap and not shuffled:
         raise FinetrailError(f"{len(overlap)} groups straddle train, dev and test", where=min(overlap))
-    proof = prove_disjoint(read_rows(args.records), assigned, allowed=shuffled)
+    proof = prove_disjoint(keyed(read_rows(args.records), splits["group_by"]), assigned, allowed=shuffled)
     report = {
         "train": train.report(),
         "eval": dev.report(),

@@ -13,7 +13,7 @@ from typing import Any
 
 from finetrail.assigned import WITHHELD, Assigned, place_of, prove_disjoint
 from finetrail.errors import FinetrailError
-from finetrail.grouping import Grouping
+from finetrail.grouping import Grouping, chosen_keys, keyed
 from finetrail.held_out import hold_out
 from finetrail.overlap.near import NearTexts
 from finetrail.overlap.rows import row_text
@@ -23,22 +23,6 @@ from finetrail.splits import Draw, assign, assign_folds
 from finetrail.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 
 LOGGER = logging.getLogger("finetrail.make_splits")
-
-
-def chosen_keys(row: Row, names: Sequence[str]) -> dict[str, str | None]:
-    """Return the group keys that hold records together.
-
-    Raises:
-        FinetrailError: the record has no such key; without it, records that belong together would be divided.
-    """
-    known: dict[str, str | None] = row["group_keys"]
-    if unknown := [name for name in names if name not in known]:
-        raise FinetrailError(
-            f"the records have no group key {', '.join(unknown)}",
-            where=f"splits.group_by ({row['id']})",
-            hint=f"The reader gives: {', '.join(known)}",
-        )
-    return {name: known[name] for name in names}
 
 
 def stratum(row: Row, name: str) -> str:
@@ -218,8 +202,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
     report_counts(assigned, settings, folds)
     for name, reason in left.items():
         LOGGER.warning("%s is withheld: %s", name, reason)
-    keyed = ({"id": row["id"], "group_keys": chosen_keys(row, settings["group_by"])} for row in read_rows(args.rows))
-    step.facts["proof"] = prove_disjoint(keyed, assigned, allowed=settings["method"] == "shuffle")
+    rows = keyed(read_rows(args.rows), settings["group_by"])
+    step.facts["proof"] = prove_disjoint(rows, assigned, allowed=settings["method"] == "shuffle")
     step.facts["withheld"] = left
     step.count(rows_in=len(assigned), kept=len(assigned) - len(left), dropped={WITHHELD: len(left)})
 

@@ -56,6 +56,10 @@ def choice(recipe: str, scale: str) -> tuple[str, ...]:
     return f"recipes=[{recipe}]", f"scale={scale}"
 
 
+def text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
 def places(printed: str) -> set[str]:
     """Return every path that the jobs of a dry run would write: outputs, logs and benchmarks."""
     lines = re.findall(r"^    (?:output|log|benchmark): (.*)$", printed, re.M)
@@ -74,6 +78,22 @@ def test_every_tutorial_can_be_planned(project: Workspace, recipe: str) -> None:
     made = places(project.dry_run("all", config=choice(recipe, "tutorial")))
     assert f"results/tutorial/{recipe}/audit/files.json" in made
     assert {path for path in made if path.split("/")[1:3] != ["tutorial", recipe]} == set()
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/recipes/documents.md"])
+def test_every_target_beside_the_originals_commands_can_be_planned(project: Workspace, page: str) -> None:
+    named = set(
+        re.findall(r"results/documents/[\w./]+\.(?:jsonl?\b|txt)|results/documents/[\w./]+/Modelfile", text(page))
+    )
+    assert {Path(name).name for name in named} > {"chunks.jsonl", "qa.jsonl", "alpaca_t7.5.jsonl", "Modelfile"}
+    assert named <= places(project.dry_run(*sorted(named), config=choice("documents", "full")))
+
+
+def test_the_files_of_the_page_of_documents_are_those_that_its_rules_make(project: Workspace) -> None:
+    lines = re.findall(r"^\| (`[^|]*) \| (`\w+`(?:, `\w+`)*) \|", text("docs/recipes/documents.md"), re.M)
+    said = {rule for _, rules in lines for rule in re.findall(r"`(\w+)`", rules)}
+    assert {"read_documents", "format_qa", "check_parity"} <= said
+    assert said <= project.planned("all", config=choice("documents", "full")).keys()
 
 
 def test_all_recipes_can_be_planned_together(project: Workspace) -> None:

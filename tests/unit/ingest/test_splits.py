@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from finetrail.assigned import Assigned, prove_disjoint
 from finetrail.errors import FinetrailError
-from finetrail.grouping import group_rows
+from finetrail.grouping import chosen_keys, group_rows
 from finetrail.shuffles import shuffle_rows
 from finetrail.splits import assign, assign_folds
-from ingest.make_splits import chosen_keys
 from ingest.readers.crag_mm import read_records
 
 SHARES = {"train": 0.6, "dev": 0.2, "test": 0.2}

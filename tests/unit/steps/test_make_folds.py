@@ -59,7 +59,7 @@ def run(benchmarks: Sequence[str] = (), *, held_out: Sequence[str] = (), **scree
             **SCREEN,
             **screen,
         },
-        "splits": {"method": "hash"},
+        "splits": {"method": "hash", "group_by": ["session"]},
     }
     files = ["--rows", "synthetic.jsonl", "--records", "reranked.jsonl", "--splits", "splits.jsonl"]
     files += [
@@ -133,6 +133,14 @@ def several() -> None:
     write_jsonl(Path("synthetic.jsonl"), examples)
 
 
+def test_a_key_that_the_recipe_leaves_out_of_its_groups_may_straddle() -> None:
+    """The remedy for a group that is too large: `splits.group_by` without the key that holds it together."""
+    records = [row | {"group_keys": row["group_keys"] | {"image": "logo"}} for row in read_rows(Path("reranked.jsonl"))]
+    write_jsonl(Path("reranked.jsonl"), records)
+    assert run() == 0
+    assert json.loads(Path("report.json").read_text())["proof"]["key_values"] == len(SPLITS)
+
+
 def question(name: str, record_id: str, **more: Any) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": name,
@@ -171,7 +179,13 @@ def test_made_questions_are_asked_with_the_chunk_or_of_what_was_trained_on_witho
 
 
 def run_fold(
-    fold: str, *, train_on: str = "own", rows: str = "synthetic.jsonl", layout: str = "prompt", method: str = "hash"
+    fold: str,
+    *,
+    train_on: str = "own",
+    rows: str = "synthetic.jsonl",
+    layout: str = "prompt",
+    method: str = "hash",
+    held_out: Sequence[str] = (),
 ) -> int:
     settings = {
         "folds": {
@@ -182,10 +196,10 @@ def run_fold(
             **SCREEN,
             "train_on": train_on,
         },
-        "splits": {"method": method},
+        "splits": {"method": method, "group_by": ["session"]},
     }
     files = ["--fold", fold, "--rows", rows, "--records", "reranked.jsonl", "--splits", "splits.jsonl"]
-    files += ["--train", "train.jsonl", "--eval", "eval.jsonl", "--test", "test.jsonl"]
+    files += ["--train", "train.jsonl", "--eval", "eval.jsonl", "--test", "test.jsonl", *held_out]
     files += [
         "--report",
         "report.json",
@@ -217,6 +231,24 @@ def test_a_fold_is_tested_on_every_original_record_of_the_other() -> None:
     assert ids("test.jsonl") == of("a", "c")
     counts = json.loads(Path("fold.meta.json").read_text())["counts"]
     assert counts == {"in": 13, "kept": 13, "dropped": {}, "quarantined": 0}
+
+
+def test_a_document_that_one_fold_trains_on_is_unseen_in_the_other() -> None:
+    several()
+    asked = [question("new", "a:1", fact_trained=True), question("c", "c:1"), question("e", "e:1")]
+    write_jsonl(Path("questions.jsonl"), asked)
+    found = {}
+    for fold in ("DA", "DB"):
+        assert run_fold(fold, held_out=["--held-out", "questions.jsonl"]) == 0
+        found[fold] = {row["id"]: row for row in read_rows(Path("test.jsonl"))}
+    kinds = {fold: {name: row["kind"] for name, row in rows.items()} for fold, rows in found.items()}
+    assert kinds == {
+        "DA": {"new": "seen_document", "e": "unseen_document"},
+        "DB": {"new": "unseen_document", "c": "unseen_document"},
+    }
+    assert found["DA"]["new"]["fact_trained"] is True
+    assert "fact_trained" not in found["DB"]["new"], "nothing of it was trained on there"
+    assert "A chunk of a:1." in found["DB"]["new"]["messages"][-2]["content"]
 
 
 def test_an_example_of_a_dev_record_stops_also_one_of_several_folds(capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from finetrail.assigned import Assigned, prove_disjoint
+from finetrail.errors import FinetrailError
 from finetrail.records import Row, read_rows, write_jsonl
 from ingest import make_splits
 from tests.unit.overlap.texts import changed, text_of
@@ -73,6 +75,32 @@ def test_sessions_that_share_an_image_and_near_duplicates_across_documents_never
     assert joined[pairs[0][1]]["near"] == {"id": pairs[0][0], "jaccard": pytest.approx(52 / 62, abs=0.02)}
     proof = json.loads(Path("splits.meta.json").read_text())["proof"]
     assert (proof["straddling"], proof["near_duplicates"]) == (0, len(pairs))
+
+
+@pytest.mark.parametrize("kind", ["session", "image", "document", "day", "template", "cluster"])
+def test_a_leak_of_each_kind_is_joined_and_the_proof_finds_it_where_it_is_not(kind: str) -> None:
+    keys = ["session", "image", "document", "day", "template"]
+    rows: list[Row] = [
+        {"id": f"r{n}", "group_keys": {key: f"{key}{n}" for key in keys}, "question": text_of(f"r{n}"), "answer": "yes"}
+        for n in range(60)
+    ]
+    changes: dict[str, Any] = {"group_by": keys, "near_duplicates": NEAR}
+    assert run(rows, **changes) == 0
+    left, right = two_apart(result())
+    first, second = sorted((rows[int(left[1:])], rows[int(right[1:])]), key=lambda row: int(row["id"][1:]))
+    if kind == "cluster":
+        second["question"] = changed(first["question"])
+    else:
+        second["group_keys"][kind] = first["group_keys"][kind]
+    assert run(rows, **changes) == 0
+    joined = result()
+    assert joined[left]["split"] == joined[right]["split"]
+    divided = [row | {"split": "dev" if row["id"] == second["id"] else "train"} for row in joined.values()]
+    divided = [row | ({"group": "its own"} if row["id"] == second["id"] else {}) for row in divided]
+    with pytest.raises(
+        FinetrailError, match=f"near-duplicate {first['id']}" if kind == "cluster" else f"{kind}={kind}"
+    ):
+        prove_disjoint(rows, Assigned(divided))
 
 
 def test_ten_percent_more_records_move_no_old_one() -> None:
