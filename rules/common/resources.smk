@@ -151,8 +151,11 @@ def local_rules():
 
 
 def retries_of(rule):
-    """Return how often a failed job is tried again; None leaves it to the profile, since a local run has none."""
-    return CONFIG.resources_for(rule).get("retries")
+    """Return how often a failed job is tried again; None leaves it to the profile, since a local run has none.
+
+    Only who submits a job tries again: the workflow inside of it would multiply the attempts, with the same memory.
+    """
+    return 0 if workflow.remote_exec else CONFIG.resources_for(rule).get("retries")
 
 
 def is_merging(input):

@@ -2,6 +2,7 @@
 
 import contextlib
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,18 @@ def cluster_job(workspace: Workspace, rule: str) -> "subprocess.CompletedProcess
 def test_a_job_on_a_cluster_runs_while_nothing_was_edited(with_data: Workspace, copy_of: Copy) -> None:
     done = cluster_job(copy_of(with_data), "recall_passages")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_job_on_a_cluster_is_tried_again_by_who_submitted_it_alone(with_data: Workspace, copy_of: Copy) -> None:
+    workspace = copy_of(with_data)
+    (workspace.root / RESULTS / "recall.jsonl").unlink()
+    again = ("resources={recall_passages: {retries: 3}}",)
+    assert workspace.executed(f"{RESULTS}/recall.jsonl", config=again) == {"recall_passages": 1}
+    (workspace.root / RESULTS / "queries.jsonl").write_text("no row\n")
+    tries = Counter(record["rule"] for record in workspace.records(max(workspace.runs())))
+    assert cluster_job(workspace, "recall_passages").returncode == 1
+    tries.subtract(record["rule"] for record in workspace.records(max(workspace.runs())))
+    assert tries == {"recall_passages": -1}
 
 
 @pytest.mark.parametrize(

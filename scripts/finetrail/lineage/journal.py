@@ -55,9 +55,12 @@ def shared_run_folder() -> Path | None:
 
 
 def allocated_gpus() -> int:
-    """Return how many GPUs SLURM gave to this job; 0 outside of SLURM, where nothing says whose they are."""
-    given = os.environ.get("CUDA_VISIBLE_DEVICES", "") if "SLURM_JOB_ID" in os.environ else ""
-    return len([name for name in given.split(",") if name])
+    """Return how many GPUs of this node SLURM gave to this job; 0 outside of SLURM: nothing says whose they are."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return 0
+    if (counted := os.environ.get("SLURM_GPUS_ON_NODE", "")).isdecimal():  # not in steps of old versions
+        return int(counted)
+    return len([name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name])
 
 
 def tool_versions() -> dict[str, str]:

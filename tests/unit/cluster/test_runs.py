@@ -76,11 +76,19 @@ def test_a_job_that_slurm_queued_again_waits_and_does_not_run() -> None:
     assert [line.state for line in shown] == ["waiting"]
 
 
-@pytest.mark.parametrize(("variables", "gpus"), [({"SLURM_JOB_ID": "1", "CUDA_VISIBLE_DEVICES": "0,1"}, 2), ({}, 0)])
+@pytest.mark.parametrize(
+    ("variables", "gpus"),
+    [
+        ({"SLURM_JOB_ID": "1", "SLURM_GPUS_ON_NODE": "2", "CUDA_VISIBLE_DEVICES": "NoDevFiles"}, 2),
+        ({"SLURM_JOB_ID": "1", "CUDA_VISIBLE_DEVICES": "0,1"}, 2),
+        ({"SLURM_JOB_ID": "1"}, 0),
+        ({"CUDA_VISIBLE_DEVICES": "0,1"}, 0),
+    ],
+)
 def test_records_say_how_many_gpus_slurm_gave(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], gpus: int
 ) -> None:
-    for name in ("SLURM_JOB_ID", "CUDA_VISIBLE_DEVICES"):
+    for name in ("SLURM_JOB_ID", "SLURM_GPUS_ON_NODE", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
