@@ -32,7 +32,7 @@ def gold_rows(path: Path) -> Iterator[Row]:
     problems = Problems("gold rows")
     for line in read_objects(path, problems):
         if causes := check_gold(line.row):
-            problems.add(f"{path}:{line.number}", "; ".join(causes))
+            problems.add(line.where, "; ".join(causes))
         else:
             yield line.row
     problems.raise_any(HINT)

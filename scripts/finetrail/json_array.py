@@ -1,112 +1,77 @@
-"""Read the objects of a JSON file that is one list, as published data sets are, without holding the list."""
+"""Read the objects of a JSON file that is one list, as published data sets are, on the ijson library."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, NamedTuple
 
 from finetrail.problems import Problems, lines
-from finetrail.records import Line, reject_constant, reject_duplicates
+from finetrail.records import Row
 
-PIECE = 1 << 20
 LOOK = 1 << 16
-_DECODER = json.JSONDecoder(object_pairs_hook=reject_duplicates, parse_constant=reject_constant)
+BOM = b"\xef\xbb\xbf"
 
 
-def read_objects(path: Path, problems: Problems) -> Iterator[Line]:
-    """Stream the objects of a JSON list or of a JSON Lines file, with the line that each begins on.
+class Entry(NamedTuple):
+    """One object of a file.
 
-    Memory holds the largest object, and a piece of the file. What cannot be read goes to `problems`; behind a fault in
-    a list nothing can be read.
+    Attributes:
+        number: its line, or its place in the list, from 1: published lists stand on a single line.
+        row: the object.
+        where: what messages call its place.
+    """
+
+    number: int
+    row: Row
+    where: str
+
+
+def read_objects(path: Path, problems: Problems) -> Iterator[Entry]:
+    """Stream the objects of a JSON list or of a JSON Lines file; memory holds one of them.
+
+    What cannot be read goes to `problems`; behind a fault in a list nothing can be read.
     """
     try:
         with path.open("rb") as stream:
-            listed = stream.read(LOOK).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+            begin = stream.read(LOOK)
+            if begin.removeprefix(BOM).lstrip().startswith(b"["):
+                stream.seek(len(BOM) if begin.startswith(BOM) else 0)
+                yield from _listed(stream, path, problems)
+                return
     except OSError as error:
         problems.add(str(path), f"cannot be read: {error.strerror}")
         return
-    if not listed:
-        yield from lines(path, problems)
-        return
+    for line in lines(path, problems):
+        yield Entry(line.number, line.row, f"{path}:{line.number}")
+
+
+def _listed(stream: IO[bytes], path: Path, problems: Problems) -> Iterator[Entry]:
+    import ijson
+
+    twice: list[str] = []
+
+    class Once(dict[str, Any]):
+        """Notes the keys that occur twice in an object; an error raised here would not come through ijson's C code."""
+
+        def __setitem__(self, key: str, value: Any) -> None:
+            if key in self:
+                twice.append(key)
+            super().__setitem__(key, value)
+
+    number = 0
     try:
-        with path.open(encoding="utf-8-sig") as text:
-            yield from _listed(_Text(text), path, problems)
-    except UnicodeDecodeError as error:
-        problems.add(str(path), f"invalid UTF-8: {error.reason}")
-
-
-class _Text:
-    """A text that is read in pieces; `rest` is what was read and not yet taken."""
-
-    def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
-        self.rest = ""
-        self.line = 1
-
-    def more(self, size: int = PIECE) -> bool:
-        """Read a further piece; False at the end."""
-        piece = self._stream.read(size)
-        self.rest += piece
-        return bool(piece)
-
-    def take(self, count: int) -> str:
-        """Take so many characters."""
-        taken, self.rest = self.rest[:count], self.rest[count:]
-        self.line += taken.count("\n")
-        return taken
-
-    def sign(self) -> str:
-        """Take the next character that is no white space; empty at the end."""
-        while True:
-            blank = len(self.rest) - len(self.rest.lstrip())
-            self.take(blank)
-            if self.rest or not self.more():
-                return self.take(1)
-
-
-def _listed(text: _Text, path: Path, problems: Problems) -> Iterator[Line]:
-    text.sign()
-    expected, seen = "a value", False
-    while True:
-        sign = text.sign()
-        if sign == "]":
-            break
-        if sign == "," and expected == "a comma":
-            expected = "a value"
-            continue
-        if not sign or expected == "a comma":
-            cause = "the list is cut off" if not sign else f"expected a comma between two values, found {sign!r}"
-            problems.add(f"{path}:{text.line}", cause)
-            return
-        number = text.line
-        text.rest = sign + text.rest
-        value = _value(text, path, problems)
-        if value is None:
-            return
-        seen, expected = True, "a comma"
-        if isinstance(value[0], dict):
-            yield Line(number, value[0])
-        else:
-            problems.add(f"{path}:{number}", f"expected a JSON object, found {type(value[0]).__name__}")
-    if trailing := text.sign():
-        problems.add(f"{path}:{text.line}", f"{trailing!r} follows the list")
-    if not seen:
+        for number, value in enumerate(ijson.items(stream, "item", use_float=True, map_type=Once), start=1):
+            where = f"{path}: entry {number}"
+            if not isinstance(value, dict):
+                problems.add(where, f"expected a JSON object, found {type(value).__name__}")
+            elif twice:
+                problems.add(where, f"the key {twice[0]!r} occurs twice in one object")
+            else:
+                yield Entry(number, value, where)
+            twice.clear()
+    except ijson.JSONError as error:
+        said, *_ = str(error).splitlines() or ["unknown"]
+        cut = ": the list is cut off" if "premature EOF" in said else ""
+        problems.add(str(path), f"not valid JSON behind entry {number}: {said}{cut}")
+        return
+    if not number:
         problems.add(str(path), "the list is empty")
-
-
-def _value(text: _Text, path: Path, problems: Problems) -> tuple[object] | None:
-    """Take the next value; None where it cannot be read. An unfinished one asks for twice as much text each time."""
-    size = PIECE
-    while True:
-        try:
-            value, end = _DECODER.raw_decode(text.rest)
-        except (ValueError, RecursionError) as error:
-            if text.more(size):
-                size *= 2
-                continue
-            place = text.line + text.rest.count("\n", 0, getattr(error, "pos", 0))
-            problems.add(f"{path}:{place}", f"not valid JSON: {getattr(error, 'msg', error)}")
-            return None
-        if end < len(text.rest) or not text.more(size):  # a number at the end of a piece may go on
-            text.take(end)
-            return (value,)

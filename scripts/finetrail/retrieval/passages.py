@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.json_array import read_objects
+from finetrail.json_array import Entry, read_objects
 from finetrail.problems import Problems
-from finetrail.records import Line, Row
+from finetrail.records import Row
 from finetrail.retrieval.pages import page_passages
 
 HINT = 'A passage is {"_id" or "id", "text"} with optional "title" and "url"; each id occurs once'
@@ -34,8 +34,8 @@ def read_passages(files: Sequence[Path], dropped: list[Row], *, longest: int = L
     places: dict[str, str] = {}
     for path in files:
         for line in read_objects(path, problems):
-            where = f"{path}:{line.number}"
-            for passage in _passages(line, where, longest, problems):
+            where = line.where
+            for passage in _passages(line, longest, problems):
                 if passage["id"] in places:
                     if "page" not in passage:
                         first = places[passage["id"]]
@@ -65,8 +65,8 @@ def are_sentences(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(sentence, str) for sentence in value)
 
 
-def _passages(line: Line, where: str, longest: int, problems: Problems) -> Iterator[Row]:
-    row = line.row
+def _passages(line: Entry, longest: int, problems: Problems) -> Iterator[Row]:
+    row, where = line.row, line.where
     pages = row.get("context") if "context" in row else None
     if are_sentences(row.get("text")):
         pages = [[row.get("title"), row["text"]]]
@@ -77,13 +77,13 @@ def _passages(line: Line, where: str, longest: int, problems: Problems) -> Itera
         for title, sentences in pages:
             yield from page_passages(title, sentences, longest)
         return
-    passage = _passage(line, where, problems)
+    passage = _passage(line, problems)
     if passage is not None:
         yield passage
 
 
-def _passage(line: Line, where: str, problems: Problems) -> Row | None:
-    row = line.row
+def _passage(line: Entry, problems: Problems) -> Row | None:
+    row, where = line.row, line.where
     passage_id = row.get("_id", row.get("id"))
     if not isinstance(passage_id, str) or not passage_id:
         problems.add(where, "the passage has no id")

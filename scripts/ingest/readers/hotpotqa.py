@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.json_array import read_objects
+from finetrail.json_array import Entry, read_objects
 from finetrail.metrics.hop_score import are_facts
 from finetrail.problems import Problems
-from finetrail.records import Line, Row, content_id, sha256_text
+from finetrail.records import Row, content_id, sha256_text
 from finetrail.retrieval.pages import page_id
 from finetrail.retrieval.passages import are_pages
 from ingest.readers.images import RowError
@@ -31,7 +31,7 @@ def read_records(files: Sequence[Path], *, images_root: Path | None) -> Iterator
     places: dict[str, str] = {}
     for path in files:
         for line in read_objects(path, problems):
-            where = f"{path}:{line.number}"
+            where = line.where
             try:
                 record = question_record(line, path)
             except RowError as error:
@@ -46,7 +46,7 @@ def read_records(files: Sequence[Path], *, images_root: Path | None) -> Iterator
     problems.raise_any(HINT)
 
 
-def question_record(line: Line, path: Path) -> Row:
+def question_record(line: Entry, path: Path) -> Row:
     """Make the record of a question.
 
     Raises:
