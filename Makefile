@@ -60,8 +60,8 @@ ollama: $(READY)  ## load the exported models into Ollama, or print the commands
 	@python scripts/export/create_ollama_models.py --scale $(SCALE) --recipes $(RECIPES)
 
 lint: $(READY)  ## style, types, formats, generated files, snakemake --lint
-	ruff check scripts tests bench
-	ruff format --check scripts tests bench
+	ruff check scripts tests bench notebooks
+	ruff format --check scripts tests bench notebooks
 	mypy scripts tests bench
 	snakefmt --check Snakefile rules
 	snakemake --lint --config scale=tutorial > /dev/null
