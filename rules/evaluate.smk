@@ -290,6 +290,9 @@ rule measure_latency:
     input:
         test=fold_file("test"),
         passages="<results>/{recipe}/passages.jsonl",
+        words=index_manifests("words", recalling, fusing),
+        vectors=index_manifests("vectors", recalling),
+        encoder=fetched_encoder(recalling),
         reranker="<results>/{recipe}/reranker/manifest.json",
         fusion="<results>/{recipe}/fusion.json",
         base=base_manifest,
@@ -311,6 +314,7 @@ rule measure_latency:
     params:
         settings=settings_of(
             "recall",
+            "encoder",
             "rerank",
             "folds",
             "limits",
@@ -321,7 +325,8 @@ rule measure_latency:
         code=code_of("evaluate/measure_latency.py"),
     shell:
         "python scripts/evaluate/measure_latency.py --recipe {wildcards.recipe} --test {input.test:q}"
-        " --passages {input.passages:q} --reranker {input.reranker:q} --fusion {input.fusion:q}"
+        " --passages {input.passages:q} --words {input.words:q} --vectors {input.vectors:q}"
+        " --encoder {input.encoder:q} --reranker {input.reranker:q} --fusion {input.fusion:q}"
         " --base {input.base:q} --adapter {input.adapter:q}"
         " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
         " --out {output.times:q} --meta {output.meta:q} 2> {log:q}"

@@ -55,10 +55,50 @@ rule index_words:
         " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
 
 
+rule fetch_encoder:
+    """Download the bi-encoder at its revision; the jobs that use it then need no internet."""
+    output:
+        manifest="<results>/{recipe}/encoder/manifest.json",
+        meta="<results>/{recipe}/encoder.meta.json",
+    log:
+        "<logs>/{recipe}/fetch_encoder.log",
+    benchmark:
+        "<benchmarks>/{recipe}/fetch_encoder.jsonl"
+    retries: retries_of("fetch_encoder")
+    conda:
+        "../envs/dense.yaml"
+    threads: threads_of("fetch_encoder")
+    resources:
+        **resources_of("fetch_encoder"),
+    params:
+        section="encoder",
+        settings=settings_of("encoder.hub", "encoder.revision"),
+        code=code_of("recall/fetch_encoder.py"),
+    shell:
+        "python scripts/recall/fetch_encoder.py --recipe {wildcards.recipe} --section {params.section}"
+        " --settings {params.settings:q} --code {params.code}"
+        " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule fetch_encoder as fetch_reranker with:
+    output:
+        manifest="<results>/{recipe}/reranker_base/manifest.json",
+        meta="<results>/{recipe}/reranker_base.meta.json",
+    log:
+        "<logs>/{recipe}/fetch_reranker.log",
+    benchmark:
+        "<benchmarks>/{recipe}/fetch_reranker.jsonl"
+    params:
+        section="rerank.train",
+        settings=settings_of("rerank.train.hub", "rerank.train.revision"),
+        code=code_of("recall/fetch_encoder.py"),
+
+
 rule index_vectors:
     """Encode a share of the passages by a bi-encoder: what dense retrieval searches."""
     input:
         passages="<results>/{recipe}/passages.jsonl",
+        encoder=fetched_encoder(recalling, reporting),
     output:
         manifest="<results>/{recipe}/index/vectors/{shard}-of-{shards}/manifest.json",
         meta="<results>/{recipe}/index/vectors/{shard}-of-{shards}.meta.json",
@@ -81,7 +121,8 @@ rule index_vectors:
         code=code_of("recall/index_vectors.py"),
     shell:
         "python scripts/recall/index_vectors.py --recipe {wildcards.recipe} --passages {input.passages:q}"
-        " --shard {wildcards.shard}/{wildcards.shards} --settings {params.settings:q} --source {params.source}"
+        " --encoder {input.encoder:q} --shard {wildcards.shard}/{wildcards.shards}"
+        " --settings {params.settings:q} --source {params.source}"
         " --environment {params.environment} --code {params.code}"
         " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
 
@@ -136,6 +177,7 @@ rule recall_passages:
         rows="<results>/{recipe}/queries.jsonl",
         words=index_manifests("words", recalling),
         vectors=index_manifests("vectors", recalling),
+        encoder=fetched_encoder(recalling),
     output:
         rows="<results>/{recipe}/recall.jsonl",
         meta="<results>/{recipe}/recall.meta.json",
@@ -157,8 +199,8 @@ rule recall_passages:
         code=code_of("recall/recall_passages.py"),
     shell:
         "python scripts/recall/recall_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --words {input.words:q} --vectors {input.vectors:q} --threads {threads} --settings {params.settings:q}"
-        " --environment {params.environment} --code {params.code}"
+        " --words {input.words:q} --vectors {input.vectors:q} --encoder {input.encoder:q} --threads {threads}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 
@@ -306,6 +348,7 @@ rule rank_candidates:
         rows="<results>/{recipe}/recall.jsonl",
         scores="<results>/{recipe}/pair_scores.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
+        words=index_manifests("words", fusing),
         splits="<results>/{recipe}/splits.jsonl",
     output:
         rows="<results>/{recipe}/reranked.jsonl",
@@ -328,7 +371,7 @@ rule rank_candidates:
         code=code_of("recall/rank_candidates.py"),
     shell:
         "python scripts/recall/rank_candidates.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --scores {input.scores:q} --passages {input.passages:q} --splits {input.splits:q}"
+        " --scores {input.scores:q} --passages {input.passages:q} --words {input.words:q} --splits {input.splits:q}"
         " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
         " --out {output.rows:q} --weights {output.weights:q} --meta {output.meta:q} 2> {log:q}"
 
@@ -356,6 +399,7 @@ rule evaluate_retrieval:
         queries=judged_query_files,
         words=index_manifests("words", reporting),
         vectors=index_manifests("vectors", reporting),
+        encoder=fetched_encoder(reporting),
     output:
         report="<results>/{recipe}/metrics/retrieval.json",
         meta="<results>/{recipe}/metrics/retrieval.meta.json",
@@ -378,7 +422,8 @@ rule evaluate_retrieval:
         code=code_of("recall/evaluate_retrieval.py"),
     shell:
         "python scripts/recall/evaluate_retrieval.py --recipe {wildcards.recipe} --qrels {input.qrels:q}"
-        " --queries {input.queries:q} --words {input.words:q} --vectors {input.vectors:q} --threads {threads}"
+        " --queries {input.queries:q} --words {input.words:q} --vectors {input.vectors:q}"
+        " --encoder {input.encoder:q} --threads {threads}"
         " --settings {params.settings:q} --source {params.source} --environment {params.environment}"
         " --code {params.code} --out {output.report:q} --meta {output.meta:q} 2> {log:q}"
 

@@ -254,6 +254,7 @@ rule train_reranker:
         rows="<results>/{recipe}/recall.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
         splits="<results>/{recipe}/splits.jsonl",
+        base=fetched_reranker,
     output:
         manifest="<results>/{recipe}/reranker/manifest.json",
         meta="<results>/{recipe}/reranker.meta.json",
@@ -276,6 +277,6 @@ rule train_reranker:
         code=code_of("train/train_reranker.py"),
     shell:
         "python scripts/train/train_reranker.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --passages {input.passages:q} --splits {input.splits:q} --state {params.state:q}"
+        " --passages {input.passages:q} --splits {input.splits:q} --base {input.base:q} --state {params.state:q}"
         " --settings {params.settings:q} --source {params.source} --environment {params.environment} --code {params.code}"
         " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q} 1>&2"

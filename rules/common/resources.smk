@@ -114,7 +114,13 @@ def spread_resources(named, asked):
 # Rules that ask a model, with the key of its reference.
 ASKING = {}
 # Rules that need the internet for something else.
-ONLINE = {"search_passages", "fetch_model", "fetch_images"}
+ONLINE = {
+    "search_passages",
+    "fetch_model",
+    "fetch_encoder",
+    "fetch_reranker",
+    "fetch_images",
+}
 
 
 def slurm_options(asked, gpus):

@@ -58,6 +58,11 @@ def reporting(recipe):
     return recipe.retrieval_report.members if has_report(recipe) else []
 
 
+def fusing(recipe):
+    """Return the plain backends whose scores the trained ranking fuses beside those of recall."""
+    return ["bm25"] if recipe.recall and recipe.rerank.train else []
+
+
 INDEXES = {"words": {"bm25", "tfidf"}, "vectors": {"dense"}}
 
 
@@ -69,12 +74,14 @@ def index_shards(kind, recipe, members):
     return [f"index/{kind}/{number}-of-{count}" for number in range(1, count + 1)]
 
 
-def index_manifests(kind, of):
-    """Return the function that lists the manifests of the shards of an index."""
+def index_manifests(kind, *ways):
+    """Return the function that lists the manifests of the shards of an index, where one of some ways searches it."""
 
     def manifests(wildcards):
         recipe = CONFIG.recipe(wildcards.recipe)
-        shards = index_shards(kind, recipe, of(recipe))
+        shards = index_shards(
+            kind, recipe, [name for of in ways for name in of(recipe)]
+        )
         return [
             f"{RESULTS}/{wildcards.recipe}/{shard}/manifest.json" for shard in shards
         ]
@@ -84,8 +91,37 @@ def index_manifests(kind, of):
 
 def index_steps(recipe):
     """Name the shards of the indexes of a recipe."""
-    searched = {*recalling(recipe), *reporting(recipe)}
+    searched = {*recalling(recipe), *reporting(recipe), *fusing(recipe)}
     return [shard for kind in INDEXES for shard in index_shards(kind, recipe, searched)]
+
+
+def fetched_encoder(*ways):
+    """Return the function that names the manifest of a bi-encoder of the hub, where one of some ways searches by it."""
+
+    def manifests(wildcards):
+        recipe = CONFIG.recipe(wildcards.recipe)
+        searched = any("dense" in of(recipe) for of in ways)
+        from_hub = searched and recipe.encoder and recipe.encoder.hub
+        return (
+            [f"{RESULTS}/{wildcards.recipe}/encoder/manifest.json"] if from_hub else []
+        )
+
+    return manifests
+
+
+def fetched_reranker(wildcards):
+    """Return the manifest of the hub's cross-encoder that training begins from; nothing of another."""
+    from_hub = CONFIG.recipe(wildcards.recipe).rerank.train.hub
+    place = f"{RESULTS}/{wildcards.recipe}/reranker_base/manifest.json"
+    return [place] if from_hub else []
+
+
+def fetched_steps(recipe):
+    """Name what a recipe's retrieval fetches from the hub."""
+    dense = "dense" in (*recalling(recipe), *reporting(recipe))
+    steps = ["encoder"] if dense and recipe.encoder.hub else []
+    trained = recipe.rerank.train
+    return steps + (["reranker_base"] if trained and trained.hub else [])
 
 
 def local_model(chosen):

@@ -209,7 +209,7 @@ def data_metas(recipe):
     if recipe.recall and recipe.rerank.train:
         steps += ["reranker", "pair_scores"]
         steps += ["metrics/ranking"] if recipe.evaluate else []
-    steps += index_steps(recipe) if recipe.recall else []
+    steps += [*fetched_steps(recipe), *index_steps(recipe)] if recipe.recall else []
     steps += ["metrics/retrieval", "plots/retrieval"] if has_report(recipe) else []
     steps += label_steps(recipe)
     steps += SYNTHESIS[recipe.synthesize.kind] if recipe.synthesize else ()

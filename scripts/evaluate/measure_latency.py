@@ -13,6 +13,7 @@ from typing import Any
 from finetrail.answering.pipeline import STAGES, Pipeline, Places
 from finetrail.artifacts import check_manifest, render_json
 from finetrail.records import read_rows
+from finetrail.retrieval.backends import folders_of
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
 
 
@@ -34,7 +35,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
     settings: dict[str, Any] = step.settings
     for manifest in (args.base, args.adapter, args.reranker):
         check_manifest(manifest.parent, manifest)
-    places = Places(args.passages, args.reranker.parent, args.fusion, args.base.parent, args.adapter.parent)
+    indexes = {kind: folders_of(getattr(args, kind)) for kind in ("words", "vectors", "encoder")}
+    places = Places(args.passages, indexes, args.reranker.parent, args.fusion, args.base.parent, args.adapter.parent)
     count = settings["evaluate"]["latency_questions"]
     questions = [row["question"] for row in islice(read_rows(args.test), count + 1)]
     seconds: dict[str, list[float]] = {stage: [] for stage in STAGES}
@@ -56,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = step_parser(__doc__)
     add_input(parser, "--test", "the fold's test.jsonl")
     add_input(parser, "--passages", "passages.jsonl")
+    add_input(parser, "--words", "manifests of the shards of the index of words", nargs="+")
+    add_input(parser, "--vectors", "manifests of the shards of the index of vectors", nargs="*", required=False)
+    add_input(parser, "--encoder", "manifest of the bi-encoder, if it was fetched", nargs="*", required=False)
     add_input(parser, "--reranker", "manifest.json of the trained reranker")
     add_input(parser, "--fusion", "fusion.json")
     add_input(parser, "--base", "manifest.json of the base model")

@@ -6,7 +6,7 @@ retrieved from the corpus. A gold passage that was not retrieved counts as misse
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from finetrail.artifacts import render_json
@@ -23,7 +23,7 @@ from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_p
 
 DEPTHS = (1, 2, 5, 10, 20, 50, 100, 200)
 CUT = 10
-FUSED, BM25 = "fused", "bm25"
+FUSED, BM25, HYBRID = "fused", "bm25", "hybrid"
 RESTS_ON = "gold supporting facts"
 OWN, ALL = "own pages (10 candidates)", "retrieved from the corpus"
 
@@ -45,7 +45,7 @@ def rankings(candidates: Sequence[Row], by_words: Sequence[str], first: str) -> 
     orders = {first: order_by(candidates, lambda c: -float(c["rank"]))}
     orders[BM25] = list(by_words)
     lists = [[Hit(name, 0.0) for name in order] for order in orders.values()]
-    if len(lists) > 1:
+    if len(lists) > 1 and first != HYBRID:  # which is such a fusion itself
         orders["rrf"] = [hit.passage_id for hit in fuse(lists, len(candidates))]
     orders["cross_encoder_untrained"] = order_by(candidates, lambda c: float(c["untrained"]))
     orders["cross_encoder"] = order_by(candidates, lambda c: float(c["cross_encoder"]))
@@ -77,11 +77,39 @@ class Question:
         return list(dict.fromkeys(self.title_of[name] for name in order if name in self.title_of))
 
 
-def measured(questions: Mapping[str, Question], pool: str, name: str) -> dict[str, Measurement]:
-    """Return nDCG of a ranking in a pool, by question."""
+Score = Callable[[Sequence[str], Collection[str], int], float]
+
+
+def measured(questions: Mapping[str, Question], pool: str, name: str, score: Score) -> dict[str, Measurement]:
+    """Return a score of a ranking's first passages in a pool, by question."""
     return {
-        row_id: Measurement(one.group, ndcg(one.orders[pool][name], one.gold, CUT)) for row_id, one in questions.items()
+        row_id: Measurement(one.group, score(one.orders[pool][name], one.gold, CUT))
+        for row_id, one in questions.items()
     }
+
+
+def compared(
+    questions: Mapping[str, Question], names: Sequence[str], first: str, drawn: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Compare the fused ranking with all others by nDCG, and the first retrieval with BM25 by recall.
+
+    Args:
+        questions: with their rankings.
+        names: of the rankings.
+        first: of the first retrieval.
+        drawn: how intervals are drawn.
+    """
+    searching = [name for name in (first, BM25, "rrf") if name in names]
+    asked = [("ndcg_own", f"nDCG@{CUT}, {OWN}", ndcg, OWN, [FUSED, *(n for n in names if n != FUSED)])]
+    asked += [("ndcg_retrieved", f"nDCG@{CUT}, {ALL}", ndcg, ALL, asked[0][-1])]
+    if first != BM25:
+        asked += [("recall_retrieved", f"recall@{CUT}, {ALL}", recall, ALL, searching)]
+    made = {}
+    for key, metric, score, pool, models in asked:
+        values = {name: measured(questions, pool, name, score) for name in models}
+        made[key] = compare(metric, models[0], values, higher_is_better=True, **drawn) | {"rests_on": RESTS_ON}
+        LOGGER.info("%s", "\n".join(["", *table_lines(made[key])]))
+    return made
 
 
 def mean(values: Iterable[float]) -> float:
@@ -90,16 +118,16 @@ def mean(values: Iterable[float]) -> float:
     return round(sum(listed) / len(listed), 6)
 
 
-def curves(questions: Mapping[str, Question], pool: str, names: Sequence[str]) -> dict[str, Any]:
+def curves(questions: Mapping[str, Question], pool: str, names: Sequence[str], depths: Sequence[int]) -> dict[str, Any]:
     """Return each ranking's recall of gold passages, and of the titles of supporting facts, at several depths."""
     made: dict[str, Any] = {}
     for name in names:
         lists = [(one, one.orders[pool][name]) for one in questions.values()]
         made[name] = {
             "ndcg@10": mean(ndcg(order, one.gold, CUT) for one, order in lists),
-            "recall": {str(k): mean(recall(order, one.gold, k) for one, order in lists) for k in DEPTHS},
+            "recall": {str(k): mean(recall(order, one.gold, k) for one, order in lists) for k in depths},
             "supporting_title_recall": {
-                str(k): mean(recall(one.titles_in(order), one.titles, k) for one, order in lists) for k in DEPTHS
+                str(k): mean(recall(one.titles_in(order), one.titles, k) for one, order in lists) for k in depths
             },
         }
     return made
@@ -124,19 +152,15 @@ def work(step: Step, args: argparse.Namespace) -> None:
     if not questions:
         raise FinetrailError("no test question has a gold passage in the corpus", hint="Is this the right corpus?")
     names = list(next(iter(questions.values())).orders[ALL])
-    comparisons = {}
-    for key, pool in (("ndcg_own", OWN), ("ndcg_retrieved", ALL)):
-        models = {name: measured(questions, pool, name) for name in (FUSED, *(n for n in names if n != FUSED))}
-        made = compare(f"nDCG@{CUT}, {pool}", FUSED, models, higher_is_better=True, **drawn)
-        comparisons[key] = made | {"rests_on": RESTS_ON}
-        LOGGER.info("%s", "\n".join(["", *table_lines(made)]))
-    tables = {pool: curves(questions, pool, names) for pool in (OWN, ALL)}
+    most = step.settings["recall"]["top_k"]
+    depths = [*(depth for depth in DEPTHS if depth < most), most]
+    tables = {pool: curves(questions, pool, names, depths) for pool in (OWN, ALL)}
     metrics = {
         "model": FUSED,
         "first_retrieval": first,
         "test_questions": len(questions),
         "without_gold_passage_in_the_corpus": without,
-        "comparisons": comparisons,
+        "comparisons": compared(questions, names, first, drawn),
         "rankings": tables,
     }
     step.file(args.out).write_text(render_json(metrics), encoding="utf-8")

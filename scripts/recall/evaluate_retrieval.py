@@ -86,7 +86,7 @@ def judged_queries(path: Path, qrels: Mapping[str, Mapping[str, int]], settings:
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the report."""
     settings = step.settings["retrieval_report"]
-    folders = {"words": folders_of(args.words), "vectors": folders_of(args.vectors)}
+    folders = {kind: folders_of(getattr(args, kind)) for kind in ("words", "vectors", "encoder")}
     names = list(dict.fromkeys(part for backend in settings["backends"] for part in backend.split("+")))
     opened = {name: open_named(name, step.settings, folders, args.threads) for name in names}
     qrels = read_qrels(args.qrels)
@@ -113,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--queries", "the files of queries that the settings name", nargs="+")
     add_input(parser, "--words", "manifests of the shards of the index of words", nargs="*", required=False)
     add_input(parser, "--vectors", "manifests of the shards of the index of vectors", nargs="*", required=False)
+    add_input(parser, "--encoder", "manifest of the bi-encoder, if it was fetched", nargs="*", required=False)
     parser.add_argument("--threads", type=int, default=1, help="threads that search")
     add_output(parser, "--out", "the report, as JSON")
     return run_step(parser, argv, __file__, work)

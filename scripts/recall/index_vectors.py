@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.retrieval.backends import encoder_of
+from finetrail.retrieval.backends import encoder_of, folders_of
 from finetrail.retrieval.vectors import build_vectors
 from finetrail.shards import Shard
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
@@ -12,7 +12,7 @@ from finetrail.step import Step, add_input, add_output, run_step, step_parser
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Publish the index."""
-    encoder = encoder_of(step.settings["encoder"])
+    encoder = encoder_of(step.settings["encoder"], folders_of(args.encoder))
     facts = {"kind": "vectors", "model": encoder.place.fingerprint}
     folder = step.folder(args.manifest.parent, args.manifest, facts)
     count = build_vectors(step.rows(args.passages, "passages"), encoder, folder)
@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = step_parser(__doc__)
     parser.add_argument("--shard", type=Shard.parse, help="index a share of the passages only, such as 2/3")
     add_input(parser, "--passages", "passages.jsonl")
+    add_input(parser, "--encoder", "manifest of the bi-encoder, if it was fetched", nargs="*", required=False)
     add_output(parser, "--manifest", "manifest.json in the folder of the index")
     return run_step(parser, argv, __file__, work)
 

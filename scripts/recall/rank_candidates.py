@@ -7,11 +7,13 @@ scores, that did not learn from it.
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.artifacts import render_json
 from finetrail.lookup import PassageFile
 from finetrail.records import Row, read_rows, read_table, sha256_text, zip_rows
+from finetrail.retrieval import in_batches
 from finetrail.retrieval.bm25 import BM25Index
 from finetrail.retrieval.bridges import FEATURES, features, fit_listwise, ranks, with_scores
 from finetrail.retrieval.questions import Pages, question_of
@@ -25,33 +27,35 @@ if TYPE_CHECKING:
 NAMES = (*FEATURES, "BM25 score", "cross-encoder score")
 MOST_LEARNED = 2000
 """Train questions that the weights are learned from; they are few weights."""
+BATCH = 1000
+"""Questions whose candidates are weighed by BM25 in one walk through its index."""
+
+Pair = tuple[Row, Row]
+"""A row and its candidates' scores."""
 
 
 class Tables:
-    """Makes the features of a question's candidates."""
+    """Makes the features of questions' candidates."""
 
-    def __init__(self, args: argparse.Namespace, settings: Mapping[str, Any], texts: PassageFile) -> None:
+    def __init__(self, words: Sequence[Path], settings: Mapping[str, Any], texts: PassageFile) -> None:
         self._texts = texts
-        self._index = BM25Index.build(read_rows(args.passages), k1=settings["k1"], b=settings["b"])
-        self._passages = sum(1 for _ in read_rows(args.passages))
+        self._index = BM25Index.open(words, k1=settings["k1"], b=settings["b"])
 
-    def by_words(self, row: Row, most: int) -> list[str]:
-        """Return what BM25 alone would have found, best first."""
-        (hits,) = self._index.search([row["question"]], most)
-        return [hit.passage_id for hit in hits]
+    def by_words(self, rows: Sequence[Row], most: int) -> Iterator[list[str]]:
+        """Yield what BM25 alone would have found for each row, best first."""
+        for hits in self._index.search([row["question"] for row in rows], most):
+            yield [hit.passage_id for hit in hits]
 
-    def of(self, row: Row, scores: Sequence[float]) -> tuple["Floats", list[float]]:
-        """Return the features, and the BM25 scores that are one of them."""
-        candidates = row["candidates"]
-        passages = [self._texts[candidate["passage_id"]] for candidate in candidates]
-        (hits,) = self._index.search([row["question"]], self._passages)
-        known = {hit.passage_id: hit.score for hit in hits}
-        bm25 = [known.get(candidate["passage_id"], 0.0) for candidate in candidates]
-        table = features(row["question"], passages, [candidate["score"] for candidate in candidates])
-        return with_scores(table, bm25, scores), bm25
+    def of(self, pairs: Sequence[Pair]) -> Iterator[tuple["Floats", list[float]]]:
+        """Yield each row's features, and the BM25 scores that are one of them."""
+        asked = [(row["question"], [candidate["passage_id"] for candidate in row["candidates"]]) for row, _ in pairs]
+        for (row, scored), (question, names), bm25 in zip(pairs, asked, self._index.score(asked), strict=True):
+            passages = [self._texts[name] for name in names]
+            table = features(question, passages, [candidate["score"] for candidate in row["candidates"]])
+            yield with_scores(table, bm25, scored["scores"]), bm25
 
 
-def learned_from(rows: Iterator[tuple[Row, Row]], splits: Mapping[str, Row]) -> list[tuple[Row, Row]]:
+def learned_from(rows: Iterator[Pair], splits: Mapping[str, Row]) -> list[Pair]:
     """Return the train rows that the weights are learned from, chosen by a hash where there are many."""
     train = [pair for pair in rows if splits[pair[0]["id"]]["split"] == "train" and pair[0]["candidates"]]
     return sorted(train, key=lambda pair: sha256_text(pair[0]["id"]))[:MOST_LEARNED]
@@ -67,10 +71,10 @@ def learn(
     """Learn the weights, once from all and once without each fold of the train questions."""
     pages = Pages(read_rows(args.passages))
     made: list[tuple[int, Any, list[bool]]] = []
-    for row, scored in learned_from(zip_rows(args.rows, args.scores), splits):
+    chosen = learned_from(zip_rows(args.rows, args.scores), splits)
+    for (row, _), (table, _) in zip(chosen, tables.of(chosen), strict=True):
         gold = {passage["id"] for passage in question_of(row, pages, texts).gold}
         fold = fold_of(splits[row["id"]]["group"], choice["folds"], choice["seed"])
-        table, _ = tables.of(row, scored["scores"])
         made.append((fold, table, [candidate["passage_id"] in gold for candidate in row["candidates"]]))
     weights = {WHOLE: fit_listwise([table for _, table, _ in made], [gold for _, _, gold in made])}
     for fold in range(choice["folds"]):
@@ -94,21 +98,21 @@ def work(step: Step, args: argparse.Namespace) -> None:
     splits = read_table(args.splits)
     out = step.writer(args.out)
     with PassageFile(args.passages) as texts:
-        tables = Tables(args, step.settings["recall"], texts)
+        tables = Tables([path.parent for path in args.words], step.settings["recall"], texts)
         weights = learn(args, choice, splits, tables, texts)
-        for row, scored in step.progress("questions", args.rows).over(zip_rows(args.rows, args.scores)):
-            home = splits[row["id"]]
-            name = model_for(home["split"], home["group"], choice["folds"], choice["seed"])
-            candidates = []
-            if row["candidates"]:
-                table, bm25 = tables.of(row, scored["scores"])
+        for batch in in_batches(step.progress("questions", args.rows).over(zip_rows(args.rows, args.scores)), BATCH):
+            held_out = [row for row, scored in batch if "before" in scored]
+            by_words = tables.by_words(held_out, step.settings["recall"]["top_k"])
+            for (row, scored), (table, bm25) in zip(batch, tables.of(batch), strict=True):
+                home = splits[row["id"]]
+                name = model_for(home["split"], home["group"], choice["folds"], choice["seed"])
                 candidates = ranked(row, scored, table, bm25, weights[name])
-            best = sorted(candidates, key=lambda c: (-c["fused"], c["passage_id"]))[:keep]
-            kept = [Chunk(c["passage_id"], 0, len(texts[c["passage_id"]]["text"]), c["fused"]) for c in best]
-            found: Row = {"candidates": candidates, "chunks": chunk_rows(kept)}
-            if "before" in scored:  # a report compares the retriever with BM25
-                found["by_words"] = tables.by_words(row, step.settings["recall"]["top_k"])
-            out.write(row | found)
+                best = sorted(candidates, key=lambda c: (-c["fused"], c["passage_id"]))[:keep]
+                kept = [Chunk(c["passage_id"], 0, len(texts[c["passage_id"]]["text"]), c["fused"]) for c in best]
+                found: Row = {"candidates": candidates, "chunks": chunk_rows(kept)}
+                if "before" in scored:  # a report compares the retriever with BM25
+                    found["by_words"] = next(by_words)
+                out.write(row | found)
     named = {name: dict(zip(NAMES, values, strict=True)) for name, values in weights.items()}
     step.file(args.weights).write_text(render_json(named), encoding="utf-8")
     step.count(rows_in=out.count, kept=out.count)
@@ -120,6 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--rows", "recall.jsonl")
     add_input(parser, "--scores", "pair_scores.jsonl")
     add_input(parser, "--passages", "passages.jsonl")
+    add_input(parser, "--words", "manifests of the shards of the index of words", nargs="+")
     add_input(parser, "--splits", "splits.jsonl")
     add_output(parser, "--out", "reranked.jsonl")
     add_output(parser, "--weights", "fusion.json: the weights of the features")

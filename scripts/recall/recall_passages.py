@@ -44,7 +44,7 @@ def candidates(found: Sequence[Sequence[Sequence[Hit]]], indexes: Sequence[Searc
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the rows with their candidates."""
     top_k = step.settings["recall"]["top_k"]
-    folders = {"words": folders_of(args.words), "vectors": folders_of(args.vectors)}
+    folders = {kind: folders_of(getattr(args, kind)) for kind in ("words", "vectors", "encoder")}
     indexes = open_backend(step.settings, folders, args.threads)
     out = step.writer(args.out)
     without = 0
@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--rows", "queries.jsonl")
     add_input(parser, "--words", "manifests of the shards of the index of words", nargs="*", required=False)
     add_input(parser, "--vectors", "manifests of the shards of the index of vectors", nargs="*", required=False)
+    add_input(parser, "--encoder", "manifest of the bi-encoder, if it was fetched", nargs="*", required=False)
     parser.add_argument("--threads", type=int, default=1, help="threads that search")
     add_output(parser, "--out", "recall.jsonl")
     return run_step(parser, argv, __file__, work)

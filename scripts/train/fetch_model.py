@@ -7,53 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
+from finetrail.hub import download
 from finetrail.step import Step, add_output, run_step, step_parser
 from finetrail.training.base_tokenizer import prepare_tokenizer
-
-
-def download(hub: str, revision: str, folder: Path) -> None:
-    """Download a model's configuration, tokenizer and safetensors weights.
-
-    Raises:
-        FinetrailError: there is no such model or revision, it is gated or holds no safetensors, or the hub cannot be
-            reached.
-    """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    patterns = ["*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "LICENSE*"]
-    try:
-        snapshot_download(hub, revision=revision, local_dir=folder, allow_patterns=patterns)
-    except GatedRepoError as error:
-        raise FinetrailError(
-            "the model is gated",
-            where=hub,
-            hint="Accept its licence on the hub, then set HF_TOKEN in the environment",
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise FinetrailError("the hub has no such model", where=hub, hint="Check base_model.hub") from error
-    except RevisionNotFoundError as error:
-        raise FinetrailError(
-            f"the model has no revision {revision}", where=hub, hint="Check base_model.revision"
-        ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise FinetrailError(
-            f"cannot be downloaded at revision {revision}: {error}",
-            where=hub,
-            hint="Run this rule where the hub can be reached, or set base_model.path to a local folder",
-        ) from error
-    if not any(folder.glob("*.safetensors")):
-        raise FinetrailError(
-            f"holds no weights as safetensors at revision {revision}",
-            where=hub,
-            hint="Choose a revision that has them, or convert the model and set base_model.path to its folder",
-        )
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -62,7 +18,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     facts = {"kind": "base", "hub": choice["hub"], "revision": choice["revision"], "path": choice["path"]}
     folder = step.folder(args.manifest.parent, args.manifest, facts)
     if choice["hub"]:
-        download(choice["hub"], choice["revision"], folder)
+        download(choice["hub"], choice["revision"], folder, "base_model")
     else:
         copy(Path(choice["path"]), folder)
     changed = prepare_tokenizer(

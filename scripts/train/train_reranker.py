@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from finetrail.artifacts import check_manifest
 from finetrail.config.current import operation_key
 from finetrail.errors import FinetrailError
 from finetrail.lookup import PassageFile
@@ -37,7 +38,7 @@ def make_base(choice: dict[str, Any], args: argparse.Namespace, train: Sequence[
     """Put the model that training begins from into a folder.
 
     Raises:
-        FinetrailError: it cannot be fetched or copied.
+        FinetrailError: it cannot be loaded.
     """
     if choice["tiny"]:
         texts = (pair_text(passage) for passage in read_rows(args.passages))
@@ -47,10 +48,11 @@ def make_base(choice: dict[str, Any], args: argparse.Namespace, train: Sequence[
         return
     from sentence_transformers import CrossEncoder
 
+    for manifest in args.base:
+        check_manifest(manifest.parent, manifest)
     try:
         model = CrossEncoder(
-            choice["path"] or choice["hub"],
-            revision=choice["revision"],
+            choice["path"] or str(args.base[0].parent),
             num_labels=1,
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True},
@@ -59,7 +61,7 @@ def make_base(choice: dict[str, Any], args: argparse.Namespace, train: Sequence[
         raise FinetrailError(
             f"the cross-encoder cannot be loaded: {error}",
             where="rerank.train",
-            hint="On a node without internet, name a folder by `path`",
+            hint="It needs the safetensors weights of a cross-encoder",
         ) from error
     model.save_pretrained(str(folder), create_model_card=False)
 
@@ -113,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--rows", "recall.jsonl")
     add_input(parser, "--passages", "passages.jsonl")
     add_input(parser, "--splits", "splits.jsonl")
+    add_input(parser, "--base", "manifest of the cross-encoder to begin from, if it was fetched", nargs="*", default=[])
     parser.add_argument("--state", type=Path, required=True, help="folder of the state directories")
     add_output(parser, "--manifest", "manifest.json in the folder of the models")
     return run_step(parser, argv, __file__, work, offline=True)

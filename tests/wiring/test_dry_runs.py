@@ -125,6 +125,16 @@ def test_the_jobs_of_the_tutorial(project: Workspace) -> None:
     assert jobs == DATA_JOBS | dict.fromkeys([*MODELS, *exported], 1) | CONTROLS
 
 
+def test_models_of_retrieval_are_fetched_from_the_hub_by_jobs_of_their_own(project: Workspace) -> None:
+    full = project.planned("all", config=choice("hotpotqa", "full"))
+    assert (full["fetch_encoder"], full["fetch_reranker"], full["index_vectors"], full["index_words"]) == (1, 1, 1, 1)
+    hybrid = "overrides={hotpotqa: {recall: {backend: hybrid, index_shards: 3}}}"
+    several = project.planned("all", config=(*choice("hotpotqa", "full"), hybrid))
+    assert (several["fetch_encoder"], several["index_vectors"], several["index_words"]) == (1, 3, 3)
+    tutorial = project.planned("all", config=choice("hotpotqa", "tutorial"))
+    assert not {"fetch_encoder", "fetch_reranker"} & tutorial.keys() and "recall_by_meaning" in tutorial
+
+
 def test_finished_examples_need_no_teacher_no_judge_and_no_prompt(project: Workspace) -> None:
     (project.root / "finished.jsonl").touch()
     (project.root / "config/recipes/finished.yaml").write_text(FINISHED)

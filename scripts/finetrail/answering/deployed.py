@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from finetrail.answering.pipeline import Pipeline, Places
-from finetrail.config.model import RunConfig
+from finetrail.config.model import RecipeConfig, RunConfig
 from finetrail.config.schema import result_keys
 from finetrail.errors import FinetrailError
 from finetrail.tracking.registry import REGISTRY, Registry
@@ -47,6 +47,20 @@ def unpack_adapter(file: Path, folder: Path) -> None:
             (folder / name).write_bytes(archive.read(inside[0]))
 
 
+def index_folders(recipe: RecipeConfig, results: Path) -> dict[str, list[Path]]:
+    """Return the folders of what a recipe's pipeline searches: shards of indexes, and a fetched bi-encoder.
+
+    BM25 scores are a feature of the ranking, so that the words are always there.
+    """
+    assert recipe.recall is not None
+    count, members = recipe.recall.index_shards, recipe.recall.members
+    kinds = ["words", *(["vectors"] if "dense" in members else [])]
+    numbers = range(1, count + 1)
+    folders = {kind: [results / "index" / kind / f"{number}-of-{count}" for number in numbers] for kind in kinds}
+    fetched = "dense" in members and recipe.encoder is not None and recipe.encoder.hub is not None
+    return folders | {"encoder": [results / "encoder"] if fetched else []}
+
+
 @contextmanager
 def deployed(run: RunConfig, recipe: str, model: str, fold: str) -> Iterator[Pipeline]:
     """Load the pipeline with the adapter that `best` means.
@@ -58,11 +72,12 @@ def deployed(run: RunConfig, recipe: str, model: str, fold: str) -> Iterator[Pip
     tiny = settings["base_model"]["tiny"] is not None
     base = results / "bases" / fold if tiny else results / "base_model"
     reranker = results / "reranker"
+    indexes = index_folders(run.recipe(recipe), results)
     parts = (results / "passages.jsonl", reranker / "manifest.json", results / "fusion.json", base / "manifest.json")
-    for part in parts:
+    for part in (*parts, *(folder / "manifest.json" for folders in indexes.values() for folder in folders)):
         if not part.is_file():
             raise FinetrailError("has not been made", where=str(part), hint=f"Run: make run RECIPE={recipe}")
     with TemporaryDirectory() as scratch:
         unpack_adapter(best_artifact(run, recipe, model, fold), Path(scratch))
-        with Pipeline(Places(parts[0], reranker, parts[2], base, Path(scratch)), settings) as pipeline:
+        with Pipeline(Places(parts[0], indexes, reranker, parts[2], base, Path(scratch)), settings) as pipeline:
             yield pipeline

@@ -9,9 +9,12 @@ from typing import Any, Self
 
 from finetrail.artifacts import read_json
 from finetrail.lookup import PassageFile
-from finetrail.records import Row, read_rows
+from finetrail.records import Row
+from finetrail.retrieval import Hit
+from finetrail.retrieval.backends import Folders, open_backend
 from finetrail.retrieval.bm25 import BM25Index
 from finetrail.retrieval.bridges import features, ranks, with_scores
+from finetrail.retrieval.fusion import fuse
 from finetrail.retrieval.ranked import WHOLE, pair_text
 from finetrail.text.bundles import Shown, bundle_turn, cited_facts, evidence_of, read_reply
 from finetrail.text.curriculum import within_words
@@ -27,6 +30,7 @@ class Places:
 
     Attributes:
         passages: passages.jsonl.
+        indexes: the folders of the shards of ``words`` and ``vectors``, and of a fetched ``encoder``.
         reranker: folder of the trained reranker.
         fusion: fusion.json.
         base: folder of the base model.
@@ -34,6 +38,7 @@ class Places:
     """
 
     passages: Path
+    indexes: Folders
     reranker: Path
     fusion: Path
     base: Path
@@ -62,7 +67,7 @@ class Pipeline:
 
     Args:
         places: where they are.
-        settings: the recipe's result keys: ``recall``, ``rerank``, ``folds``, ``limits``, ``predict``.
+        settings: the recipe's result keys: ``recall``, ``encoder``, ``rerank``, ``folds``, ``limits``, ``predict``.
     """
 
     def __init__(self, places: Places, settings: Mapping[str, Any]) -> None:
@@ -72,9 +77,10 @@ class Pipeline:
         from finetrail.training.generate import load_model
 
         self._settings = settings
-        recall = settings["recall"]
         self._texts = PassageFile(places.passages)
-        self._index = BM25Index.build(read_rows(places.passages), k1=recall["k1"], b=recall["b"])
+        self._indexes = open_backend(settings, places.indexes)
+        recall = settings["recall"]
+        self._by_words = BM25Index.open(places.indexes["words"], k1=recall["k1"], b=recall["b"])
         self._weights = list(read_json(places.fusion)[WHOLE].values())
         self._scorer = load_cross_encoder(places.reranker / WHOLE, settings["rerank"]["train"]["max_tokens"])
         self._tokenizer = AutoTokenizer.from_pretrained(places.base)
@@ -91,11 +97,9 @@ class Pipeline:
     def ask(self, question: str) -> Reply:
         """Answer a question from the corpus."""
         times = [time.monotonic()]
-        (hits,) = self._index.search([question], self._settings["recall"]["top_k"])
-        found = [self._texts[hit.passage_id] for hit in hits]
+        hits = self._retrieve(question)
         times.append(time.monotonic())
-        scores = [hit.score for hit in hits]
-        kept = self._rerank(question, found, scores) if found else []
+        kept = self._rerank(question, hits) if hits else []
         times.append(time.monotonic())
         said, citations = read_reply(self._generate(question, kept))
         times.append(time.monotonic())
@@ -107,14 +111,20 @@ class Pipeline:
         facts = cited_facts(citations, [Shown.of(passage) for passage in kept])
         return Reply(said, shown, [_cited(title, number, kept) for title, number in facts], seconds)
 
-    def _rerank(
-        self, question: str, passages: Sequence[Mapping[str, Any]], scores: Sequence[float]
-    ) -> list[Mapping[str, Any]]:
+    def _retrieve(self, question: str) -> list[Hit]:
+        """Search as `recall_passages` does."""
+        most = self._settings["recall"]["top_k"]
+        return fuse([hits for index in self._indexes for hits in index.search([question], most)], most)
+
+    def _rerank(self, question: str, hits: Sequence[Hit]) -> list[Mapping[str, Any]]:
         """Rank as `rank_candidates` does, and keep what a bundle shows."""
+        names, scores = [hit.passage_id for hit in hits], [hit.score for hit in hits]
+        passages = [self._texts[name] for name in names]
         pairs = [(question, pair_text(passage)) for passage in passages]
         made = self._scorer.predict(pairs, batch_size=128, show_progress_bar=False, convert_to_numpy=True)
         judged = [round(float(score), 4) for score in made]
-        fused = ranks(with_scores(features(question, passages, scores), scores, judged), self._weights)
+        (by_words,) = self._by_words.score([(question, names)])
+        fused = ranks(with_scores(features(question, passages, scores), by_words, judged), self._weights)
         order = sorted(range(len(passages)), key=lambda place: (-fused[place], passages[place]["id"]))
         folds = self._settings["folds"]
         return list(within_words([passages[place] for place in order][: folds["evidence"]], folds["evidence_words"]))

@@ -66,6 +66,12 @@ class LocalModel(Section):
     )
     max_tokens: Count | None = result(None, "longest text, or pair of texts, in tokens; none for the model's own bound")
 
+    replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "path": ("package", "hub", "revision", "sha256", "max_tokens"),
+        "package": ("path", "hub", "revision", "sha256", "max_tokens"),
+        "hub": ("path", "package", "sha256", "revision", "max_tokens"),
+    }
+
     @model_validator(mode="after")
     def _check_place(self) -> "LocalModel":
         given = [name for name in ("path", "package", "hub") if getattr(self, name) is not None]
@@ -87,6 +93,10 @@ class Encoder(LocalModel):
 
     query_prefix: str = result("", "what stands before each query, as the model was trained")
     passage_prefix: str = result("", "what stands before each passage, as the model was trained")
+
+    replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        key: (*void, "query_prefix", "passage_prefix") for key, void in LocalModel.replaces.items()
+    }
 
 
 class MockSearch(Section):

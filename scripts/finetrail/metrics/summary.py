@@ -22,5 +22,6 @@ def summary_lines(path: Path) -> list[str]:
             for name, difference in comparison["differences"].items()
         )
         lines.append(f"  {comparison['metric']} (rests on {comparison['rests_on']}): {scores}")
-        lines.append(f"    {metrics['model']} minus {differences}")
+        subject = next(name for name in comparison["models"] if name not in comparison["differences"])
+        lines.append(f"    {subject} minus {differences}")
     return lines

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from finetrail.artifacts import MANIFEST_NAME, check_manifest
 from finetrail.retrieval import SearchIndex
 from finetrail.retrieval.bm25 import BM25Index
 from finetrail.retrieval.cross_encoder import PairScorer
@@ -14,18 +15,27 @@ from finetrail.retrieval.tfidf import TfidfIndex
 from finetrail.retrieval.vectors import VectorIndex
 
 Folders = Mapping[str, Sequence[Path]]
-"""``words`` and ``vectors`` → the folders of the shards of that index."""
+"""``words`` and ``vectors`` → the folders of the shards of that index; ``encoder`` → that of one that was fetched."""
 
 
-def model_place(settings: Mapping[str, Any]) -> ModelPlace:
-    """Say where a model comes from, by its section of the configuration."""
+def model_place(settings: Mapping[str, Any], fetched: Sequence[Path] = ()) -> ModelPlace:
+    """Say where a model comes from, by its section of the configuration, or where it was fetched to."""
+    for folder in fetched:
+        check_manifest(folder, folder / MANIFEST_NAME)
+        return ModelPlace(path=str(folder))
     return ModelPlace(**{name: settings[name] for name in ("path", "package", "hub", "revision", "sha256")})
 
 
-def encoder_of(settings: Mapping[str, Any], batch_size: int = 32) -> Encoder:
-    """Make the encoder of the section `encoder`; the model is loaded when it is first needed."""
+def encoder_of(settings: Mapping[str, Any], fetched: Sequence[Path] = (), batch_size: int = 32) -> Encoder:
+    """Make the encoder of the section `encoder`; the model is loaded when it is first needed.
+
+    Args:
+        settings: the section.
+        fetched: the folder that a model of the hub was downloaded to, if it was.
+        batch_size: texts that are encoded at once.
+    """
     shown = {name: settings[name] for name in ("max_tokens", "query_prefix", "passage_prefix")}
-    return Encoder(model_place(settings), batch_size=batch_size, **shown)
+    return Encoder(model_place(settings, fetched), batch_size=batch_size, **shown)
 
 
 def scorer_of(settings: Mapping[str, Any], batch_size: int = 32) -> PairScorer:
@@ -34,8 +44,8 @@ def scorer_of(settings: Mapping[str, Any], batch_size: int = 32) -> PairScorer:
 
 
 def _bm25(settings: Mapping[str, Any], folders: Folders, threads: int) -> SearchIndex:
-    corpus = Corpus([open_postings(folder) for folder in folders["words"]])
-    return BM25Index(corpus, k1=settings["recall"]["k1"], b=settings["recall"]["b"], threads=threads)
+    recall = settings["recall"]
+    return BM25Index.open(folders["words"], k1=recall["k1"], b=recall["b"], threads=threads)
 
 
 def _tfidf(settings: Mapping[str, Any], folders: Folders, threads: int) -> SearchIndex:
@@ -43,7 +53,7 @@ def _tfidf(settings: Mapping[str, Any], folders: Folders, threads: int) -> Searc
 
 
 def _dense(settings: Mapping[str, Any], folders: Folders, threads: int) -> SearchIndex:
-    return VectorIndex.open(folders["vectors"], encoder_of(settings["encoder"]))
+    return VectorIndex.open(folders["vectors"], encoder_of(settings["encoder"], folders["encoder"]))
 
 
 _OPEN: dict[str, Callable[[Mapping[str, Any], Folders, int], SearchIndex]] = {

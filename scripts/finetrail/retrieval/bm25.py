@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
 from finetrail.retrieval import Hit, Passage, in_batches, words
 from finetrail.retrieval.best import MORE, best_hits, is_settled, merge_hits
-from finetrail.retrieval.postings import Corpus, Postings, count_words
+from finetrail.retrieval.postings import Corpus, Postings, count_words, open_postings
 
 if TYPE_CHECKING:
     import bm25s
@@ -58,11 +59,36 @@ class BM25Index:
         """
         return cls(Corpus([count_words(passages)]), k1=k1, b=b)
 
+    @classmethod
+    def open(cls, folders: Sequence[Path], *, k1: float, b: float, threads: int = 1) -> "BM25Index":
+        """Open the shards of an index of words.
+
+        Raises:
+            FinetrailError: a folder has no manifest, or no passage has a word.
+        """
+        return cls(Corpus([open_postings(folder) for folder in folders]), k1=k1, b=b, threads=threads)
+
     def search(self, queries: Sequence[str], k: int) -> Iterator[list[Hit]]:
         """Yield at most `k` passages a query that share a word with it, best first, ties by passage id."""
         asked = [words(query) for query in queries]
         found = [self._search(shard, asked, k) for shard in self._corpus.shards]
         yield from (merge_hits(lists, k) for lists in zip(*found, strict=True))
+
+    def score(self, asked: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
+        """Return the scores of chosen passages only, those that `search` gives them; 0 where no word is shared.
+
+        Args:
+            asked: queries, each with ids of passages. All are scored in one walk through the shards.
+        """
+        scores = [[0.0] * len(names) for _, names in asked]
+        for shard in self._corpus.shards:
+            weights = self._scorer(shard).scores["data"]
+            for row, (query, names) in enumerate(asked):
+                found = [(number, place) for number, name in enumerate(names) if (place := shard.ids.find(name)) >= 0]
+                known = [word for text in words(query) if (word := shard.words.find(text)) >= 0]
+                for (number, _), score in zip(found, _sums(shard, weights, known, found), strict=True):
+                    scores[row][number] = score
+        return scores
 
     def _search(self, shard: Postings, asked: Sequence[Sequence[str]], k: int) -> list[list[Hit]]:
         scorer = self._scorer(shard)
@@ -140,6 +166,21 @@ def _plain(scorer: "bm25s.BM25", shard: Postings, query: list[int], k: int) -> l
     scores = scorer.get_scores_from_ids(query)
     found = np.flatnonzero(scores)
     return best_hits(shard.ids, found, scores[found], k, SCORE_DIGITS)
+
+
+def _sums(shard: Postings, weights: "Floats", query: Sequence[int], found: Sequence[tuple[int, int]]) -> list[float]:
+    """Add the words' weights at some places of a shard, in the order and precision of the searches."""
+    import numpy as np
+
+    places = np.array([place for _, place in found], dtype=shard.passages.dtype)
+    scores = np.zeros(len(places), dtype=weights.dtype)
+    for word in query:
+        entries = shard.entries(word)
+        holding = shard.passages[entries]
+        if len(holding):
+            at = np.minimum(np.searchsorted(holding, places), len(holding) - 1)
+            scores += np.where(holding[at] == places, weights[entries][at], np.float32(0))
+    return [float(score) for score in np.round(scores.astype(np.float64), SCORE_DIGITS) + 0.0]
 
 
 def _work(shard: Postings, known: Sequence[Sequence[int]]) -> int:

@@ -49,12 +49,14 @@ def features(question: str, passages: Sequence[Passage], scores: Sequence[float]
     """
     import numpy as np
 
-    asked = [word for word in words(question) if word not in _PLAIN_WORDS]
+    spoken = words(question)
+    asked = [word for word in spoken if word not in _PLAIN_WORDS]
     texts = [words(passage["text"]) for passage in passages]
     titles = [_title_words(passage["title"]) for passage in passages]
     held = Counter(word for text, title in zip(texts, titles, strict=True) for word in {*text, *title})
     rarity = {word: math.log(1 + len(passages) / held[word]) for word in held}
     best = max(scores, default=0.0) or 1.0
+    said, heads, lines = _joined(spoken), [*map(_joined, titles)], [*map(_joined, texts)]
     table = np.zeros((len(passages), len(FEATURES)))
     for number, (text, title) in enumerate(zip(texts, titles, strict=True)):
         others = [place for place in range(min(TOP, len(passages))) if place != number]
@@ -63,9 +65,9 @@ def features(question: str, passages: Sequence[Passage], scores: Sequence[float]
             1 / (1 + math.log2(1 + number)),
             _covered(asked, {*text, *title}, rarity),
             _share(title, set(asked)),
-            float(_stands_in(title, words(question))),
-            float(any(_stands_in(title, texts[place]) for place in others)),
-            float(any(_stands_in(titles[place], text) for place in others)),
+            float(_stands_in(heads[number], said)),
+            float(any(_stands_in(heads[number], lines[place]) for place in others)),
+            float(any(_stands_in(heads[place], lines[number]) for place in others)),
         )
     return table
 
@@ -87,10 +89,14 @@ def _share(title: Sequence[str], asked: set[str]) -> float:
     return sum(word in asked for word in counted) / len(counted) if counted else 0.0
 
 
-def _stands_in(title: Sequence[str], text: Sequence[str]) -> bool:
-    """Say whether a title stands in a text, word by word."""
-    size = len(title)
-    return bool(size) and any(list(text[start : start + size]) == list(title) for start in range(len(text) - size + 1))
+def _joined(text: Sequence[str]) -> str:
+    """Return words, which hold no blank, with a blank around each."""
+    return f" {' '.join(text)} " if text else ""
+
+
+def _stands_in(title: str, text: str) -> bool:
+    """Say whether a title stands in a text, word by word; both as `_joined` makes them."""
+    return bool(title) and title in text
 
 
 def with_scores(table: "Floats", *columns: Sequence[float]) -> "Floats":
@@ -100,7 +106,7 @@ def with_scores(table: "Floats", *columns: Sequence[float]) -> "Floats":
     added = []
     for column in columns:
         values = np.array(column, dtype=np.float64)
-        spread = values.std()
+        spread = values.std() if len(values) else 0.0
         added.append((values - values.mean()) / spread if spread > 0 else np.zeros_like(values))
     return np.column_stack([table, *added])
 

@@ -29,7 +29,8 @@ WANTED = {
         "train.save_strategy", "train.wandb", "train.gpus", "export.format",
     },
     "hotpotqa": {
-        "recall.top_k", "recall.chunk_tokens", "rerank.train.hub", "rerank.train.max_tokens", "rerank.train.epochs",
+        "recall.backend", "recall.top_k", "recall.chunk_tokens", "encoder.hub", "encoder.revision",
+        "rerank.train.hub", "rerank.train.max_tokens", "rerank.train.epochs",
         "rerank.train.learning_rate", "rerank.train.batch_size", "rerank.train.precision", "rerank.keep_chunks",
         "synthesize.epochs", "synthesize.gold_epochs", "limits.max_length", "base_model.hub", "base_model.revision",
         "train.models.generator.rank", "train.models.generator.alpha", "train.models.generator.target_modules",

@@ -12,6 +12,7 @@ import pytest
 from finetrail.errors import FinetrailError
 from finetrail.retrieval import SearchIndex
 from finetrail.retrieval.bm25 import BM25Index
+from finetrail.retrieval.postings import Corpus, count_words
 
 K1, B = 0.9, 0.4
 
@@ -91,6 +92,22 @@ def test_results_do_not_depend_on_the_batch_or_the_order_of_the_corpus(
     assert [next(index.search([query], 30)) for query in asked] == together
     shuffled = random.Random(1).sample(corpus, len(corpus))
     assert list(BM25Index.build(shuffled, k1=K1, b=B).search(asked, 30)) == together
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_chosen_passages_have_the_scores_that_a_search_gives_them(
+    corpus: list[dict[str, Any]], queries: dict[str, dict[str, str]], shards: int
+) -> None:
+    parts = Corpus([count_words(corpus[start::shards]) for start in range(shards)])
+    index = BM25Index(parts, k1=K1, b=B)
+    asked = [*list(queries["rewrite"].values())[::20], "", "fox fox unheardof"]
+    names = [p["id"] for p in corpus[::7]]
+    for query, scores, hits in zip(
+        asked, index.score([(query, names) for query in asked]), index.search(asked, len(corpus)), strict=True
+    ):
+        known = {hit.passage_id: hit.score for hit in hits}
+        assert scores == [known.get(name, 0.0) for name in names], query
+    assert index.score([("red", [])]) == [[]]
 
 
 def test_only_passages_that_share_a_word_are_found() -> None:

@@ -1,26 +1,16 @@
 """What is said where the hub does not give a model, and that a model without weights is found out at once."""
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from huggingface_hub import errors
 
 from finetrail.errors import FinetrailError
+from finetrail.hub import download
 
-PROGRAM = Path(__file__).resolve().parents[3] / "scripts" / "train" / "fetch_model.py"
 REVISION = 40 * "a"
-
-
-@pytest.fixture(scope="module")
-def program() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("fetch_model", PROGRAM)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def answer(status: int) -> Any:
@@ -43,7 +33,6 @@ def answer(status: int) -> Any:
     ],
 )
 def test_why_the_hub_gives_no_model(
-    program: ModuleType,
     error: Exception,
     cause: str,
     hint: str,
@@ -55,11 +44,11 @@ def test_why_the_hub_gives_no_model(
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     with pytest.raises(FinetrailError, match=f"org/model: {cause}.*{hint}"):
-        program.download("org/model", REVISION, tmp_path)
+        download("org/model", REVISION, tmp_path, "base_model")
 
 
 def test_a_model_without_safetensors_is_found_out_before_a_gpu_is_asked_for(
-    program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: dict[str, Any] = {}
 
@@ -69,7 +58,7 @@ def test_a_model_without_safetensors_is_found_out_before_a_gpu_is_asked_for(
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", give)
     with pytest.raises(FinetrailError, match="org/model: holds no weights as safetensors at revision a"):
-        program.download("org/model", REVISION, tmp_path)
+        download("org/model", REVISION, tmp_path, "base_model")
     (tmp_path / "model.safetensors").touch()
-    program.download("org/model", REVISION, tmp_path)
+    download("org/model", REVISION, tmp_path, "base_model")
     assert asked["revision"] == REVISION and not any("bin" in pattern for pattern in asked["patterns"])

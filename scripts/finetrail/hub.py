@@ -1,0 +1,58 @@
+"""Download models from the hub at a commit, so that the jobs that use them run offline."""
+
+from pathlib import Path
+
+from finetrail.errors import FinetrailError
+
+PATTERNS = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "LICENSE*")
+"""What is downloaded: configuration, tokenizer, weights; never what can run code."""
+
+
+def download(hub: str, revision: str, folder: Path, section: str) -> None:
+    """Download a model's configuration, tokenizer and safetensors weights.
+
+    Args:
+        hub: its id.
+        revision: the commit.
+        folder: an existing folder.
+        section: the section of the configuration that names it, for messages.
+
+    Raises:
+        FinetrailError: there is no such model or revision, it is gated or holds no safetensors, or the hub cannot be
+            reached.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        snapshot_download(hub, revision=revision, local_dir=folder, allow_patterns=list(PATTERNS))
+    except GatedRepoError as error:
+        raise FinetrailError(
+            "the model is gated",
+            where=hub,
+            hint="Accept its licence on the hub, then set HF_TOKEN in the environment",
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise FinetrailError("the hub has no such model", where=hub, hint=f"Check {section}.hub") from error
+    except RevisionNotFoundError as error:
+        raise FinetrailError(
+            f"the model has no revision {revision}", where=hub, hint=f"Check {section}.revision"
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise FinetrailError(
+            f"cannot be downloaded at revision {revision}: {error}",
+            where=hub,
+            hint=f"Run this rule where the hub can be reached, or set {section}.path to a local folder",
+        ) from error
+    if not any(folder.glob("*.safetensors")):
+        raise FinetrailError(
+            f"holds no weights as safetensors at revision {revision}",
+            where=hub,
+            hint=f"Choose a revision that has them, or convert the model and set {section}.path to its folder",
+        )
