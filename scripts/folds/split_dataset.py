@@ -22,7 +22,10 @@ class SplitError(Exception):
 
 def ratio_of(text: str) -> float:
     """Read a share from 0.0 to 1.0."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no number") from None
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not from 0.0 to 1.0")
     return value
@@ -58,8 +61,10 @@ def check_paths(source: Path, parts: Sequence[Path]) -> None:
     """Check that nothing overwrites what it is read from, or what was just written.
 
     Raises:
-        SplitError: two of the paths are one file.
+        SplitError: two of the paths are one file, or the input is none.
     """
+    if source.exists() and not source.is_file():
+        raise SplitError(f"{source} is no regular file, and its lines are read twice: save them in one")
     named = [path.resolve() for path in (source, *parts)]
     if len(set(named)) < len(named):
         raise SplitError("the input and the two outputs must be three different files")
@@ -89,7 +94,8 @@ def split(source: Path, parts: tuple[Path, Path], ratio: float, seed: int) -> No
                 print(f"Writing {len(numbers)} lines to {path}...")
                 write_part(stream, starts, numbers, path)
     except OSError as error:
-        raise SplitError(f"{error.filename}: {error.strerror}") from error
+        where = f"{error.filename}: " if error.filename else ""
+        raise SplitError(f"{where}{error.strerror}") from error
     print("\nSplit complete!")
     for number, numbers in enumerate(chosen, start=1):
         print(f"  Part {number}: {len(numbers)} lines ({len(numbers) / total:.1%})")
@@ -104,9 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--ratio", type=ratio_of, default=0.5, help="share of the first part, 0.0-1.0 (0.5)")
     parser.add_argument("--seed", type=int, default=42, help="seed of the shuffle (42)")
     args = parser.parse_args(argv)
-    first, second = (args.input_file.with_name(f"{args.input_file.stem}_part{number}.jsonl") for number in (1, 2))
+    source: Path = args.input_file
+    first, second = (source.parent / f"{source.stem}_part{number}.jsonl" for number in (1, 2))
     try:
-        split(args.input_file, (args.output1 or first, args.output2 or second), args.ratio, args.seed)
+        split(source, (args.output1 or first, args.output2 or second), args.ratio, args.seed)
     except SplitError as error:
         print(f"split_dataset: {error}", file=sys.stderr)
         return 1

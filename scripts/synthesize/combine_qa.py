@@ -2,7 +2,8 @@
 
 A share of the questions about train documents (`synthesize.seen_questions`) is not trained on but asked in the test:
 new questions on seen documents. Which, a hash of the question's words decides, so that the same question about another
-chunk goes the same way. A generated pair whose quotation is not in its chunk is dropped, and listed with the reason.
+chunk goes the same way. A generated pair whose quotation is not in its chunk is dropped, and listed with the reason; so
+is a pair about `</s>` and its like, which would end a model's turn in the middle of a sentence.
 """
 
 import argparse
@@ -16,9 +17,11 @@ from finetrail.assigned import Assigned
 from finetrail.lookup import RowFile
 from finetrail.records import Row, read_rows, unit_interval
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.text.templates import CONTROL
 
 NO_SUPPORT = "its quotation is not in its chunk"
 EMPTY = "no question or no answer"
+HOLDS_CONTROL = "its words hold a control token of a prompt template"
 REPEATED = "the same question about the same chunk"
 ASKED_TWICE = "the same new question on the same seen text"
 
@@ -44,6 +47,8 @@ def fault_of(row: Row, place: str, asked: set[tuple[str, str]]) -> str | None:
         return EMPTY
     if row["kind"] == "generated" and row["support"] is None:
         return NO_SUPPORT
+    if CONTROL.search(f"{row['question']}\n{row['answer']}"):
+        return HOLDS_CONTROL
     question = (row["document_text"] if place == SEEN else row["record_id"], question_words(row))
     if question in asked:
         return ASKED_TWICE if place == SEEN else REPEATED

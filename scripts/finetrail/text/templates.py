@@ -1,5 +1,6 @@
 """A question and its answer in the forms that trainers read: as fields, as turns, or as one string of a family."""
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,22 @@ FAMILIES = {
     "qwen": None,
     "gemma": "<bos>",
 }
+
+
+_TOKEN = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]")
+
+
+def control_tokens() -> list[str]:
+    """Return the control tokens of all families: what a tokenizer would not read as words."""
+    found = {bos for bos in FAMILIES.values() if bos}
+    for layout in LAYOUTS.values():
+        around = (*layout.user, *layout.assistant, *(layout.system or ()), layout.prompt_lead, *layout.stop)
+        found.update(_TOKEN.findall(" ".join(around)))
+    return sorted(found)
+
+
+# Where one stands in a text, a model would end its turn there, or begin another.
+CONTROL = re.compile("|".join(map(re.escape, control_tokens())))
 
 
 def alpaca(system: str, question: str, answer: str) -> Row:

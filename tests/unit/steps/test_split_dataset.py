@@ -64,6 +64,8 @@ def test_the_first_part_has_the_rounded_share(folder: Path, ratio: str, count: i
     [
         (["none.jsonl"], "none.jsonl: No such file"),
         (["empty.jsonl"], "empty.jsonl is empty"),
+        (["."], ". is no regular file"),
+        (["/dev/null"], "/dev/null is no regular file"),
         (["in.jsonl", "--output1", "in.jsonl"], "three different files"),
         (["in.jsonl", "--output1", "a", "--output2", "./a"], "three different files"),
     ],
@@ -78,6 +80,22 @@ def test_what_cannot_be_split(
     assert Path("in.jsonl").read_text() == "x\n"
 
 
-def test_a_ratio_above_one_is_refused(folder: Path) -> None:
+def test_a_full_disk_is_named(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")  # as a write raises it: without a file's name
+
+    Path("in.jsonl").write_text("x\n")
+    monkeypatch.setattr(split_dataset, "write_part", full)
+    assert split_dataset.main(["in.jsonl"]) == 1
+    assert capsys.readouterr().err == "split_dataset: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("ratio", "cause"), [("1.5", "1.5 is not from 0.0 to 1.0"), ("nan", "nan is not"), ("half", "half is no number")]
+)
+def test_another_ratio_is_refused(folder: Path, capsys: pytest.CaptureFixture[str], ratio: str, cause: str) -> None:
     with pytest.raises(SystemExit):
-        split_dataset.main(["in.jsonl", "--ratio", "1.5"])
+        split_dataset.main(["in.jsonl", "--ratio", ratio])
+    assert cause in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetrail.text.templates import TEMPLATES
+from finetrail.text.templates import CONTROL, TEMPLATES, control_tokens
 
 WHOLE = {
     "chatml": "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nQ?<|im_end|>\n<|im_start|>assistant\nA.<|im_end|>\n",
@@ -20,6 +20,12 @@ WHOLE = {
 @pytest.mark.parametrize("name", WHOLE)
 def test_the_string_of_a_family(name: str) -> None:
     assert TEMPLATES[name]("S", "Q?", "A.") == {"text": WHOLE[name]}
+
+
+def test_the_control_tokens_of_all_families() -> None:
+    wanted = {"<s>", "</s>", "[INST]", "[/INST]", "<bos>", "<start_of_turn>", "<|im_start|>", "<|eot_id|>", "</think>"}
+    assert wanted <= set(control_tokens())
+    assert all(CONTROL.search(text["text"]) for text in (TEMPLATES[name]("", "Q?", "A.") for name in WHOLE))
 
 
 def test_fields_and_turns() -> None:
