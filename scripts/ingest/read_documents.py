@@ -14,6 +14,7 @@ from finetrail.records import Row, content_id, sha256_file, sha256_text
 from finetrail.step import Step, add_output, run_step, step_parser
 
 MEGABYTE = 1_000_000
+MOST_REASONS = 5
 
 
 def all_files(roots: Sequence[Path]) -> Iterator[tuple[Path, str]]:
@@ -96,6 +97,14 @@ def read_in_order(roots: Sequence[Path], bounds: Bounds, processes: int) -> Iter
         yield path, name, next(opened)[1] if reason is None else Failed(reason)
 
 
+def listed(reasons: Counter[str]) -> str:
+    """Say why files were not read, the most frequent reasons first."""
+    if not reasons:
+        return "there are no files"
+    shown = [f"{reason} ({count})" for reason, count in reasons.most_common(MOST_REASONS)]
+    return "; ".join(shown) + ("; and others" if len(reasons) > MOST_REASONS else "")
+
+
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the documents and the report."""
     settings = step.settings["documents"]
@@ -118,6 +127,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
     if len({entry["file"] for entry in entries}) < len(entries):
         raise FinetrailError("two files have one name below their folders", hint="Read them from one folder above")
     reasons = Counter(entry["reason"] for entry in entries if entry["status"] == "not read")
+    if not out.count:
+        raise FinetrailError(f"no document could be read: {listed(reasons)}", hint="Look at source.files")
     kinds = Counter(entry["kind"] for entry in entries if entry["status"] == "read")
     report = {
         "files": len(entries),

@@ -52,14 +52,16 @@ def summarise(scores: Iterable[float], pass_score: float, review_score: float) -
 def as_text(summary: Row) -> str:
     """Lay a summary out as the command line of the original pipeline printed it."""
     lines = [RULER, "VALIDATION SUMMARY", RULER, f"Total Q&A pairs: {summary['total']}"]
-    lines += [f"{name}: {_counted(entry)}" for name, entry in summary["verdicts"].items()]
+    total = summary["total"]
+    lines += [f"{name}: {_counted(entry, total)}" for name, entry in summary["verdicts"].items()]
     lines += ["", "SCORE DISTRIBUTION:"]
-    lines += [f"Overall: {entry['from']}-{entry['to']}: {_counted(entry)}" for entry in summary["distribution"]]
+    lines += [f"Overall: {entry['from']}-{entry['to']}: {_counted(entry, total)}" for entry in summary["distribution"]]
     return "\n".join(lines) + "\n"
 
 
-def _counted(entry: Row) -> str:
-    return f"{entry['count']} ({100 * entry['share']:.1f}%)"
+def _counted(entry: Row, total: int) -> str:
+    """Say a count and its share, which is not rounded twice."""
+    return f"{entry['count']} ({entry['count'] / max(1, total):.1%})"
 
 
 def as_svg(summary: Row, title: str) -> str:
@@ -79,5 +81,5 @@ def as_svg(summary: Row, title: str) -> str:
         bar = round(LONGEST * entry["count"] / most, 1)
         parts.append(f'<text x="{LEFT - 8}" y="{top + 17}" text-anchor="end">{entry["from"]}-{entry["to"]}</text>')
         parts.append(f'<rect x="{LEFT}" y="{top + 3}" width="{bar}" height="{ROW_HEIGHT - 6}" fill="{colour}"/>')
-        parts.append(f'<text x="{LEFT + bar + 6}" y="{top + 17}">{_counted(entry)}</text>')
+        parts.append(f'<text x="{LEFT + bar + 6}" y="{top + 17}">{_counted(entry, summary["total"])}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

@@ -133,6 +133,17 @@ def test_what_cannot_be_opened_is_reported(tmp_path: Path, monkeypatch: pytest.M
     assert entries["locked"] == "a folder that cannot be opened: none of its files was read"
 
 
+def test_where_nothing_can_be_read_the_reasons_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    assert read("in") == 1
+    assert "no document could be read: there are no files" in capsys.readouterr().err
+    for name, content in (("a.txt", ""), ("b.txt", ""), ("c.csv", "1,2")):
+        (tmp_path / "in" / name).write_text(content)
+    assert read("in") == 1
+    said = "no document could be read: empty (2); of no kind that can be read (.csv) (1). Look at source.files"
+    assert said in capsys.readouterr().err
+
+
 def test_a_folder_that_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert read("gone") == 1
     assert "gone: does not exist" in capsys.readouterr().err

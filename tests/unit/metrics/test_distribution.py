@@ -35,6 +35,13 @@ def test_the_published_example() -> None:
     assert sum(entry["count"] for entry in summary["distribution"]) == summary["total"] == 5826
 
 
+def test_a_share_is_rounded_once() -> None:
+    """836 of 1,003 are 83.3499 %, which six digits of the share turn into 83.35."""
+    summary = summarise([9.0] * 836 + [7.0] * 167, 8.0, 7.0)
+    assert "PASS: 836 (83.3%)\n" in as_text(summary)
+    assert "836 (83.3%)" in as_svg(summary, "title")
+
+
 @pytest.mark.parametrize(
     ("score", "number"), [(0.0, 0), (0.999, 0), (1.0, 1), (7.9999, 7), (8.0, 8), (9.0, 9), (10.0, 9)]
 )
