@@ -302,8 +302,8 @@ class Synthesize(Section):
             )
         if self.review_score > self.pass_score:
             raise ValueError(f"`review_score` {self.review_score:g} is above `pass_score` {self.pass_score:g}")
-        if "overall" in self.criteria:
-            raise ValueError("`overall` is scored anyway, beside the `criteria`")
+        if taken := sorted({"overall", "reason"} & set(self.criteria)):
+            raise ValueError(f"`{taken[0]}` is asked for anyway, beside the `criteria`")
         return self
 
 

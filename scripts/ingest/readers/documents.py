@@ -48,7 +48,14 @@ def read_records(files: Sequence[Path], *, images_root: Path | None) -> Iterator
 
 
 def chunk_record(chunk: Row, path: Path, line: int) -> Row:
-    """Make the record of a chunk; those of one document, or of documents with the same text, belong together."""
+    """Make the record of a chunk; those of one document, or of documents with the same text, belong together.
+
+    Raises:
+        FinetrailError: it is no chunk: a file of pairs has the name of the file of chunks.
+    """
+    if "document_text" not in chunk:
+        hint = f"Give a file of questions another name than {CHUNKS}"
+        raise FinetrailError("no chunk of a document", where=f"{path}:{line}", hint=hint)
     return {
         "id": chunk["id"],
         "group_keys": {"document": chunk["file"], "text": chunk["document_text"]},

@@ -12,6 +12,7 @@ from finetrail.config.load import LoadedConfig, load_config
 from finetrail.config.model import PHASES, RecipeConfig
 from finetrail.config.model_train import Train, TrainedModel
 from finetrail.config.schema import kind_of, walk_keys
+from finetrail.errors import FinetrailError
 from tests.unit.config.fish_project import Project
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -255,3 +256,10 @@ def test_a_model_may_not_have_the_name_of_a_control(name: str) -> None:
     with pytest.raises(ValueError, match=f"`{name}` is the name of a control"):
         Train(models={name: TrainedModel(method="lora", learning_rate=1e-4, max_steps=1)})
     assert Train(models={"baseline": TrainedModel(method="lora", learning_rate=1e-4, max_steps=1)}).models
+
+
+@pytest.mark.parametrize("name", ["overall", "reason"])
+def test_a_criterion_may_not_have_the_name_of_what_is_asked_for_anyway(name: str) -> None:
+    changes = f"{{documents: {{synthesize: {{criteria: [accuracy, {name}]}}}}}}"
+    with pytest.raises(FinetrailError, match=f"`{name}` is asked for anyway"):
+        load_config(ROOT, config={"recipes": "[documents]", "overrides": changes})

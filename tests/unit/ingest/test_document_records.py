@@ -187,6 +187,7 @@ def test_chunks_and_existing_pairs_become_records(tmp_path: Path) -> None:
     [
         ("a.json", "[1]", "no object"), ("a.json", "{", "cannot be read"),
         ("a.jsonl", '{"question":"Q"}\n', "`answer` is missing"),
+        ("chunks.jsonl", '{"question":"Q","answer":"A"}\n', "chunks.jsonl:1: no chunk of a document"),
         ("a.csv", "", "the file is empty"), ("a.json", '"text"', "expected a list"),
     ],
 )  # fmt: skip
