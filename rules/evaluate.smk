@@ -354,13 +354,14 @@ rule check_criteria:
     resources:
         **resources_of("check_criteria"),
     params:
+        settings=model_settings,
         state=state_folder,
         environment=env_of("plots"),
         code=code_of("evaluate/check_criteria.py"),
     shell:
         "python scripts/evaluate/check_criteria.py --recipe {wildcards.recipe} --metrics {input.metrics:q}"
         " --latency {input.latency:q} --training-log {input.training_log:q} --state {params.state:q}"
-        " --environment {params.environment} --code {params.code}"
+        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
         " --out {output.criteria:q} --picture {output.picture:q} --meta {output.meta:q} 2> {log:q}"
 
 

@@ -34,16 +34,32 @@ def registered(folder: Path) -> dict[str, Row]:
 
 
 def speed(log: Path) -> Row:
-    """Return the means of a training log: tokens and steps a second, and the peak memory."""
-    rows = [row for row in read_rows(log) if row.get("tokens_per_second")]
+    """Return the speed of a training, over all of its steps: steps and tokens a second, and the peak memory."""
+    rows = [row for row in read_rows(log) if row.get("steps_per_second")]
     if not rows:
         raise FinetrailError("the log holds no speed", where=str(log), hint="Train the model again")
-    tokens = sum(row["tokens_per_second"] for row in rows) / len(rows)
-    return {"tokens_per_second": round(tokens, 1), "peak_memory_mb": max(row["peak_memory_mb"] for row in rows)}
+    seconds = sum(1 / row["steps_per_second"] for row in rows)
+    tokens = sum(row["tokens_per_second"] / row["steps_per_second"] for row in rows)
+    return {
+        "steps_per_second": round(len(rows) / seconds, 4),
+        "tokens_per_second": round(tokens / seconds, 1),
+        "peak_memory_mb": max(row["peak_memory_mb"] for row in rows),
+    }
 
 
-def criteria(scores: Row, latency: Row, trained: Row, artifacts: dict[str, Row], keys: Row) -> list[Row]:
-    """Hold everything that was measured to the plan."""
+def criteria(
+    scores: Row, latency: Row, trained: Row, artifacts: dict[str, Row], keys: Row, arithmetic: str
+) -> list[Row]:
+    """Hold everything that was measured to the plan.
+
+    Args:
+        scores: the metrics file.
+        latency: seconds a question.
+        trained: what `speed` returns.
+        artifacts: what `registered` returns.
+        keys: operation keys of the section `train`.
+        arithmetic: `precision` of the model; `auto` is chosen for the hardware.
+    """
     gain = scores["comparisons"]["answer_f1"]["differences"]["base"]
     gpu = not latency["device"].startswith("CPU")
     seconds = latency["seconds"]["in all"]["p95"]
@@ -71,6 +87,7 @@ def criteria(scores: Row, latency: Row, trained: Row, artifacts: dict[str, Row],
         criterion("training resumes from `latest`", "latest" in artifacts, "registered", met="latest" in artifacts),
         criterion("inference loads `best`", "best" in artifacts, "registered", met="best" in artifacts),
         criterion("minutes left when it saves", keys["save_before_minutes"], ">= 30 of at most 12 hours", met=in_time),
+        criterion("precision follows the hardware", arithmetic, "auto", met=arithmetic == "auto"),
         criterion("seeds are fixed", scores["training_seeds"], "at least one", met=bool(scores["training_seeds"])),
         criterion(
             "share of supported answers",
@@ -88,7 +105,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
     folder = next(iter(sorted(args.state.glob("*/wandb"))), args.state / "none")
     trained = speed(args.training_log)
     keys = operation_key(step.recipe, "train")
-    made = criteria(scores, read_json(args.latency), trained, registered(folder), keys)
+    arithmetic = step.settings["train"]["models"][scores["model"]]["precision"]
+    made = criteria(scores, read_json(args.latency), trained, registered(folder), keys, arithmetic)
     report = {"model": scores["model"], "trained": trained, "criteria": made}
     step.file(args.out).write_text(render_json(report), encoding="utf-8")
     curves = {

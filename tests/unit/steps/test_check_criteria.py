@@ -14,7 +14,7 @@ from finetrail.records import write_jsonl
 from finetrail.tracking.registry import Registry
 
 KEYS = {"save_steps": 100, "save_before_minutes": 30.0, "max_hours": 12.0}
-TRAINED = {"tokens_per_second": 80.0, "peak_memory_mb": 12_000}
+TRAINED = {"steps_per_second": 0.5, "tokens_per_second": 80.0, "peak_memory_mb": 12_000}
 
 
 def scores(estimate: float, low: float) -> dict[str, Any]:
@@ -37,16 +37,25 @@ def verdicts(made: list[dict[str, Any]]) -> dict[str, str]:
 
 def test_on_a_gpu_everything_is_measured() -> None:
     artifacts = {name: {"megabytes": 499.0} for name in ("latest", "best")}
-    found = verdicts(criteria(scores(0.2, 0.1), latency("NVIDIA", 1.5), TRAINED, artifacts, KEYS))
+    found = verdicts(criteria(scores(0.2, 0.1), latency("NVIDIA", 1.5), TRAINED, artifacts, KEYS, "auto"))
     assert found.pop("share of supported answers") == "not measurable here"
     assert set(found.values()) == {"met"}
-    slow = criteria(scores(0.2, -0.1), latency("NVIDIA", 2.5), TRAINED | {"peak_memory_mb": 20_000}, artifacts, KEYS)
+    slow = criteria(
+        scores(0.2, -0.1), latency("NVIDIA", 2.5), TRAINED | {"peak_memory_mb": 20_000}, artifacts, KEYS, "bf16"
+    )
     missed = {name for name, verdict in verdicts(slow).items() if verdict == "not met"}
-    assert missed == {"answer F1 over the untuned base", "seconds a question, p95", "peak memory of the training, GB"}
+    assert missed == {
+        "answer F1 over the untuned base",
+        "seconds a question, p95",
+        "peak memory of the training, GB",
+        "precision follows the hardware",
+    }
 
 
 def test_without_gpu_and_tracking_nothing_is_claimed() -> None:
-    found = verdicts(criteria(scores(0.2, 0.1), latency("CPU (x86_64)", 0.1), TRAINED, {}, KEYS | {"save_steps": 500}))
+    found = verdicts(
+        criteria(scores(0.2, 0.1), latency("CPU (x86_64)", 0.1), TRAINED, {}, KEYS | {"save_steps": 500}, "auto")
+    )
     assert {name for name, verdict in found.items() if verdict == "not measurable here"} == {
         "peak memory of the training, GB",
         "tokens a second in training",
@@ -60,7 +69,8 @@ def test_without_gpu_and_tracking_nothing_is_claimed() -> None:
 def test_the_script_reads_what_the_rules_make(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "metrics.json").write_text(json.dumps(scores(0.0, 0.0)))
     (folder / "latency.json").write_text(json.dumps(latency("CPU", 1.0)))
-    write_jsonl(folder / "log.jsonl", [{"step": 1, "tokens_per_second": 10.0, "peak_memory_mb": 500}])
+    steps = [{"steps_per_second": 2.0, "tokens_per_second": 20.0}, {"steps_per_second": 0.5, "tokens_per_second": 10.0}]
+    write_jsonl(folder / "log.jsonl", [{"step": 1, "peak_memory_mb": 500} | step for step in steps])
     registry = folder / "state/abc/wandb"
     registry.mkdir(parents=True)
     (registry / "step-1.zip").write_bytes(b"x" * 2_000_000)
@@ -68,8 +78,10 @@ def test_the_script_reads_what_the_rules_make(folder: Path, monkeypatch: pytest.
     monkeypatch.setattr("evaluate.check_criteria.operation_key", lambda *_: KEYS)
     arguments = ["--metrics", "metrics.json", "--latency", "latency.json", "--training-log", "log.jsonl"]
     arguments += ["--state", "state", "--out", "criteria.json", "--picture", "p.svg", "--meta", "criteria.meta.json"]
+    arguments += ["--settings", json.dumps({"train": {"models": {"generator": {"precision": "auto"}}}})]
     assert main(arguments) == 0
     report = json.loads((folder / "criteria.json").read_text())
+    assert report["trained"] == {"steps_per_second": 0.8, "tokens_per_second": 12.0, "peak_memory_mb": 500}
     assert {line["criterion"]: line["value"] for line in report["criteria"]}["largest artifact, MB"] == 2.0
     assert (folder / "p.svg").read_text().startswith("<?xml")
 
