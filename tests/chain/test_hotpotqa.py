@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from finetrail.answering.deployed import deployed
+from finetrail.config.load import load_config
 from tests.workspace import ROOT, Workspace
 
 RESULTS = "results/tutorial/hotpotqa"
@@ -92,6 +94,15 @@ def test_a_question_is_answered_from_best(made: Workspace) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Passages:" in done.stdout and "Answer:" in done.stdout
+
+
+def test_the_pipeline_shows_what_the_rules_showed(made: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(made.root)
+    run = load_config(made.root, configfiles=[Path(MINI)], config={"recipes": ["hotpotqa"], "scale": "tutorial"})
+    with deployed(run, "hotpotqa", "generator", "fold0") as pipeline:
+        for row in rows(made, "folds/fold0/test.jsonl")[:5]:
+            shown = [passage["title"] for passage in pipeline.ask(row["question"]).passages]
+            assert shown == [evidence["title"] for evidence in row["evidence"]]
 
 
 def test_the_notebook_runs_from_top_to_bottom(made: Workspace) -> None:
