@@ -1,5 +1,7 @@
 """A cross-encoder learns from lists, by both losses; stopped and resumed it ends with the same weights."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ LISTS = [
 SETTINGS = RankerSettings(
     max_tokens=24, learning_rate=3e-3, max_steps=12, batch_size=4, gradient_checkpointing=False, warmup_ratio=0.0
 )
+LONGER = replace(SETTINGS, max_steps=40)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
     save_tiny_cross_encoder([*TEXTS, *(one.query for one in LISTS)], folder, max_tokens=24, seed=1)
     return folder
+
+
+def test_the_tiny_model_is_the_same_each_time(base: Path, tmp_path: Path) -> None:
+    passages = Path(__file__).parents[3] / "data/hotpotqa/dev_40.jsonl"  # ties among word pieces need many words
+    texts = passages.read_text(encoding="utf-8").splitlines()
+    for name in ("one", "two", "three"):
+        save_tiny_cross_encoder(texts, tmp_path / name, max_tokens=24, seed=1)
+    made = [sorted((path.name, sha256_file(path)) for path in (tmp_path / name).iterdir()) for name in ("one", "two")]
+    assert made[0] == made[1]
+    assert sha256_file(tmp_path / "three/tokenizer.json") == sha256_file(tmp_path / "one/tokenizer.json")
+    added = json.loads((tmp_path / "one/tokenizer.json").read_text(encoding="utf-8"))["added_tokens"]
+    assert [token["content"] for token in added] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def train(base: Path, tmp_path: Path, name: str, **options: Any) -> tuple[dict[str, Any], Path]:
@@ -40,20 +55,20 @@ def train(base: Path, tmp_path: Path, name: str, **options: Any) -> tuple[dict[s
 
 
 def test_the_softmax_loss_falls_and_the_folder_loads(base: Path, tmp_path: Path) -> None:
-    facts, out = train(base, tmp_path, "softmax")
-    assert facts["steps"] == 12 and facts["lists"] == 8 and facts["loss"] < 1.386  # of four equal candidates
+    facts, out = train(base, tmp_path, "softmax", max_steps=LONGER.max_steps)
+    assert facts["steps"] == 40 and facts["lists"] == 8 and facts["loss"] < 1.2  # 1.386 of four equal candidates
     scores = load_cross_encoder(out, 24).predict([("which house is red", text) for text in TEXTS])
     assert scores.shape == (8,)
     again = tmp_path / "again"
     again.mkdir()
-    kept = train_cross_encoder(base, LISTS, SETTINGS, state_dir=tmp_path / "softmax.state", out=again, save_steps=4)
+    kept = train_cross_encoder(base, LISTS, LONGER, state_dir=tmp_path / "softmax.state", out=again, save_steps=4)
     assert kept == facts
     assert sha256_file(again / "model.safetensors") == sha256_file(out / "model.safetensors")
 
 
 def test_margin_and_gradient_checkpointing(base: Path, tmp_path: Path) -> None:
-    facts, _ = train(base, tmp_path, "margin", loss="margin", gradient_checkpointing=True)
-    assert facts["loss"] < 1.0
+    facts, _ = train(base, tmp_path, "margin", loss="margin", max_steps=40, gradient_checkpointing=True)
+    assert facts["loss"] < 0.9  # 1 of equal candidates
 
 
 def test_a_resumed_training_ends_with_the_weights_of_a_straight_one(base: Path, tmp_path: Path) -> None:
