@@ -5,6 +5,7 @@ scores, that did not learn from it.
 """
 
 import argparse
+import heapq
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -57,8 +58,8 @@ class Tables:
 
 def learned_from(rows: Iterator[Pair], splits: Mapping[str, Row]) -> list[Pair]:
     """Return the train rows that the weights are learned from, chosen by a hash where there are many."""
-    train = [pair for pair in rows if splits[pair[0]["id"]]["split"] == "train" and pair[0]["candidates"]]
-    return sorted(train, key=lambda pair: sha256_text(pair[0]["id"]))[:MOST_LEARNED]
+    train = (pair for pair in rows if splits[pair[0]["id"]]["split"] == "train" and pair[0]["candidates"])
+    return heapq.nsmallest(MOST_LEARNED, train, key=lambda pair: sha256_text(pair[0]["id"]))
 
 
 def learn(

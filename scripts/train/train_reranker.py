@@ -17,7 +17,7 @@ from finetrail.artifacts import check_manifest
 from finetrail.config.current import operation_key
 from finetrail.errors import FinetrailError
 from finetrail.lookup import PassageFile
-from finetrail.records import Row, read_rows, read_table, sha256_text
+from finetrail.records import read_rows, read_table, sha256_text
 from finetrail.retrieval.questions import Pages, question_of
 from finetrail.retrieval.ranked import BASE, WHOLE, fold_of, pair_text, without
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
@@ -34,7 +34,7 @@ def lists_of(question: Question, text: str, negatives: int) -> Iterator[PassageL
         yield PassageList(text, [pair_text(passage), *hard])
 
 
-def make_base(choice: dict[str, Any], args: argparse.Namespace, train: Sequence[Row], folder: Path) -> None:
+def make_base(choice: dict[str, Any], args: argparse.Namespace, asked: Sequence[str], folder: Path) -> None:
     """Put the model that training begins from into a folder.
 
     Raises:
@@ -42,7 +42,6 @@ def make_base(choice: dict[str, Any], args: argparse.Namespace, train: Sequence[
     """
     if choice["tiny"]:
         texts = (pair_text(passage) for passage in read_rows(args.passages))
-        asked = (row["question"] for row in train)
         words = chain(texts, asked)
         save_tiny_cross_encoder(words, folder, max_tokens=choice["max_tokens"], seed=choice["seed"])
         return
@@ -72,18 +71,21 @@ def work(step: Step, args: argparse.Namespace) -> None:
     settings = RankerSettings(**{field.name: choice[field.name] for field in fields(RankerSettings)})
     save_steps = operation_key(step.recipe, "rerank.train")["save_steps"]
     splits = read_table(args.splits)
-    train = [row for row in read_rows(args.rows) if splits[row["id"]]["split"] == "train"]
+    asked: list[str] = []
     pages = Pages(read_rows(args.passages))
     lists: dict[int, list[PassageList]] = {}
     with PassageFile(args.passages) as texts:
-        for row in train:
+        for row in read_rows(args.rows):
+            if splits[row["id"]]["split"] != "train":
+                continue
+            asked.append(row["question"])
             fold = fold_of(splits[row["id"]]["group"], choice["folds"], choice["seed"])
             question = question_of(row, pages, texts)
             lists.setdefault(fold, []).extend(lists_of(question, row["question"], choice["negatives"]))
     folder = step.folder(args.manifest.parent, args.manifest, {"kind": "reranker", "folds": choice["folds"]})
     base = folder / BASE
     base.mkdir()
-    make_base(choice, args, train, base)
+    make_base(choice, args, asked, base)
     runs = {WHOLE: [one for fold in sorted(lists) for one in lists[fold]]}
     runs |= {
         without(fold): [one for other in sorted(lists) if other != fold for one in lists[other]]
@@ -106,7 +108,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
             save_steps=save_steps,
             progress=report,
         )
-    step.count(rows_in=len(train), kept=len(train))
+    step.count(rows_in=len(asked), kept=len(asked))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
