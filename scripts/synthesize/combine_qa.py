@@ -17,7 +17,7 @@ from finetrail.assigned import Assigned
 from finetrail.lookup import RowFile
 from finetrail.records import Row, read_rows, unit_interval
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.templates import CONTROL
+from finetrail.text.families import CONTROL
 
 NO_SUPPORT = "its quotation is not in its chunk"
 EMPTY = "no question or no answer"

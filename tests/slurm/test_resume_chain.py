@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from finetrail.records import read_rows, sha256_file
 from tests.chain.slow_endpoint import SlowEndpoint
-from tests.slurm.cluster import PATIENCE_S, wait_until
+from tests.slurm.cluster import PATIENCE_S, Job, wait_until
 from tests.slurm.test_nodes import LOCAL, SITE
 from tests.slurm.test_resume import python
 from tests.slurm.workspace import SlurmWorkspace
@@ -81,21 +82,22 @@ def test_two_kills_cost_the_calls_in_flight_and_no_step(
         finally:
             master.kill()
             master.communicate()
-        (labelling,) = workspace.jobs()
+        (labelling,) = jobs_of(workspace, "label_relevance")
         in_flight = len(endpoint.waiting)
         workspace.cluster.check("scancel", labelling.id)
-        wait_until(lambda: workspace.jobs()[0].state == "CANCELLED", PATIENCE_S, "the orphan was cancelled")
+        cancelled = partial(ended, workspace, "label_relevance")
+        wait_until(cancelled, PATIENCE_S, "the orphan was cancelled")
         endpoint.release.set()
         resuming = threading.Thread(target=python, args=(workspace, "scripts/setup/resume_run.py"), daemon=True)
         resuming.start()
         steps = workspace.root / STATE
         wait_until(lambda: len(list(steps.glob("**/checkpoint-*"))) > 1, PATIENCE_S, "the training has checkpoints")
-        *_, training = workspace.jobs()
+        *_, training = jobs_of(workspace, "train_adapter")
         leader = json.loads(max(workspace.root.glob("logs/tutorial/runs/*/master.json")).read_text())
         kill(leader["pid"])
         resuming.join(60)
         workspace.cluster.check("scancel", "--signal=KILL", training.id)
-        wait_until(lambda: workspace.jobs()[-1].state != "RUNNING", PATIENCE_S, "the orphan ended")
+        wait_until(partial(ended, workspace, "train_adapter"), PATIENCE_S, "the orphan ended")
         code, printed = python(workspace, "scripts/setup/resume_run.py")
         assert code == 0, printed[-3000:]
         asked = endpoint.asked
@@ -107,6 +109,16 @@ def test_two_kills_cost_the_calls_in_flight_and_no_step(
     records = [record for run in workspace.runs() for record in workspace.records(run)]
     complete = Counter(record["rule"] for record in records if record["status"] == "complete")
     assert set(complete.values()) == {1}, "every output is written by exactly one job"
+
+
+def jobs_of(workspace: SlurmWorkspace, rule: str) -> list[Job]:
+    """Return SLURM's records of a rule's jobs, the oldest first."""
+    return [job for job in workspace.jobs() if job.rule == rule]
+
+
+def ended(workspace: SlurmWorkspace, rule: str) -> bool:
+    """Say whether no job of a rule runs or waits."""
+    return {job.state for job in jobs_of(workspace, rule)}.isdisjoint({"RUNNING", "PENDING", "COMPLETING"})
 
 
 def kill(pid: int) -> None:

@@ -1,11 +1,11 @@
 """A question and its answer in the forms that trainers read: as fields, as turns, or as one string of a family."""
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from finetrail.records import Row
 from finetrail.text.chat_layout import LAYOUTS
+from finetrail.text.families import FAMILIES
 from finetrail.text.prompts import whole_messages
 
 if TYPE_CHECKING:
@@ -16,31 +16,6 @@ Form = Callable[[str, str, str], Row]
 
 # The name of the base model's own template.
 OWN = "tokenizer"
-
-# Families whose form is one string, and the token that it begins with.
-FAMILIES = {
-    "chatml": None,
-    "llama3": "<|begin_of_text|>",
-    "mistral": "<s>",
-    "qwen": None,
-    "gemma": "<bos>",
-}
-
-
-_TOKEN = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]+\]")
-
-
-def control_tokens() -> list[str]:
-    """Return the control tokens of all families: what a tokenizer would not read as words."""
-    found = {bos for bos in FAMILIES.values() if bos}
-    for layout in LAYOUTS.values():
-        around = (*layout.user, *layout.assistant, *(layout.system or ()), layout.prompt_lead, *layout.stop)
-        found.update(_TOKEN.findall(" ".join(around)))
-    return sorted(found)
-
-
-# Where one stands in a text, a model would end its turn there, or begin another.
-CONTROL = re.compile("|".join(map(re.escape, control_tokens())))
 
 
 def alpaca(system: str, question: str, answer: str) -> Row:
