@@ -190,6 +190,7 @@ def build_classifier(settings: VisionSettings) -> "EfficientNetForImageClassific
         hidden_dim=max(8, round(_B0_HEAD * shape.width / 8) * 8),
         dropout_rate=0.2,
         batch_norm_eps=1e-5 if shape.symmetric else 1e-3,
+        batch_norm_momentum=0.1,  # of torch; the library's .99 is TensorFlow's, and would keep the last batch alone
     )
     model: EfficientNetForImageClassification = EfficientNetForImageClassification(config)
     for layer in model.modules():

@@ -126,6 +126,11 @@ def test_names_of_timms_efficientnet_fit(tmp_path: Path) -> None:
         assert torch.equal(target.state_dict()[name], value), name
 
 
+def test_running_statistics_remember_more_than_the_last_batch() -> None:
+    norms = [layer for layer in build_classifier(SETTINGS).modules() if isinstance(layer, torch.nn.BatchNorm2d)]
+    assert norms and {layer.momentum for layer in norms} == {0.1}
+
+
 def test_a_few_steps_teach_encoder_and_classifier(tmp_path: Path) -> None:
     images = []
     for number in range(12):
