@@ -57,9 +57,10 @@ def config(endpoint: SlowEndpoint) -> tuple[str, ...]:
 
 
 def digests(workspace: Workspace) -> Mapping[str, str]:
-    """Return the hashes of all results, without what tells of time and place."""
+    """Return the hashes of all results, without what tells of time and place: meta files, and logs of trainings."""
     root = workspace.root / RESULTS
-    files = [path for path in root.rglob("*") if path.is_file() and not path.name.endswith(".meta.json")]
+    left_out = (".meta.json", "training_log.jsonl")
+    files = [path for path in root.rglob("*") if path.is_file() and not path.name.endswith(left_out)]
     return {path.relative_to(root).as_posix(): sha256_file(path) for path in files}
 
 

@@ -100,6 +100,13 @@ def build_lora(settings: TrainSettings, model: "PreTrainedModel | None" = None) 
     )
 
 
+def order_targets(model: Any) -> None:
+    """Let an adapter's configuration list its layers in order: PEFT keeps a set, in another order each time."""
+    for config in model.peft_config.values():
+        if isinstance(config.target_modules, set):
+            config.target_modules = sorted(config.target_modules)
+
+
 def count_parameters(config: Any, settings: TrainSettings) -> tuple[int, int]:
     """Count a model's trainable and total parameters without its weights, on torch's meta device.
 

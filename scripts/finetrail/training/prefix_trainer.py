@@ -10,7 +10,7 @@ from finetrail.training.chat_tokens import pad_id
 from finetrail.training.image_prefix import build_prefix_model, load_prefix_weights, save_prefix_model
 from finetrail.training.job import Job
 from finetrail.training.masks import IGNORED
-from finetrail.training.model import build_lora, build_model
+from finetrail.training.model import build_lora, build_model, order_targets
 from finetrail.training.prefix_rows import TaskCollator
 from finetrail.training.trainer import row_tracker
 from finetrail.vision.encoder import load_eyes
@@ -107,6 +107,7 @@ def build_prefix_trainer(
     set_seed(settings.seed)
     llm = build_model(job.base_dir, settings, job.choices, arguments.local_process_index)
     llm = get_peft_model(llm, build_lora(settings))
+    order_targets(llm)
     model = build_prefix_model(llm, eyes, image_tokens=prefix.image_tokens, trainable_blocks=prefix.trainable_blocks)
     collate = TaskCollator(pad_id(tokenizer), eyes.settings.image_size)
     watchers = [_sampler(job, tokenizer, train, collate)] if job.saving.sample_steps else []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from finetrail.training.chat_tokens import pad_id
 from finetrail.training.collator import make_collator
 from finetrail.training.hardware import Choices
-from finetrail.training.model import build_lora, build_model
+from finetrail.training.model import build_lora, build_model, order_targets
 from finetrail.training.pictures import load_vision
 from finetrail.training.settings import TrainSettings
 from finetrail.training.varlen import TILE, VARLEN
@@ -70,6 +70,7 @@ def build_trainer(
         _train_adapter_in_fp32(trainer.model)
     if settings.adapter:
         _leave_casts_to_autocast(trainer.model)
+        order_targets(trainer.model)
     return trainer
 
 

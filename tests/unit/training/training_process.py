@@ -55,8 +55,9 @@ class Training:
         return process.returncode, said
 
     def sha256(self) -> dict[str, str]:
-        files = sorted((self.folder / "out").glob("final_*/*.safetensors"))
-        assert files
+        published = sorted((self.folder / "out").glob("final_*/*"))
+        files = [path for path in published if path.suffix == ".safetensors" or path.name.endswith("config.json")]
+        assert any(path.suffix == ".safetensors" for path in files)
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     def log(self) -> list[dict[str, Any]]:
