@@ -39,7 +39,8 @@ def check_originals():
     """Stop before any job when original files are gone, also where all was made: Snakemake would not miss them."""
     gone = [
         f"{recipe}: source.{key}: {path} does not exist. Put it there or name another in"
-        f" config/recipes/{recipe}.yaml; data/README.md says where published data are to be had"
+        f" config/recipes/{recipe}.yaml; data/README.md says where published data are to be had."
+        f" Other recipes are chosen by --config 'recipes=[NAME]'"
         for recipe in CONFIG.recipes
         for key in ("files", "held_out", "corpus", "images", "questions")
         for path in originals(recipe, key)

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(shlex.join(command) for command in listed))
     elif failed := max(subprocess.run(command, check=False).returncode for command in listed):
         return failed
-    print("Then talk to it, with passages in the question as in the rows of folds/:")
+    print("Then talk to it, in the form of the rows of folds/ (with passages in the question where they have them):")
     print("\n".join(shlex.join(["ollama", "run", command[2]]) for command in listed))
     return 0
 

@@ -180,6 +180,12 @@ class Grouping:
         root = min(sizes, key=lambda name: (-sizes[name], self._names[name]))
         if sizes[root] <= largest * len(self._nodes):
             return
+        if sizes[root] == 1:
+            raise FinetrailError(
+                f"there are {len(self._nodes)} rows, too few: one alone is {1 / len(self._nodes):.1%} of them",
+                where="splits",
+                hint=f"Add records, or raise splits.largest_group above {largest:g}, to see the chain run",
+            )
         edge = self._largest_edge(root)
         raise FinetrailError(
             f"one group holds {sizes[root]} of {len(self._nodes)} rows, {sizes[root] / len(self._nodes):.1%}; its "

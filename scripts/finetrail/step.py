@@ -38,6 +38,9 @@ from finetrail.shards import Shard
 
 LOGGER = logging.getLogger("finetrail.step")
 LIBRARY_ROOT = Path(__file__).resolve().parents[1]
+# What is said of an output without rows: so many reasons why rows were dropped, and what to do.
+REASONS_SHOWN = 3
+EMPTY_HINT = "Mend the records, or the settings that leave none of them; nothing was published"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -264,7 +267,7 @@ class Step:
         for path, writer in self._writers.items():
             writer.close()
             if writer.count == 0 and path not in self._may_be_empty:
-                raise FinetrailError("no row came out of this step", where=str(path), hint="Look at what it dropped")
+                raise FinetrailError(self._why_empty(), where=str(path), hint=EMPTY_HINT)
         self.check_digests()
         inputs = self._describe_inputs()
         for path, temporary in self._files.items():
@@ -273,6 +276,15 @@ class Step:
             publish_folder(temporary, path)
             write_manifest(path, manifest, facts)
         self._write_meta(inputs)
+
+    def _why_empty(self) -> str:
+        """Say what became of the rows; files of dropped rows are not published with an empty output."""
+        dropped: dict[str, int] = self.counts.get("dropped", {})
+        commonest = sorted(dropped.items(), key=lambda pair: (-pair[1], pair[0]))[:REASONS_SHOWN]
+        said = "; ".join(f"{reason} ({number})" for reason, number in commonest)
+        more = f"; {len(dropped) - REASONS_SHOWN} other reasons" if len(dropped) > REASONS_SHOWN else ""
+        cause = f" of {self.counts['in']} that came in: {said}{more}" if said else ""
+        return f"no row came out of this step{cause}"
 
     def _write_meta(self, inputs: list[dict[str, Any]]) -> None:
         rows = {path: writer.count for path, writer in self._writers.items()}

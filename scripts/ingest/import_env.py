@@ -1,7 +1,7 @@
 """Turn a `config.env` (PIPELINE_*, FINETUNE_*, EXPORT_*) into an overlay for the recipe `documents`.
 
     python scripts/ingest/import_env.py config.env > mine.yaml
-    snakemake --configfile mine.yaml
+    snakemake --cores all --configfile mine.yaml
 
 Every variable is reported on standard error: where it went, or why it went nowhere. Values of keys and of unknown
 variables are never read into anything: a key belongs into an environment variable of its own.

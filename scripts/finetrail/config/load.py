@@ -159,7 +159,8 @@ class _Loading:
         """Merge the layers of a recipe, its base's first; None where a file is unreadable."""
         layers = Layers()
         readable, overlaid = True, scale != "tutorial"
-        for member in self.files.chain(name):
+        chain = self.files.chain(name)
+        for member in chain:
             recipe = self.files.recipe(member)
             readable &= bool(recipe.tree)
             layers.tree.pop("extends", None)
@@ -169,9 +170,10 @@ class _Loading:
                 self.lay_change(layers, overlay, "overlay", ())
             for document in user:
                 self.lay_change(layers, document, "user", ("overrides", member))
-        if not overlaid:
+        if readable and not overlaid and "extends" not in self.files.recipe(chain[0]).tree:
             text = f"{name} has no tutorial: {TUTORIAL_FOLDER / name}.yaml is missing"
-            self.problems.append(Problem(self.files.recipe(name).file, 0, text, "Write it, or use `scale: full`"))
+            hint = "Write it, or use `scale: full` (of make: SCALE=full)"
+            self.problems.append(Problem(self.files.recipe(name).file, 0, text, hint))
         return layers if readable else None
 
     def lay_change(self, layers: Layers, document: Document, layer: Layer, below: KeyPath) -> None:

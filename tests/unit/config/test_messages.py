@@ -248,6 +248,15 @@ def test_a_recipe_without_tutorial_is_refused_at_that_scale(project: Project) ->
     assert "config/tutorial/fish.yaml is missing" in message(project, {"scale": "tutorial"})
 
 
+def test_a_missing_tutorial_is_no_news_where_the_base_or_the_file_is_wrong(project: Project) -> None:
+    project.write("recipes/eel.yaml", "extends: fihs\n")
+    project.write("recipes/pike.yaml", "extends: fish\nsource: {files: [a]\n")
+    text = message(project, {"recipes": ["eel", "pike"], "scale": "tutorial"})
+    assert "there is no recipe `fihs`" in text
+    assert "not valid YAML" in text
+    assert "has no tutorial" not in text
+
+
 def test_circles_and_unknown_bases(project: Project) -> None:
     project.write("recipes/trout.yaml", "extends: pike\n")
     project.write("recipes/pike.yaml", "description: x\nextends: trout\n")

@@ -179,6 +179,14 @@ def test_a_group_above_a_fifth_of_the_rows_stops_with_its_largest_edge(capfd: py
     assert run(rows, largest_group=0.6) == 0
 
 
+def test_too_few_rows_are_called_too_few(capfd: pytest.CaptureFixture[str]) -> None:
+    rows = [record(f"r{number}", f"s{number}") for number in range(3)]
+    assert run(rows) == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert "splits: there are 3 rows, too few: one alone is 33.3% of them. Add records, or raise" in last
+    assert run(rows, largest_group=0.5) == 0
+
+
 def test_a_group_held_together_by_texts_names_them(capfd: pytest.CaptureFixture[str]) -> None:
     rows = sessions(100)
     for row in rows[:180:3]:

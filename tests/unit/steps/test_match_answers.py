@@ -5,6 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from finetrail.records import read_rows, write_jsonl
 from finetrail.text.choices import CONTRADICTION, NO_LAYOUT, NO_OPTION
 from synthesize import match_answers
@@ -99,6 +101,10 @@ def test_of_a_record_the_first_right_reply_may_be_enough() -> None:
     assert dropped == {"reply0": (NOT_KEY, None), "reply2": (NOT_BEST, "reply1"), "reply3": (REPEATED, "reply1")}
 
 
-def test_nothing_kept_is_an_error() -> None:
-    assert run([row(0, LETTER, laid_out("A: Ann"))]) == 1
+def test_nothing_kept_is_an_error_that_says_why(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run([row(0, LETTER, laid_out("A: Ann")), row(1, LETTER, laid_out("A: Ann"), "length")]) == 1
     assert not Path("synthetic.jsonl").exists()
+    assert not Path("dropped.jsonl").exists()
+    said = capfd.readouterr().err
+    assert "synthetic.jsonl: no row came out of this step of 2 that came in: the answer is not the key (1); the" in said
+    assert "was cut at its greatest length (1). Mend the records, or the settings that leave none" in said
