@@ -5,10 +5,21 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from finetrail.artifacts import read_json
 from finetrail.cluster import queue, runs, table
 from finetrail.errors import FinetrailError
+
+
+def found(root: Path, run: Path) -> tuple[list[dict[str, Any]], list[queue.QueuedJob], str | None]:
+    """Return the heartbeats, the queue, and why there is none; a run without SLURM is shown where SLURM is silent."""
+    beats = runs.heartbeats(run)
+    try:
+        jobs = queue.queued_jobs(root) if queue.has_slurm() else []
+    except FinetrailError as error:
+        return beats, [], str(error)
+    return runs.found_out(beats, {job.id for job in jobs}), jobs, None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -22,8 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.run is None and not known:
             raise FinetrailError("no run has been started in this folder", hint="snakemake --profile slurm all")
         run = arguments.run or known[-1]
-        jobs = queue.queued_jobs(root) if queue.has_slurm() else []
-        beats = runs.found_out(runs.heartbeats(run), {job.id for job in jobs})
+        beats, jobs, unheard = found(root, run)
         master = read_json(run / runs.MASTER)
     except FinetrailError as error:
         print(error, file=sys.stderr)
@@ -31,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     now = datetime.now(UTC)
     end = f"ended {master['ended']}" if master["ended"] else f"led by process {master['pid']} on {master['host']}"
     print(f"{run.name}: {end}")
+    if unheard is not None:
+        print(f"SLURM does not answer, its jobs are as their heartbeats say: {unheard}")
     if refusal := queue.last_refusal(root, now):
         print(f"SLURM refuses jobs: {refusal}")
     print(table.render(table.lines(beats, jobs, now)))
