@@ -5,6 +5,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.chain.slow_endpoint import slow_endpoint
 from tests.chain.test_plan import plan
 from tests.workspace import RESULTS, Workspace
@@ -59,6 +61,7 @@ def test_another_count_of_shards_makes_no_call_and_the_same_bytes(with_data: Wor
     assert paid(workspace, runs) == 0
 
 
+@pytest.mark.long
 def test_shards_whose_files_are_gone_are_made_again_only_for_a_reason(with_data: Workspace, copy_of: Copy) -> None:
     workspace = copy_of(with_data)
     target, config = f"{RESULTS}/pointwise_labeled.jsonl", ("overrides={crag_mm: {label: {shards: 3}}}",)
@@ -81,6 +84,7 @@ def test_shards_whose_files_are_gone_are_made_again_only_for_a_reason(with_data:
     assert workspace.executed(target, config=config) == {}
 
 
+@pytest.mark.long
 def test_the_plan_of_shards_is_one_line_and_the_run_pays_what_it_says(with_data: Workspace, copy_of: Copy) -> None:
     workspace = copy_of(with_data)
     target, config = f"{RESULTS}/pointwise_labeled.jsonl", (shards(3),)

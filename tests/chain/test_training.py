@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.workspace import RESULTS, Workspace
 
 Copy = Callable[[Workspace], Workspace]
@@ -83,6 +85,7 @@ def test_an_attempt_that_can_advance_nothing_ends_its_retries_with_the_cause(
     assert all("torch" not in record["tools"] for record in later), "they end before anything is loaded"
 
 
+@pytest.mark.long
 def test_a_model_trained_whole_is_predicted_with_and_exported(with_all: Workspace, copy_of: Copy) -> None:
     workspace = copy_of(with_all)
     whole = "{method: full, learning_rate: 1e-3, max_steps: 2, batch_size: 4}"

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -271,9 +272,20 @@ def test_every_result_key_enters_the_params_of_a_rule() -> None:
     assert unread == set()
 
 
+@cache
+def code_of_rules() -> dict[str, set[Path]]:
+    """Return each rule's script and all that it imports."""
+    return {name: {*imported_files(SCRIPTS / path.stem / f"{name}.py", SCRIPTS)} for path, name, _ in rules()}
+
+
+@cache
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
 def files_given(key: str) -> set[Path]:
     """Return the code of the rules whose params hold a result key, without what every rule's script imports."""
-    code = {name: {*imported_files(SCRIPTS / path.stem / f"{name}.py", SCRIPTS)} for path, name, _ in rules()}
+    code = code_of_rules()
     shared = set.intersection(*code.values())
     given: set[Path] = set()
     changed = [(base, body) for base, _, body in twins()]
@@ -294,7 +306,7 @@ def test_every_result_key_is_read_by_a_script_that_is_given_it() -> None:
         key
         for key in leaves(RecipeConfig, "result") - read_by_rules - NEVER_NAMED
         if f".{key}" not in all_rules()
-        and not any(takes(key.rpartition(".")[2], path.read_text()) for path in files_given(key))
+        and not any(takes(key.rpartition(".")[2], text_of(path)) for path in files_given(key))
     }
     assert unread == set()
 
