@@ -14,6 +14,29 @@ if TYPE_CHECKING:
 MORE = 10
 """Further passages that an engine is asked for: those that tie with the last one must be seen."""
 
+PICKED = 32
+"""Scores of which the best one stands for all."""
+
+
+def contenders(scores: "Scores", k: int, digits: int) -> "Places":
+    """Return the places, rising, of the positive scores that may be among the best `k` once they are rounded.
+
+    Args:
+        scores: one a passage, 0 where it was not found; single or double precision.
+        k: how many are wanted.
+        digits: decimal places that are the same on every machine.
+    """
+    import numpy as np
+
+    columns = len(scores) // PICKED
+    if columns <= k:
+        return np.flatnonzero(scores > 0)
+    # The k-th best of the columns' best: at least k scores reach it, and it is found without sorting them all.
+    tops = scores[: columns * PICKED].reshape(PICKED, columns).max(axis=0)
+    # Who is a whole last digit below cannot be rounded up to it.
+    least = float(np.partition(tops, columns - k)[columns - k]) - 10.0**-digits
+    return np.flatnonzero(scores >= least) if least > 0 else np.flatnonzero(scores > 0)
+
 
 def best_hits(ids: Sequence[str], places: "Places", scores: "Scores", k: int, digits: int) -> list[Hit]:
     """Return the best `k` of the scored passages, best first, ties by id.
@@ -33,7 +56,8 @@ def best_hits(ids: Sequence[str], places: "Places", scores: "Scores", k: int, di
         keep = rounded >= np.partition(rounded, len(rounded) - k)[len(rounded) - k]
         places, rounded = places[keep], rounded[keep]
     order = np.lexsort((places, -rounded))[:k]
-    return [Hit(ids[int(places[i])], float(rounded[i])) for i in order]
+    best = zip(places[order].tolist(), rounded[order].tolist(), strict=True)
+    return [Hit(ids[place], score) for place, score in best]
 
 
 def is_settled(scores: "Scores", k: int, asked: int, digits: int) -> bool:

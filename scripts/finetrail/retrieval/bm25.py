@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
 from finetrail.retrieval import Hit, Passage, in_batches, words
-from finetrail.retrieval.best import MORE, best_hits, is_settled, merge_hits
+from finetrail.retrieval.best import MORE, best_hits, contenders, is_settled, merge_hits
 from finetrail.retrieval.postings import Corpus, Postings, count_words, open_postings
 
 if TYPE_CHECKING:
@@ -159,12 +159,10 @@ def _settled(
 
 def _plain(scorer: "bm25s.BM25", shard: Postings, query: list[int], k: int) -> list[Hit]:
     """Score every passage; the sums are those of the compiled search."""
-    import numpy as np
-
     if not query:
         return []
     scores = scorer.get_scores_from_ids(query)
-    found = np.flatnonzero(scores)
+    found = contenders(scores, k, SCORE_DIGITS)
     return best_hits(shard.ids, found, scores[found], k, SCORE_DIGITS)
 
 

@@ -34,7 +34,8 @@ class Texts(Sequence[str]):
         """Map what `save` wrote."""
         import numpy as np
 
-        return cls(*(np.load(folder / f"{name}.{part}.npy", mmap_mode="r") for part in ("bytes", "starts")))
+        mapped = (np.load(folder / f"{name}.{part}.npy", mmap_mode="r") for part in ("bytes", "starts"))
+        return cls(*(array.view(np.ndarray) for array in mapped))  # a memmap's own class is slow to cut
 
     def save(self, folder: Path, name: str) -> None:
         """Write ``<name>.bytes.npy`` (uint8) and ``<name>.starts.npy`` (int64, one more than there are texts)."""
