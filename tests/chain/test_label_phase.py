@@ -1,4 +1,4 @@
-"""The label phase at the size of the bundled data: 214 turns, 30 passages each, held to 696 labels of people."""
+"""The label phase at the size of the bundled data: 214 turns, up to 30 passages each, held to 696 labels of people."""
 
 import json
 from pathlib import Path
@@ -26,13 +26,16 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 @pytest.mark.long
 def test_every_passage_of_every_turn_is_labelled_and_held_to_people(labelled: Workspace) -> None:
     rows = labelled.rows("relevant.jsonl")
-    assert (len(rows), {len(row["labels"]) for row in rows}) == (214, {30})
+    counts = [len(row["labels"]) for row in rows]
+    # A short question ("what's that?") shares words with fewer passages, or with none.
+    assert counts == [len(row["candidates"]) for row in rows]
+    assert (len(counts), counts.count(30)) == (214, 204)
     assert all({"first", "second", "grade", "relevant"} <= label.keys() for row in rows for label in row["labels"])
     report = json.loads((labelled.root / RESULTS / "label_report.json").read_text())
     dropped = labelled.rows("relevant.dropped.jsonl")
-    assert report["passages"]["in"] == 214 * 30 == report["passages"]["kept"] + len(dropped)
+    assert report["passages"]["in"] == sum(counts) == report["passages"]["kept"] + len(dropped)
     assert report["first_and_second_judge"]["agreed"] == 1.0, "it is the same teacher"
-    assert report["listwise_and_pointwise"]["items"] == 214 * 30
+    assert report["listwise_and_pointwise"]["items"] == sum(counts)
 
 
 @pytest.mark.long
