@@ -133,7 +133,7 @@ def start_run():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(merged, encoding="utf-8")
     write_json(run / "digests.json", DIGESTS)
-    note_master(run, sys.argv[1:])
+    note_master(run, sys.argv[1:], submits=workflow.non_local_exec)
     write_json(
         run / "origins.json", {name: CONFIG.origins(name) for name in CONFIG.recipes}
     )

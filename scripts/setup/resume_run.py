@@ -6,15 +6,16 @@ says that it is what the run would make (adopt_outputs.py), and Snakemake is sta
 """
 
 import argparse
+import fcntl
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from finetrail.artifacts import read_json
 from finetrail.cluster import queue, runs
@@ -22,6 +23,7 @@ from finetrail.cluster.master import check_alone
 from finetrail.errors import FinetrailError
 
 LOOK_S = 2.0
+LOCK = Path("logs/resume.lock")
 ADOPT = Path(__file__).with_name("adopt_outputs.py")
 Orphans = Literal["wait", "cancel"]
 
@@ -31,16 +33,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--orphans", choices=("wait", "cancel"), default="wait", help="what to do with running jobs")
     parser.add_argument("--master-is-gone", action="store_true", help="you looked: the master on another host is dead")
-    arguments = parser.parse_args(argv)
+    parser.add_argument("arguments", nargs="*", help="Snakemake's, where they are not to be those of the run")
+    given = parser.parse_args(argv)
     try:
-        return resume(Path.cwd(), arguments.orphans, master_is_gone=arguments.master_is_gone)
+        with alone(Path.cwd()):
+            return resume(Path.cwd(), given.orphans, given.arguments, master_is_gone=given.master_is_gone)
     except FinetrailError as error:
         print(error, file=sys.stderr)
         return 1
 
 
-def resume(root: Path, orphans: Orphans, *, master_is_gone: bool) -> int:
+@contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Keep a second `make resume` away, which would unlock the folder of the run that the first one starts.
+
+    Raises:
+        FinetrailError: one is at work.
+    """
+    path = root / LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise FinetrailError("another `make resume` is at work in this folder", hint="Let it work") from error
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
+def resume(root: Path, orphans: Orphans, arguments: Sequence[str], *, master_is_gone: bool) -> int:
     """Make a working folder safe to run in, and run.
+
+    Args:
+        root: the working folder.
+        orphans: what to do with jobs that run.
+        arguments: Snakemake's; without any, those of the last run that was cut off.
+        master_is_gone: whether somebody looked at masters on other machines.
 
     Raises:
         FinetrailError: nothing is to be resumed, or a master may still live.
@@ -50,35 +79,23 @@ def resume(root: Path, orphans: Orphans, *, master_is_gone: bool) -> int:
         raise FinetrailError(
             "no run of this folder was cut off", hint="Start it as usual: snakemake --profile slurm all"
         )
-    masters = [read_json(run / runs.MASTER) for run in left]
-    if queue.has_slurm():
+    # A local run has nothing in a queue, and SLURM may not answer on the machine that it ran on.
+    in_queue = queue.has_slurm() and any(read_json(run / runs.MASTER).get("submits", True) for run in left)
+    if in_queue:
         check_alone(root)
-    check_masters(masters, trust=master_is_gone)
-    settle_queue(root, orphans)
+    runs.check_masters(left, trust=master_is_gone)
+    if in_queue:
+        settle_queue(root, orphans)
     for run in left:
         settle_local(run, orphans)
+    before = read_json(left[-1] / runs.MASTER)["arguments"]
     for run in left:
         runs.note_end(run)
-    return start_again(masters[-1]["arguments"])
-
-
-def check_masters(masters: Sequence[dict[str, Any]], *, trust: bool) -> None:
-    """Stop where a master lives, or may live on a machine that cannot be looked at from here."""
-    for master in masters:
-        host, pid = master["host"], master["pid"]
-        if host == socket.gethostname():
-            if runs.is_alive(pid, "snakemake"):
-                hint = f"Let it work, or end it: kill -INT {pid} (it cancels its jobs)"
-                raise FinetrailError(f"the master of a run in this folder is alive: process {pid}", hint=hint)
-        elif not trust:
-            hint = f"Look there (ps {pid}). If it is dead: make resume MASTER=gone"
-            raise FinetrailError(f"the master ran on {host}, which cannot be looked at from here", hint=hint)
+    return start_again(arguments or before)
 
 
 def settle_queue(root: Path, orphans: Orphans) -> None:
     """Wait until no job of this folder is in SLURM's queue."""
-    if not queue.has_slurm():
-        return
     jobs = queue.queued_jobs(root)
     unwanted = jobs if orphans == "cancel" else [job for job in jobs if job.is_waiting]
     for job in jobs:

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"SLURM does not answer, its jobs are as their heartbeats say: {unheard}")
     if refusal := queue.last_refusal(root, now):
         print(f"SLURM refuses jobs: {refusal}")
-    print(table.render(table.lines(beats, jobs, now)))
+    print(table.render(table.lines(runs.latest(beats), jobs, now)))
     print(table.totals(beats, now))
     return 0
 

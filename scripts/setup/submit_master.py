@@ -40,16 +40,20 @@ def submit(arguments: Sequence[str]) -> None:
     """Submit a master.
 
     Raises:
-        FinetrailError: the workflow is not right, a master is queued already, or SLURM refuses.
+        FinetrailError: the workflow is not right, a master lives or is queued already, or SLURM refuses.
     """
     root = Path.cwd()
     check_alone(root)
+    left = runs.unended(root)
+    runs.check_masters(left, trust=False)
     with tempfile.TemporaryDirectory() as folder:
         status, printed = dry_run(arguments, Path(folder))
         if status:
             raise FinetrailError(printed.strip(), hint="The workflow itself must be right first")
         site = read_run_config(Path(folder) / "run_config.yaml").site
     check_time(site)
+    for run in left:
+        runs.note_lost(run)  # what was looked at here cannot be looked at from the node of the job
     LOG.parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(submission(site, Path(__file__), arguments), capture_output=True, text=True, check=False)
     if done.returncode:
@@ -62,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments[:1] == ["--"]:  # as the job calls it
         if runs.unended(Path.cwd()):
-            # Only this job's own earlier start can have led it: a second master is refused.
-            return lead([sys.executable, str(RESUME), "--master-is-gone"])
+            return lead([sys.executable, str(RESUME), *arguments])
         return lead([sys.executable, "-m", "snakemake", *arguments[1:]])
     try:
         submit(arguments)

@@ -1,5 +1,6 @@
 """`make submit`: the master is a job itself; queued again near its time limit, it resumes the run."""
 
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Callable
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from finetrail.artifacts import read_json, write_json
+from finetrail.cluster.runs import MASTER, note_master
 from tests.slurm.cluster import PATIENCE_S, wait_until
 from tests.slurm.workspace import WAIT, SlurmWorkspace
 from tests.workspace import BIN, RESULTS
@@ -31,6 +34,13 @@ def test_a_submitted_master_leads_and_resumes_a_run(on_cluster: Callable[[], Slu
     cluster = workspace.cluster
     refused = submit(workspace, 90)
     assert refused.returncode == 1 and "90 minutes are more than the 60 that cpu allows" in refused.stderr
+    # Somebody's run on another login node, which would be unlocked under its master.
+    elsewhere = workspace.root / "logs/tutorial/runs/20260101T000000Z-aa"
+    note_master(elsewhere, ["all"], submits=True)
+    write_json(elsewhere / MASTER, read_json(elsewhere / MASTER) | {"host": "login9"})
+    refused = submit(workspace)
+    assert refused.returncode == 1 and "the master ran on login9" in refused.stderr
+    shutil.rmtree(elsewhere)
     done = submit(workspace)
     assert done.returncode == 0, done.stderr
     master = done.stdout.split()[4].rstrip(";")

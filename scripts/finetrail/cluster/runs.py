@@ -2,26 +2,39 @@
 
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from finetrail.artifacts import read_json, write_json
+from finetrail.errors import FinetrailError
 from finetrail.lineage.journal import utc_now
 
 MASTER = "master.json"
 RUN_FOLDERS = ("logs/runs", "logs/tutorial/runs")
 
 
-def note_master(run: Path, arguments: Sequence[str]) -> None:
-    """Write who leads a run, and how it was started: what has no end written after it may have been killed."""
-    place = {"host": socket.gethostname(), "pid": os.getpid(), "arguments": list(arguments)}
-    write_json(run / MASTER, place | {"started": utc_now(), "ended": None})
+def note_master(run: Path, arguments: Sequence[str], *, submits: bool) -> None:
+    """Write who leads a run, and how it was started: what has no end written after it may have been killed.
+
+    Args:
+        run: folder of the run.
+        arguments: Snakemake's.
+        submits: whether its jobs go to a cluster.
+    """
+    place = {"host": socket.gethostname(), "pid": os.getpid(), "slurm_job": os.environ.get("SLURM_JOB_ID")}
+    started = {"submits": submits, "arguments": list(arguments), "started": utc_now(), "ended": None}
+    write_json(run / MASTER, place | started)
 
 
 def note_end(run: Path) -> None:
     """Write that a run's master came to its own end, well or not."""
     write_json(run / MASTER, read_json(run / MASTER) | {"ended": utc_now()})
+
+
+def note_lost(run: Path) -> None:
+    """Write that somebody looked, and a run's master is dead: who cannot look there may go on with the run."""
+    write_json(run / MASTER, read_json(run / MASTER) | {"lost": utc_now()})
 
 
 def runs(root: Path) -> list[Path]:
@@ -35,6 +48,32 @@ def unended(root: Path) -> list[Path]:
     return [run for run in runs(root) if read_json(run / MASTER)["ended"] is None]
 
 
+def check_masters(left: Sequence[Path], *, trust: bool) -> None:
+    """Stop where the master of a run lives, or may live on a machine that cannot be looked at from here.
+
+    A master that was this very job of SLURM, before it was queued again, is dead; so is one that was found dead before.
+
+    Args:
+        left: runs without an end.
+        trust: whether somebody looked at the masters on other machines.
+
+    Raises:
+        FinetrailError: says where it runs, and what to do.
+    """
+    for run in left:
+        master = read_json(run / MASTER)
+        host, pid, job = master["host"], master["pid"], master.get("slurm_job")
+        if master.get("lost") or (job is not None and job == os.environ.get("SLURM_JOB_ID")):
+            continue
+        if host == socket.gethostname():
+            if is_alive(pid, "snakemake"):
+                hint = f"Let it work, or end it: kill -INT {pid} (it cancels its jobs)"
+                raise FinetrailError(f"the master of a run in this folder is alive: process {pid}", hint=hint)
+        elif not trust:
+            hint = f"Look there (ps {pid}). If it is dead: make resume MASTER=gone"
+            raise FinetrailError(f"the master ran on {host}, which cannot be looked at from here", hint=hint)
+
+
 def is_alive(pid: int, word: str) -> bool:
     """Tell whether a process of this machine lives and has a word in its command line (ids are used again)."""
     try:
@@ -44,22 +83,35 @@ def is_alive(pid: int, word: str) -> bool:
 
 
 def heartbeats(run: Path) -> list[dict[str, Any]]:
-    """Read the heartbeats of a run, in order of start."""
+    """Read the heartbeats of a run's attempts, in order of start."""
     beats: list[dict[str, Any]] = [read_json(path) for path in (run / "heartbeats").glob("*.json")]
-    return sorted(beats, key=lambda beat: (beat["started"], beat["job"]))
+    return sorted(beats, key=lambda beat: (beat["started"], beat["attempt"]))
+
+
+def latest(beats: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the heartbeat of each job's latest attempt.
+
+    Args:
+        beats: heartbeats in order of start.
+    """
+    return list({beat["job"]: beat for beat in beats}.values())
 
 
 def found_out(beats: Sequence[dict[str, Any]], queued: Collection[str]) -> list[dict[str, Any]]:
     """Call those jobs lost that say they run and do not: after a kill without warning nobody else says so.
 
     Args:
-        beats: heartbeats.
+        beats: heartbeats in order of start.
         queued: SLURM's numbers of the jobs that are in its queue.
     """
+
+    last = {beat["job"]: beat for beat in beats}
 
     def is_lost(beat: dict[str, Any]) -> bool:
         if beat["status"] != "running":
             return False
+        if last[beat["job"]] is not beat:  # queued again under the same number, say
+            return True
         if beat["slurm_job"] is not None:
             return beat["slurm_job"] not in queued
         return beat["host"] == socket.gethostname() and not is_alive(beat["pid"], f"{beat['rule']}.py")

@@ -33,7 +33,7 @@ def lines(beats: Sequence[Mapping[str, Any]], jobs: Sequence[QueuedJob], now: da
     """Put heartbeats and queue together, what works first and what is done last.
 
     Args:
-        beats: the heartbeats of a run, as `finetrail.cluster.runs.found_out` has them.
+        beats: the heartbeats of the jobs' latest attempts, as `finetrail.cluster.runs.found_out` has them.
         jobs: the jobs of its working folder that are in SLURM's queue; none without SLURM.
         now: the time, in UTC.
     """
@@ -55,12 +55,12 @@ def render(shown: Sequence[Line]) -> str:
 
 
 def gpu_hours(beat: Mapping[str, Any], now: datetime) -> float:
-    """Return the GPU-hours of a job's latest attempt so far."""
+    """Return the GPU-hours of an attempt so far."""
     return float(beat.get("gpus", 0)) * _seconds(beat, now) / SECONDS_PER_HOUR
 
 
 def totals(beats: Sequence[Mapping[str, Any]], now: datetime) -> str:
-    """Say what the latest attempts of a run's jobs have come to."""
+    """Say what all attempts of a run have come to, those that failed or were lost, too."""
     usd = sum(_usd(beat) or 0.0 for beat in beats)
     unknown = any("llm" in beat and _usd(beat) is None for beat in beats)
     spent = f"{usd:.4f} USD" + (" and calls without a price" if unknown else "")

@@ -143,8 +143,8 @@ class Journal:
 
     @property
     def heartbeat_path(self) -> Path:
-        """Where the job says how it is; one file for all its attempts, the latest one's."""
-        return run_folder() / "heartbeats" / f"{self.job}.json"
+        """Where the attempt says how it is: what one that was killed has cost is known from there alone."""
+        return run_folder() / "heartbeats" / f"{self.stem}.json"
 
     def beat(self, facts: Mapping[str, Any]) -> None:
         """Write the heartbeat: who runs, since when, and how far it is.

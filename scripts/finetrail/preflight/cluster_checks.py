@@ -5,9 +5,10 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from finetrail.errors import FinetrailError
 from finetrail.preflight.asked import Asked
 from finetrail.preflight.finding import Finding, one_of
-from finetrail.preflight.partitions import NodeKind, Partition, ask_slurm
+from finetrail.preflight.partitions import NodeKind, Partition, ask_slurm, joined
 
 Check = Callable[[Asked, Partition, Sequence[NodeKind]], Iterator[Finding]]
 
@@ -40,12 +41,13 @@ def check_jobs(
 
 def _partition(job: Asked, partitions: Mapping[str, Partition]) -> Partition | Finding:
     named = job.get("slurm_partition")
-    if named is not None and named in partitions:
-        return partitions[named]
+    if named is not None and (known := joined(named, partitions)) is not None:
+        return known
     key = "site.gpu_partition" if job.gpus_a_node else "site.cpu_partition"
     if named:
         where = f"{key} or resources.{job.rule}.partition"
-        return Finding("error", where, f"this cluster has no partition {named}", one_of(partitions, named))
+        wrong = next(name for name in named.split(",") if name not in partitions)
+        return Finding("error", where, f"this cluster has no partition {wrong}", one_of(partitions, wrong))
     default = next((one for one in partitions.values() if one.is_default), None)
     fix = f"Name one of {', '.join(sorted(partitions))}"
     return default or Finding("error", key, "no partition is named, and this cluster has no default", fix)
@@ -115,7 +117,14 @@ def check_accounts(jobs: Sequence[Asked], settings: Mapping[str, str]) -> Iterat
     """Compare accounts and qualities of service with those that this user has; nothing where SLURM keeps none."""
     if settings.get("AccountingStorageType", "").endswith("/none") or shutil.which("sacctmgr") is None:
         return
-    listed = ask_slurm(["sacctmgr", "-nP", "show", "associations", f"user={getpass.getuser()}", "format=account,qos"])
+    command = ["sacctmgr", "-nP", "show", "associations", f"user={getpass.getuser()}", "format=account,qos"]
+    try:
+        listed = ask_slurm(command)
+    except FinetrailError as error:
+        yield Finding(
+            "warning", "sacctmgr", f"accounts could not be looked at: {error}", "sbatch will name a wrong one"
+        )
+        return
     rows = [line.split("|") for line in listed.splitlines() if line]
     accounts = {row[0] for row in rows}
     if not accounts:
@@ -167,7 +176,13 @@ def try_submissions(jobs: Sequence[Asked], explained: set[str]) -> Iterator[Find
             continue
         tried.add(options)
         command = ["sbatch", "--test-only", *options, "--wrap", "true"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            yield Finding(
+                "warning", "sbatch", f"it does not answer: {error}", "Is the controller up? scontrol ping says"
+            )
+            return
         if done.returncode:
             said = " ".join(done.stderr.split())
             yield Finding(

@@ -94,6 +94,13 @@ def _check_searches(run: RunConfig) -> Iterator[Finding]:
             )
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect would take the key along to wherever it leads."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow none."""
+
+
 def _models(url: str, key: str | None) -> list[str]:
     """Return the ids of the models that a server lists.
 
@@ -102,7 +109,7 @@ def _models(url: str, key: str | None) -> list[str]:
         ValueError: it answers something else.
     """
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
-    with urllib.request.urlopen(request, timeout=SECONDS) as reply:
+    with urllib.request.build_opener(_NoRedirects).open(request, timeout=SECONDS) as reply:
         content: Any = json.load(reply)
     listed = content.get("data") if isinstance(content, dict) else None
     return [str(one["id"]) for one in listed or [] if isinstance(one, dict) and "id" in one]

@@ -2,7 +2,7 @@
 
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from finetrail.cluster.queue import has_slurm
@@ -107,8 +107,21 @@ def ask_slurm(command: Sequence[str]) -> str:
 
 def read_gpus(gres: str) -> tuple[tuple[str, int], ...]:
     """Read the GPUs out of SLURM's list of generic resources, such as ``gpu:a100:4(S:0-1)``."""
-    found = re.findall(r"(?:^|,)gpu(?::([A-Za-z][\w.-]*))?(?::(\d+))?", gres)
+    found = re.findall(r"(?:^|,)gpu(?::(?!\d+(?:\(|,|$))([\w.-]+))?(?::(\d+))?", gres)
     return tuple((model, int(count or 1)) for model, count in found)
+
+
+def joined(names: str, partitions: Mapping[str, Partition]) -> Partition | None:
+    """Return the partition of a name, or of several with commas what any of them gives; None where one is unknown."""
+    chosen = [partitions.get(name) for name in names.split(",")]
+    known = [one for one in chosen if one is not None]
+    if len(known) < len(chosen):
+        return None
+    if len(known) == 1:
+        return known[0]
+    state = "up" if any(one.state == "up" for one in known) else known[0].state
+    nodes = [node for one in known for node in one.nodes]
+    return Partition(names, False, state, max(one.max_minutes for one in known), nodes)
 
 
 def minutes(text: str) -> int:

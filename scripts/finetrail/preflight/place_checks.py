@@ -67,8 +67,12 @@ def check_quota() -> Iterator[Finding]:
     """Say which quota of this user is used up, where the site has the program `quota`."""
     if shutil.which("quota") is None:
         return
-    done = subprocess.run(["quota", "-w"], capture_output=True, text=True, timeout=20, check=False)
-    for line in done.stdout.splitlines()[2:]:
+    try:
+        done = subprocess.run(["quota", "-w"], capture_output=True, text=True, timeout=20, check=False)
+    except subprocess.TimeoutExpired:
+        yield Finding("warning", "quota", "it does not answer within 20 s", "A file server may be down: df -h")
+        return
+    for line in filter(str.strip, done.stdout.splitlines()[2:]):
         name, *cells = line.split()
         numbers = [int(cell.rstrip("*")) for cell in cells if cell.rstrip("*").isdecimal()]
         if len(numbers) >= 3 and (limit := numbers[1] or numbers[2]) and numbers[0] >= 0.95 * limit:

@@ -1,13 +1,16 @@
 """What preflight reads and says where no cluster is needed: SLURM's lists, accounts, quotas, passing refusals."""
 
+import threading
+import urllib.error
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from finetrail.config.model_site import Site
-from finetrail.preflight import cluster_checks, place_checks
+from finetrail.preflight import cluster_checks, endpoint_checks, place_checks
 from finetrail.preflight.asked import Asked, asked_by
-from finetrail.preflight.partitions import NO_LIMIT, minutes, read_gpus
+from finetrail.preflight.partitions import NO_LIMIT, NodeKind, Partition, minutes, read_gpus
 from setup.submit_patiently import will_pass
 
 DRY_RUN = """\
@@ -50,6 +53,8 @@ def test_demands_are_read_from_a_dry_run() -> None:
         ("gpu:2,shard:8", (("", 2),)),
         ("gpu:a100:2,gpu:v100:1", (("a100", 2), ("v100", 1))),
         ("gpu:h100_80gb.x:8", (("h100_80gb.x", 8),)),
+        ("gpu:1g.10gb:7(S:0),gpu:4", (("1g.10gb", 7), ("", 4))),
+        ("gpu", (("", 1),)),
         ("(null)", ()),
     ],
 )
@@ -81,6 +86,24 @@ def test_accounts_and_qualities_of_service_are_those_of_the_user(
     assert "quality of service fast is not yours" in found[1] and "long, normal" in found[1]
     assert found[2].startswith("warning: resources.default.account") and "ours, theirs" in found[2]
     assert not list(cluster_checks.check_accounts(jobs, {"AccountingStorageType": "accounting_storage/none"}))
+
+
+def test_an_accounting_that_does_not_answer_hides_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path, "sacctmgr", "", monkeypatch)
+    (tmp_path / "sacctmgr").write_text("#!/bin/sh\necho no connection to slurmdbd >&2; exit 1\n")
+    settings = {"AccountingStorageType": "accounting_storage/slurmdbd"}
+    (found,) = cluster_checks.check_accounts([Asked("a", 1, (("slurm_account", "x"),))], settings)
+    assert found.level == "warning" and "no connection to slurmdbd" in found.what
+
+
+def test_a_job_may_name_several_partitions() -> None:
+    small = NodeKind(4000, 4, (), frozenset(), "idle", "n1")
+    large = NodeKind(64000, 32, (), frozenset(), "mixed", "n2")
+    known = {"a": Partition("a", True, "up", 60, [small]), "b": Partition("b", False, "up", 600, [large])}
+    job = Asked("r", 8, (("slurm_partition", "a,b"), ("runtime", "300"), ("mem_mb", "32000")))
+    assert not cluster_checks.check_jobs([job], known, {})
+    (wrong,) = cluster_checks.check_jobs([Asked("r", 1, (("slurm_partition", "a,c"),))], known, {})
+    assert wrong.what == "this cluster has no partition c"
 
 
 def test_a_cluster_that_forgets_jobs_soon_is_named() -> None:
@@ -129,3 +152,26 @@ def test_a_folder_of_one_machine_is_named_where_there_are_others() -> None:
 )
 def test_refusals_that_will_pass_are_told_from_others(refusal: str, own_jobs: int, passes: bool) -> None:
     assert will_pass(refusal, own_jobs) is passes
+
+
+def test_a_key_does_not_follow_a_redirect() -> None:
+    heard: list[str] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", f"http://127.0.0.1:{self.server.server_port}/other")  # type: ignore[attr-defined]
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with pytest.raises(urllib.error.HTTPError, match="302"):
+                endpoint_checks._models(f"http://127.0.0.1:{server.server_port}/models", "secret")
+        finally:
+            server.shutdown()
+    assert heard == ["/models"]
