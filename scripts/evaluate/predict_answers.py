@@ -2,7 +2,8 @@
 
 Beside the answers stands the held-out loss: how unlikely the model finds the original answers, given the gold
 history, so that every model is asked about the same tokens. Of a multiple choice, each option is measured
-like that too, behind what the model itself said before its answer.
+like that too, behind what the model itself said before its answer. Of a question about an image the loss behind the
+images of other questions stands there as well: it tells whether the model looks.
 """
 
 import argparse
@@ -11,6 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from finetrail.artifacts import check_manifest
+from finetrail.metrics.swaps import swapped_rows
 from finetrail.records import Row, read_rows
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.training.likelihood import AnswerLoss, answer_loss, option_losses
@@ -44,6 +46,16 @@ def work(step: Step, args: argparse.Namespace) -> None:
     model = load_model(args.base.parent, args.adapter[0].parent if args.adapter else None)
     encoded = (encode_row(row, tokenizer, limits, vision=vision) for row in step.progress("losses").over(rows))
     losses = answer_loss(model, encoded, vision)
+
+    def behind_others(row: Row) -> Row:
+        """Measure the loss behind other rows' images, where the model is shown the row's own."""
+        if vision is None or row.get("image") is None:
+            return {}
+        others = swapped_rows(row, rows)
+        shown = (encode_row(row | {"image": other["image"]}, tokenizer, limits, vision=vision) for other in others)
+        found = zip(others, answer_loss(model, shown, vision), strict=True)
+        return {"swapped": [{"id": other["id"], "nats": described(loss)["nats"]} for other, loss in found]}
+
     progress = step.progress("turns", len(rows))
     answers = answer_sessions(
         model,
@@ -66,6 +78,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
                 "answer": answer.text,
                 "stopped": answer.stopped,
                 "loss": described(loss),
+                **behind_others(row),
                 **options_of(row, partial(option_losses, model, tokenizer, row, answer.text, limits, vision)),
             }
         )

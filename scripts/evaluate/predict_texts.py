@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.artifacts import check_manifest
+from finetrail.metrics.swaps import swapped_rows
 from finetrail.records import Row, read_rows
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.text.picture_tasks import SHOWN_IMAGES
 
-SWAPS = 4  # other images that each row is compared with
 BASELINES = ("frequent", "nearest", "class_name")
 
 
@@ -62,7 +62,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     """Write one prediction a test row that shows an image."""
     from transformers import AutoTokenizer
 
-    from finetrail.training.describe import Decoding, Describer, swapped_rows
+    from finetrail.training.describe import Decoding, Describer
     from finetrail.training.image_prefix import load_for_answers
     from finetrail.vision.encoder import load_eyes
 
@@ -107,7 +107,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         }
         if simple is None:
             nats, tokens = describer.nats(row, row)
-            others = swapped_rows(row, rows, SWAPS)
+            others = swapped_rows(row, rows)
             swapped = [{"id": other["id"], "nats": describer.nats(row, other)[0]} for other in others]
             made |= {"loss": {"nats": nats, "tokens": tokens}, "swapped": swapped}
         out.write(made)

@@ -14,6 +14,7 @@ from finetrail.llm.offline import rests_on_offline
 from finetrail.metrics.choice_score import Answered, score_choices
 from finetrail.metrics.compare import Measurement, compare, table_lines
 from finetrail.metrics.hop_table import score_hops
+from finetrail.metrics.swaps import right_beats_another
 from finetrail.metrics.turn_score import Turn, score_turns, sessions_of, stop_early
 from finetrail.records import Row, read_rows
 from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_parser
@@ -149,6 +150,13 @@ def score_spans(subject: str, models: Models, drawn: Row) -> Row:
     return {"comparisons": comparisons, "test_sets": sets}
 
 
+def looking(models: Models, drawn: Row) -> Row:
+    """Say how often the right image beats another one; nothing where no model is shown images."""
+    found = {name: right_beats_another(rows, drawn) for name, rows in models.items()}
+    shares = {name: share for name, share in found.items() if share is not None}
+    return {"right_image_beats_another": shares} if shares else {}
+
+
 # What the controls of each metric are: the shuffled training, and the trivial answers.
 CONTROLS = {
     "turns": (OTHER_ANSWERS, REFUSES),
@@ -186,6 +194,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
             "trivial": trivial,
         },
         "training_seeds": [args.seeds],
+        **looking(models, drawn),
         **scores,
     }
     step.file(args.out).write_text(render_json(metrics), encoding="utf-8")

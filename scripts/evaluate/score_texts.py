@@ -11,9 +11,9 @@ from typing import Any
 
 from finetrail.artifacts import render_json
 from finetrail.metrics.answer_overlap import token_f1
-from finetrail.metrics.bootstrap import Sample, bootstrap
 from finetrail.metrics.compare import Measurement, compare, table_lines
 from finetrail.metrics.similarity import embed, embedder_name
+from finetrail.metrics.swaps import right_beats_another
 from finetrail.records import Row, read_rows
 from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_parser
 
@@ -43,15 +43,6 @@ def likenesses(rows: Sequence[Row], embedding: Mapping[str, Any] | None) -> list
             }
         )
     return found
-
-
-def looks(rows: Sequence[Row], drawn: Row) -> Row | None:
-    """Return the share of other images behind which the reference is less likely than behind the right one."""
-    pairs = [(row["group"], swap["nats"] > row["loss"]["nats"]) for row in rows for swap in row.get("swapped", ())]
-    if not pairs:
-        return None
-    sample = Sample.of_means([group for group, _ in pairs], [float(better) for _, better in pairs])
-    return {**bootstrap(sample, **drawn).as_row(), "pairs": len(pairs)}
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -87,7 +78,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         "comparisons": comparisons,
         "mismatched": {name: _means(models[name], found) for name, found in scores.items()},
         "right_image_beats_another": {
-            name: {kind: looks([row for row in rows if row["kind"] == kind], drawn) for kind in NAMED}
+            name: {kind: right_beats_another([row for row in rows if row["kind"] == kind], drawn) for kind in NAMED}
             for name, rows in models.items()
             if any(row.get("swapped") for row in rows)
         },

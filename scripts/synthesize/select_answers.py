@@ -43,6 +43,12 @@ def all_versions(step: Step, args: argparse.Namespace) -> Iterator[Row]:
     yield from read_rows(args.rows)
 
 
+def context_of(record: Row) -> str:
+    """Return all that an answer depends on: "What is this?" is another question beside another image."""
+    image = record["image"]
+    return canonical_json([record["question"], record["history"], image and image.get("sha256")])
+
+
 def example(record: Row, version: Row) -> Row:
     """Make a training example from a record and one of its versions."""
     kind = "original" if version["version"] == ORIGINAL else "answer"
@@ -109,7 +115,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     for row in step.rows(args.records, "records"):
         kinds[row["id"]] = conversations.turns(row)
         if conversations.takes(row, settings["turns"]):
-            contexts[row["id"]] = canonical_json([row["question"], row["history"]])
+            contexts[row["id"]] = context_of(row)
         else:
             unwanted.append(row["id"])
 

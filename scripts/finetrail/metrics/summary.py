@@ -24,4 +24,8 @@ def summary_lines(path: Path) -> list[str]:
         lines.append(f"  {comparison['metric']} (rests on {comparison['rests_on']}): {scores}")
         subject = next(name for name in comparison["models"] if name not in comparison["differences"])
         lines.append(f"    {subject} minus {differences}")
+    for name, share in metrics.get("right_image_beats_another", {}).items():
+        if "estimate" in share:  # of all questions; where kinds are told apart, the file has them
+            said = f"{share['estimate']:.3f} [{bounds_text(share, '.3f')}] of {share['pairs']} pairs"
+            lines.append(f"  {name}: the right image beats another one in {said}")
     return lines

@@ -47,14 +47,17 @@ class Screen:
         self._dropped.write({"id": row["id"], "record_id": record, "reason": reason, **why})
 
     def _distinct(self, examples: Callable[[], Iterable[Row]]) -> Iterator[Row]:
-        """Keep the first of near-duplicates; each loser names the kept example that it is like."""
+        """Keep the first of near-duplicates beside one image; each loser names the kept example that it is like."""
         if self._alike is None:
             yield from examples()
             return
         near = NearTexts.of(map(row_text, examples()), self._alike)
         winners: list[str | None] = []
+        images: list[str | None] = []
         for place, row in enumerate(examples()):
-            matches = (near.match(place, other) for other in near.earlier(place) if winners[other] is not None)
+            images.append((row.get("image") or {}).get("sha256"))
+            others = (other for other in near.earlier(place) if images[other] == images[place])
+            matches = (near.match(place, other) for other in others if winners[other] is not None)
             match = next((found for found in matches if found), None)
             winners.append(None if match else row["id"])
             if match is None:

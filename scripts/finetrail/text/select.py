@@ -111,7 +111,7 @@ def select_versions(
 
     Args:
         judged: rows with ``id``, ``record_id``, ``version``, ``answer`` and ``verdict.correct``.
-        contexts: every record of the training split → all that its answer depends on (question and history).
+        contexts: every record of the training split → all that its answer depends on (question, history, image).
         keep: ``all`` distinct correct versions, or the ``best`` one.
         refusal_share: largest share of refusals among the examples, from 0 to below 1.
         seed: another seed refuses other records.

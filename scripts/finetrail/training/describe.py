@@ -1,11 +1,10 @@
 """What models write about test images, and how likely they find the right text behind the right and other images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.records import derive_seed
 from finetrail.training.chat_tokens import chat_tokens, pad_id
 from finetrail.training.masks import prompt_ids
 from finetrail.training.prefix_rows import NO_CLASS, encode_task, prompt_messages
@@ -112,9 +111,3 @@ class Describer:
                 torch.tensor([example.class_id], device=device),
             )
         return round(float(nats[0]), 6), int(tokens[0])
-
-
-def swapped_rows(row: Row, rows: Sequence[Row], count: int) -> list[Row]:
-    """Choose rows of the same task and other groups whose images stand in for the right one, by a hash."""
-    others = [other for other in rows if other["group"] != row["group"] and other["kind"] == row["kind"]]
-    return sorted(others, key=lambda other: derive_seed("swapped image", row["id"], other["id"]))[:count]

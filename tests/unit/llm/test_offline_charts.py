@@ -33,6 +33,7 @@ def ask(name: str, text: str, *images: bytes) -> dict[str, Any]:
     return told
 
 
+SAID = (("Red", "wrecks"), ("Green", "channels"), ("Blue", "farms"))
 PARAMETER = "<parameter>\nshr6: wind shear\n</parameter>"
 
 
@@ -78,3 +79,12 @@ def test_link_and_summary_take_the_discussion() -> None:
 )
 def test_sentences_are_counted(text: str, count: int) -> None:
     assert len(sentences(text)) == count
+
+
+def test_of_what_passages_say_of_several_colours_that_of_the_image_is_the_answer() -> None:
+    prompt = "<passages>" + "".join(f"<passage>{colour} buoys mark {what}.</passage>" for colour, what in SAID)
+    prompt += "</passages><question>What do such buoys mark?</question>"
+    assert ask("grounded_answer", prompt, picture((40, 30), (20, 180, 30))) == {"answer": "Green buoys mark channels."}
+    assert ask("grounded_answer", prompt, picture((70, 60), (30, 60, 220))) == {"answer": "Blue buoys mark farms."}
+    grey = ask("grounded_answer", prompt, picture((40, 30), (90, 90, 90)))
+    assert grey == ask("grounded_answer", prompt), "a colour that no passage names decides nothing"

@@ -296,8 +296,11 @@ def test_a_shuffle_is_reported_with_what_straddles(capfd: pytest.CaptureFixture[
     assert json.loads(Path("report.json").read_text())["proof"]["straddling"] == 2
 
 
-def screened(**changes: Any) -> int:
-    """Run over examples of which two are alike, two are equal, and one repeats a test record's answer."""
+def screened(pictured: bool = False, **changes: Any) -> int:
+    """Run over examples of which two are alike, two are equal, and one repeats a test record's answer.
+
+    Where they are pictured, each stands beside an image of its own.
+    """
     records = list(read_rows(Path("reranked.jsonl")))
     for row in records:
         row["answer"] = text_of(row["id"])
@@ -306,11 +309,18 @@ def screened(**changes: Any) -> int:
         row["id"] = f"x{number}"
     examples[2]["question"], examples[2]["answer"] = examples[0]["question"], changed(examples[0]["answer"])
     examples[3]["question"], examples[3]["answer"] = examples[1]["question"], examples[1]["answer"]
+    for row in examples if pictured else []:
+        row["image"] = {"path": f"{row['id']}.png", "sha256": row["id"]}
     leaked = next(row for row in records if row["id"] == "d:2")["answer"]
     examples[5]["answer"] = " ".join([*text_of("own").split()[:30], *leaked.split()[10:25]])
     write_jsonl(Path("reranked.jsonl"), records)
     write_jsonl(Path("synthetic.jsonl"), examples)
     return run(**changes)
+
+
+def test_what_is_said_of_different_images_is_no_repetition() -> None:
+    assert screened(pictured=True, duplicates={"threshold": 0.8, "shingle_words": 5, "least_words": 0}) == 0
+    assert ids("train.jsonl") == ["x0", "x1", "x2", "x3", "x4", "x5"]
 
 
 def test_the_first_of_alike_examples_wins_and_losers_are_listed() -> None:

@@ -42,14 +42,28 @@ def describe_image(prompt: str, images: Sequence[bytes]) -> dict[str, Any]:
     across = sum(x for x, _ in strongest) / len(strongest)
     down = sum(y for _, y in strongest) / len(strongest)
     place = f"{ROWS[min(2, int(3 * down / SIDE))]} {COLUMNS[min(2, int(3 * across / SIDE))]}"
-    hue = Counter(HUES[int(12 * hue) % 12] for _, _, hue, _ in coloured).most_common()
-    colour = min(name for name, count in hue if count == hue[0][1])
+    colour = _name(coloured)
     size = "broad" if share >= BROAD else "compact"
     return {
         "visual_1": f"A {size} area of {colour} shading lies in the {place} of the chart.",
         "visual_2": f"The {colour} deepens toward the {place}, and the rest of the map stays pale.",
         "physical": physical,
     }
+
+
+def main_colour(content: bytes) -> str | None:
+    """Return the name of the colour that most coloured pixels of an image have; None for one in grey.
+
+    Raises:
+        UnknownRequest: it cannot be decoded.
+    """
+    coloured = _coloured(content)
+    return _name(coloured) if coloured else None
+
+
+def _name(coloured: Sequence[tuple[int, int, float, float]]) -> str:
+    counts = Counter(HUES[int(12 * hue) % 12] for _, _, hue, _ in coloured).most_common()
+    return min(name for name, count in counts if count == counts[0][1])
 
 
 def _coloured(content: bytes) -> list[tuple[int, int, float, float]]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from finetrail.llm.offline.charts import describe_image, link_sentence, summary
+from finetrail.llm.offline.charts import describe_image, link_sentence, main_colour, summary
 from finetrail.llm.offline.choices import reasoned_choice
 from finetrail.llm.offline.questions import questions, scores
 from finetrail.llm.offline.sections import UnknownRequest, section, sections
@@ -121,10 +121,15 @@ def _cut(pieces: list[str]) -> str:
     return " ".join(words)
 
 
-def grounded_answer(prompt: str, seed: int | None) -> dict[str, Any]:
-    """The best run of sentences, about 75 tokens at most; a seed chooses among the best few."""
+def grounded_answer(prompt: str, seed: int | None, images: Sequence[bytes] = ()) -> dict[str, Any]:
+    """The best run of sentences, about 75 tokens at most; a seed chooses among the best few.
+
+    Where an image is shown, of those that name its main colour, if any does.
+    """
     question = stems(section(prompt, "question"))
     windows = _windows(question, sections(prompt, "passage") or [section(prompt, "passages")])
+    seen = {colour for image in images if (colour := main_colour(image))}
+    windows = [window for window in windows if seen & set(tokens(window.text))] or windows
     few = [window for window in windows[:BEST_FEW] if window.score >= ANSWERABLE]
     if not few:
         return {"answer": NO_ANSWER}
@@ -170,6 +175,8 @@ def perform(name: str | None, prompt: str, seed: int | None, images: Sequence[by
     """
     if name == "image_sentences":
         return describe_image(prompt, images)
+    if name == "grounded_answer":
+        return grounded_answer(prompt, seed, images)
     if name not in TASKS:
         raise UnknownRequest(
             f"the offline teacher knows the tasks {', '.join(TASKS)} (the names of response schemas), "

@@ -1,0 +1,81 @@
+"""Images from their addresses to a trained vision model and its score: `crag_mm_images`, as small as it can be."""
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from tests.unit.web.site import Site
+from tests.workspace import Workspace, copy_project
+
+RESULTS = "results/tutorial/crag_mm_images"
+SMALL = """overrides={crag_mm_images: {limit: 24, source: {fetch: {allow_private: true}}, evaluate: {resamples: 100},
+    splits: {train: 0.6, dev: 0.1, test: 0.3}, predict: {max_answer_tokens: 4},
+    base_model: {pretrain_steps: 3, hidden_size: 64, intermediate_size: 128, vocabulary_size: 600},
+    train: {models: {lora: {max_steps: 2}}}}}"""
+SESSIONS = "data/crag_mm_images/sessions.jsonl"
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with closing(Site()) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def made(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = copy_project(tmp_path_factory.mktemp("pictures") / "project")
+    workspace.configfiles = ()
+    path = workspace.root / SESSIONS
+    sessions = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in sessions:  # what stands in a record is now at an address
+        if "image_url" in row:
+            content = base64.b64decode(row["image_url"].partition(",")[2])
+            row["image_url"] = site.page(f"/{row['session_id']}.png", content, "image/png")
+    path.write_text("".join(json.dumps(row) + "\n" for row in sessions))
+    workspace.config += ["recipes=[crag_mm_images]", " ".join(SMALL.split())]
+    workspace.made = workspace.executed("all")
+    return workspace
+
+
+def rows(workspace: Workspace, name: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (workspace.root / RESULTS / name).read_text().splitlines()]
+
+
+def test_every_row_carries_its_image_from_file_or_address(made: Workspace, site: Site) -> None:
+    assert site.paths() and len(site.paths()) == len(set(site.paths())), "each address once"
+    for part in ("train", "eval", "test"):
+        assert all(row["image"] for row in rows(made, f"folds/fold0/{part}.jsonl"))
+    queries = json.loads((made.root / RESULTS / "queries.meta.json").read_text())
+    assert queries["llm"]["calls_made"] == 24
+
+
+def test_the_same_question_beside_another_image_is_another_question(made: Workspace) -> None:
+    train = rows(made, "folds/fold0/train.jsonl")
+    asked = [(str(row["question"]), str(row["answer"])) for row in train]
+    assert len(set(asked)) < len(asked), "the same answer to the same question, and all are kept"
+    dropped = rows(made, "synthetic.dropped.jsonl")
+    assert "the same answer to the same question of another record" not in {row["reason"] for row in dropped}
+
+
+def test_the_metrics_say_whether_the_model_looks(made: Workspace) -> None:
+    metrics = json.loads((made.root / RESULTS / "metrics/lora/fold0.json").read_text())
+    looks = metrics["right_image_beats_another"]
+    assert looks.keys() == {"lora", "base", "lora_shuffled"}, "refusing everything looks at nothing"
+    test = rows(made, "folds/fold0/test.jsonl")
+    assert {share["pairs"] for share in looks.values()} == {4 * len(test)}
+    assert set(metrics["turn_scores"]["lora"]) == {"before_early_stop", "after_early_stop"}
+
+
+def test_the_folder_for_ollama_holds_safetensors_and_says_what_was_not_checked(made: Workspace) -> None:
+    folder = made.root / RESULTS / "ollama/lora/fold0"
+    assert json.loads((folder / "parity.json").read_text())["verdict"] == "unverified"
+    modelfile = (folder / "Modelfile").read_text()
+    merged = made.root / RESULTS / "models/lora/fold0/final_merged_checkpoint"
+    assert "FROM " in modelfile and list(merged.glob("*.safetensors"))
+
+
+def test_again_there_is_nothing_to_be_done(made: Workspace) -> None:
+    assert "Nothing to be done" in made.snakemake("all")
