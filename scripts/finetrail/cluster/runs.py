@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +62,22 @@ def check_masters(left: Sequence[Path], *, trust: bool) -> None:
     """
     for run in left:
         master = read_json(run / MASTER)
-        host, pid, job = master["host"], master["pid"], master.get("slurm_job")
-        if master.get("lost") or (job is not None and job == os.environ.get("SLURM_JOB_ID")):
+        host, pid = master["host"], master["pid"]
+        if master.get("lost"):
             continue
         if host == socket.gethostname():
             if is_alive(pid, "snakemake"):
                 hint = f"Let it work, or end it: kill -INT {pid} (it cancels its jobs)"
                 raise FinetrailError(f"the master of a run in this folder is alive: process {pid}", hint=hint)
-        elif not trust:
+        elif not trust and not _was_this_job(master):
             hint = f"Look there (ps {pid}). If it is dead: make resume MASTER=gone"
             raise FinetrailError(f"the master ran on {host}, which cannot be looked at from here", hint=hint)
+
+
+def _was_this_job(master: Mapping[str, Any]) -> bool:
+    """Tell whether a master was this job of SLURM; one that was queued again has none of its processes left."""
+    is_restarted = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+    return is_restarted and master.get("slurm_job") == os.environ.get("SLURM_JOB_ID")
 
 
 def is_alive(pid: int, word: str) -> bool:

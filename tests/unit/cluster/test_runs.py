@@ -140,6 +140,9 @@ def test_a_master_that_was_this_job_before_it_was_queued_again_is_dead(
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     left = led(tmp_path, host="node3")
     assert read_json(left[0] / runs.MASTER)["slurm_job"] == "77"
+    with pytest.raises(FinetrailError, match="node3"):  # another shell of one allocation, say
+        runs.check_masters(left, trust=False)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     runs.check_masters(left, trust=False)
     monkeypatch.setenv("SLURM_JOB_ID", "78")
     with pytest.raises(FinetrailError, match="node3"):
