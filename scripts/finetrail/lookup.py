@@ -1,6 +1,6 @@
 """Random access to the rows of a JSON Lines file by id, without holding them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -45,6 +45,10 @@ class RowFile:
         """Say whether there is a row of this id."""
         return row_id in self._offsets
 
+    def names(self) -> Collection[str]:
+        """Return all ids in the order of the file."""
+        return self._offsets.keys()
+
     def __getitem__(self, row_id: str) -> Row:
         """Return a row.
 
@@ -56,6 +60,18 @@ class RowFile:
             raise FinetrailError("the file has no such row", where=f"{self._path} ({row_id})")
         self._stream.seek(offset)
         return parse_line(self._stream.readline(), self._path, 0)
+
+
+def place_without(number: int, left_out: Iterable[int]) -> int:
+    """Return the place of the item with a number, counted from 0 among those that are not left out.
+
+    Args:
+        number: of the item.
+        left_out: places of items that do not count, each once.
+    """
+    for place in sorted(left_out):
+        number += place <= number
+    return number
 
 
 class PassageFile(RowFile):

@@ -6,14 +6,17 @@ Where the labeller sees gold answers, only pairs of train records are used.
 """
 
 import argparse
+import heapq
 import sys
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from finetrail.errors import FinetrailError
-from finetrail.records import Row, derive_seed, read_jsonl, read_rows, read_table
+from finetrail.lookup import RowFile, place_without
+from finetrail.records import Row, derive_seed, read_jsonl, read_rows
 from finetrail.retrieval.rerank import ChunkRanker, chunk_rows
 from finetrail.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 
@@ -47,45 +50,54 @@ def read_gold(files: Sequence[Path]) -> Iterator[Row]:
 
 
 class Pairing:
-    """Gathers the pairs of each record."""
+    """Gathers the pairs of each record.
 
-    def __init__(self, rows: Mapping[str, Row], passages: set[str], dropped: RowWriter) -> None:
+    Args:
+        passages: ids of all passages, sorted.
+        dropped: gets the pairs that cannot be used.
+    """
+
+    def __init__(self, passages: Sequence[str], dropped: RowWriter) -> None:
         self.pairs: dict[str, dict[str, tuple[str, bool]]] = {}
         self.counts: Counter[str] = Counter()
-        self._rows, self._passages, self._dropped = rows, passages, dropped
+        self._passages, self._dropped = passages, dropped
 
-    def add(self, row: Row | None, pair: Row, *, held_out: bool) -> None:
+    def add(self, record: str | None, pair: Row, *, held_out: bool) -> None:
         """Take a pair of people, or list it with the reason why not.
 
         Raises:
             FinetrailError: the pair was labelled twice.
         """
-        reason = self._why_not(row, pair, held_out)
-        if reason or row is None:
+        reason = self._why_not(record, pair, held_out)
+        if reason or record is None:
             self.counts[reason] += 1
             self._dropped.write({**pair, "reason": reason})
             return
-        known = self.pairs.setdefault(row["id"], {})
+        known = self.pairs.setdefault(record, {})
         if pair["passage_id"] in known:
             raise FinetrailError("the pair was labelled before", where=pair["where"], hint="Keep one label a pair")
         known[pair["passage_id"]] = (HUMAN, pair["relevant"])
 
-    def _why_not(self, row: Row | None, pair: Row, held_out: bool) -> str:
+    def _why_not(self, record: str | None, pair: Row, held_out: bool) -> str:
         if pair["relevant"] is None:
             return MIXED
-        if row is None:
+        if record is None:
             return NO_RECORD
-        if pair["passage_id"] not in self._passages:
+        if self._place(pair["passage_id"]) is None:
             return NO_PASSAGE
         return HELD_OUT if held_out else ""
 
     def plant(self, row: Row, seed: int) -> None:
         """Give a record a passage that is neither among its candidates nor among its labelled ones."""
         known = {candidate["passage_id"] for candidate in row["candidates"]} | set(self.pairs.get(row["id"], {}))
-        strangers = sorted(self._passages - known)
-        if strangers:
-            chosen = strangers[derive_seed(seed, "planted passage", row["id"]) % len(strangers)]
-            self.pairs.setdefault(row["id"], {})[chosen] = (PLANTED, False)
+        left_out = [place for name in known if (place := self._place(name)) is not None]
+        if count := len(self._passages) - len(left_out):
+            chosen = place_without(derive_seed(seed, "planted passage", row["id"]) % count, left_out)
+            self.pairs.setdefault(row["id"], {})[self._passages[chosen]] = (PLANTED, False)
+
+    def _place(self, name: str) -> int | None:
+        place = bisect_left(self._passages, name)
+        return place if place < len(self._passages) and self._passages[place] == name else None
 
 
 def paired_row(row: Row, pairs: Mapping[str, tuple[str, bool]], ranker: ChunkRanker) -> Row:
@@ -101,32 +113,51 @@ def paired_row(row: Row, pairs: Mapping[str, tuple[str, bool]], ranker: ChunkRan
     }
 
 
+def pair_people(
+    pairing: Pairing, gold: Sequence[Path], turns: Mapping[str, str], is_allowed: Callable[[str], bool]
+) -> None:
+    """Take the pairs of people.
+
+    Args:
+        pairing: gets them.
+        gold: files of people's labels.
+        turns: interaction id → record, of all records that people labelled.
+        is_allowed: whether pairs of a record may be used.
+    """
+    for pair in read_gold(gold):
+        record = turns.get(pair["interaction_id"])
+        pairing.add(record, pair, held_out=record is not None and not is_allowed(record))
+
+
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one row a record with pairs, and the pairs that cannot be used."""
     settings: dict[str, Any] = step.settings["label"]
     calibration = settings["calibration"]
-    splits = {name: row["split"] for name, row in read_table(args.splits).items()}
-    rows = {row["id"]: row for row in step.rows(args.rows, "records")}
-    turns = {row["origin"]["interaction_id"]: row for row in rows.values() if "interaction_id" in row["origin"]}
-    allowed = {name for name in rows if not settings["show_answer"] or splits[name] == "train"}
-    passages = {row["id"] for row in read_rows(args.passages)}
-    pairing = Pairing(rows, passages, step.writer(args.dropped, may_be_empty=True))
-    for pair in read_gold(args.gold):
-        row = turns.get(pair["interaction_id"])
-        pairing.add(row, pair, held_out=row is not None and row["id"] not in allowed)
-    shuffled = sorted(allowed, key=lambda name: (derive_seed(calibration["seed"], "planted", name), name))
-    for name in shuffled[: calibration["planted"]]:
-        pairing.plant(rows[name], calibration["seed"])
-    ranker = ChunkRanker(read_rows(args.passages), max_words=step.settings["rerank"]["chunk_words"])
-    out = step.writer(args.out)
-    counts: Counter[str] = Counter()
-    for name, row in rows.items():
-        if name in pairing.pairs:
-            made = paired_row(row, pairing.pairs[name], ranker)
-            counts.update(one["origin"] for one in made["expected"])
-            out.write(made)
+    # The labeller may have seen the gold answers of these.
+    held_out = {row["id"] for row in read_rows(args.splits) if settings["show_answer"] and row["split"] != "train"}
+    asked = {pair["interaction_id"] for pair in read_gold(args.gold)}
+    turns: dict[str, str] = {}
+    for row in step.rows(args.rows, "records"):
+        if (turn := row["origin"].get("interaction_id")) in asked:
+            turns[turn] = row["id"]
+    passages = sorted(row["id"] for row in read_rows(args.passages))
+    pairing = Pairing(passages, step.writer(args.dropped, may_be_empty=True))
+    pair_people(pairing, args.gold, turns, lambda record: record not in held_out)
+    with RowFile(args.rows) as rows:
+        keyed = ((derive_seed(calibration["seed"], "planted", name), name) for name in rows.names())
+        for _, name in heapq.nsmallest(calibration["planted"], (key for key in keyed if key[1] not in held_out)):
+            pairing.plant(rows[name], calibration["seed"])
+        ranker = ChunkRanker(read_rows(args.passages), max_words=step.settings["rerank"]["chunk_words"])
+        out = step.writer(args.out)
+        counts: Counter[str] = Counter()
+        for name in rows.names():
+            if name in pairing.pairs:
+                made = paired_row(rows[name], pairing.pairs[name], ranker)
+                counts.update(one["origin"] for one in made["expected"])
+                out.write(made)
+        count = len(rows.names())
     step.facts["pairs"] = {**{origin: counts[origin] for origin in (HUMAN, PLANTED)}, "dropped": dict(pairing.counts)}
-    step.count(rows_in=len(rows), kept=out.count, dropped={"no pair": len(rows) - out.count})
+    step.count(rows_in=count, kept=out.count, dropped={"no pair": count - out.count})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

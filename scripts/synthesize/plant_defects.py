@@ -5,12 +5,14 @@ fact, the answer cut short, and words of a passage that recall did not find for 
 """
 
 import argparse
+import heapq
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.offline.words import sentences
-from finetrail.records import Row, content_id, derive_seed, read_rows
+from finetrail.lookup import RowFile, place_without
+from finetrail.records import Row, content_id, derive_seed
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
 
 INTACT = "intact"
@@ -30,13 +32,13 @@ def pick(items: Sequence[str], *names: object) -> str:
     return items[derive_seed(*names) % len(items)]
 
 
-def defects(record: Row, others: Sequence[Row], passages: Sequence[Row], seed: int) -> dict[str, str]:
+def defects(record: Row, other: str | None, passage: str | None, seed: int) -> dict[str, str]:
     """Return the answers that are shown to the judge, by kind; a kind that cannot be made is left out.
 
     Args:
         record: a labelled train record.
-        others: records of other sessions.
-        passages: passages that are no candidates of the record.
+        other: the answer of a record of another session, where there is one.
+        passage: the text of a passage that is no candidate of the record, where there is one.
         seed: another one plants other defects.
     """
     answer, name = record["answer"], record["id"]
@@ -45,47 +47,84 @@ def defects(record: Row, others: Sequence[Row], passages: Sequence[Row], seed: i
         INTACT: answer,
         "unsupported_fact": f"{answer} {pick(MADE_UP, seed, name, 'fact')}",
         "truncated": " ".join(words[: int(len(words) * KEPT)]) if len(words) >= LEAST_WORDS else "",
-        "swapped_answer": pick([other["answer"] for other in others], seed, name, "other") if others else "",
+        "swapped_answer": other or "",
     }
-    if passages:
-        text = passages[derive_seed(seed, name, "passage") % len(passages)]["text"]
-        first = next((piece for piece in sentences(text) if len(piece.split()) >= LEAST_WORDS), text)
+    if passage is not None:
+        first = next((piece for piece in sentences(passage) if len(piece.split()) >= LEAST_WORDS), passage)
         made["other_passage"] = " ".join(first.split()[:LONGEST])
     return {kind: text for kind, text in made.items() if text.strip()}
 
 
-def chosen_records(rows: Sequence[Row], count: int, seed: int) -> list[Row]:
-    """Choose some records by a hash, in their own order."""
-    order = sorted((derive_seed(seed, "planted", row["id"]), row["id"]) for row in rows)
-    kept = {name for _, name in order[:count]}
-    return [row for row in rows if row["id"] in kept]
+def chosen_records(rows: Iterable[Row], count: int, seed: int) -> list[Row]:
+    """Choose some records by a hash, in their own order; so many are held, not all."""
+    keyed = ((derive_seed(seed, "planted", row["id"]), row["id"], place, row) for place, row in enumerate(rows))
+    kept = heapq.nsmallest(count, keyed, key=lambda one: one[:2])
+    return [row for *_, row in sorted(kept, key=lambda one: one[2])]
+
+
+class Strangers:
+    """What is foreign to the chosen records: answers of other sessions, and passages that are no candidates.
+
+    Args:
+        chosen: the records.
+        rows: all records.
+        passages: all passages.
+    """
+
+    def __init__(self, chosen: Sequence[Row], rows: RowFile, passages: RowFile) -> None:
+        self._rows, self._passages = rows, passages
+        self._row_names, self._passage_names = list(rows.names()), list(passages.names())
+        sessions: dict[str, list[int]] = {record["session_id"]: [] for record in chosen}
+        for place, name in enumerate(self._row_names):
+            if (session := rows[name]["session_id"]) in sessions:
+                sessions[session].append(place)
+        self._sessions = sessions
+        known = {candidate["passage_id"] for record in chosen for candidate in record["candidates"]}
+        self._places = {name: place for place, name in enumerate(self._passage_names) if name in known}
+
+    def answer(self, record: Row, seed: int) -> str | None:
+        """Return the answer of a record of another session; None where there is none."""
+        left_out = self._sessions[record["session_id"]]
+        if not (count := len(self._row_names) - len(left_out)):
+            return None
+        place = place_without(derive_seed(seed, record["id"], "other") % count, left_out)
+        return str(self._rows[self._row_names[place]]["answer"])
+
+    def passage(self, record: Row, seed: int) -> str | None:
+        """Return the text of a passage that is no candidate of the record; None where there is none."""
+        names = {candidate["passage_id"] for candidate in record["candidates"]}
+        left_out = [self._places[name] for name in names if name in self._places]
+        if not (count := len(self._passage_names) - len(left_out)):
+            return None
+        place = place_without(derive_seed(seed, record["id"], "passage") % count, left_out)
+        return str(self._passages[self._passage_names[place]]["text"])
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one row a planted answer."""
     settings = step.settings["synthesize"]
-    rows = list(step.rows(args.rows, "records"))
-    passages = list(read_rows(args.passages))
+    seed = settings["planted_seed"]
     out = step.writer(args.out)
-    chosen = chosen_records(rows, settings["planted"], settings["planted_seed"])
-    for record in chosen:
-        others = [row for row in rows if row["session_id"] != record["session_id"]]
-        known = {candidate["passage_id"] for candidate in record["candidates"]}
-        strangers = [passage for passage in passages if passage["id"] not in known]
-        for kind, answer in defects(record, others, strangers, settings["planted_seed"]).items():
-            out.write(
-                {
-                    "id": content_id("planted", record["id"], kind, answer),
-                    "parents": [record["id"]],
-                    "record_id": record["id"],
-                    "kind": kind,
-                    "answer": answer,
-                    "calls": [],
-                }
-            )
+    chosen = chosen_records(step.rows(args.rows, "records"), settings["planted"], seed)
     if not chosen:
         raise FinetrailError("there is no record to plant a defect into", where=str(args.rows))
-    step.count(rows_in=len(rows), kept=len(chosen), dropped={"not chosen": len(rows) - len(chosen)})
+    with RowFile(args.rows) as rows, RowFile(args.passages) as passages:
+        strangers = Strangers(chosen, rows, passages)
+        for record in chosen:
+            other, passage = strangers.answer(record, seed), strangers.passage(record, seed)
+            for kind, answer in defects(record, other, passage, seed).items():
+                out.write(
+                    {
+                        "id": content_id("planted", record["id"], kind, answer),
+                        "parents": [record["id"]],
+                        "record_id": record["id"],
+                        "kind": kind,
+                        "answer": answer,
+                        "calls": [],
+                    }
+                )
+        count = len(rows.names())
+    step.count(rows_in=count, kept=len(chosen), dropped={"not chosen": count - len(chosen)})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
