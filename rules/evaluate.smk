@@ -21,7 +21,13 @@ rule predict_answers:
     resources:
         **resources_of("predict_answers"),
     params:
-        settings=settings_of("predict.max_answer_tokens", "limits", "source.images"),
+        settings=settings_of(
+            "predict.max_answer_tokens",
+            "predict.trivial_answer",
+            "evaluate.metric",
+            "limits",
+            "source.images",
+        ),
         environment=env_of("train"),
         code=code_of("evaluate/predict_answers.py"),
     shell:

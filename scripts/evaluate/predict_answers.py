@@ -3,7 +3,8 @@
 Beside the answers stands the held-out loss: how unlikely the model finds the original answers, given the gold
 history, so that every model is asked about the same tokens. Of a multiple choice, each option is measured
 like that too, behind what the model itself said before its answer. Of a question about an image the loss behind the
-images of other questions stands there as well: it tells whether the model looks.
+images of other questions stands there as well: it tells whether the model looks. In conversations, so does how unlikely
+the refusal is behind the model's own history.
 """
 
 import argparse
@@ -64,6 +65,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         limits=limits,
         max_answer_tokens=step.settings["predict"]["max_answer_tokens"],
         vision=vision,
+        refusal=step.settings["predict"]["trivial_answer"] if step.settings["evaluate"]["metric"] == "turns" else None,
         progress=lambda done, total: progress.advance(done - progress.done),
     )
     out = step.writer(args.out)
@@ -77,6 +79,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
                 "turn": row["turn"],
                 "answer": answer.text,
                 "stopped": answer.stopped,
+                **({} if answer.refusal_nats is None else {"refusal": {"nats": round(answer.refusal_nats, 6)}}),
                 "loss": described(loss),
                 **behind_others(row),
                 **options_of(row, partial(option_losses, model, tokenizer, row, answer.text, limits, vision)),

@@ -11,9 +11,11 @@ from typing import Any
 
 from finetrail.artifacts import render_json
 from finetrail.llm.offline import rests_on_offline
-from finetrail.metrics.choice_score import Answered, score_choices
+from finetrail.metrics.choice_score import Answered as Chosen
+from finetrail.metrics.choice_score import score_choices
 from finetrail.metrics.compare import Measurement, compare, table_lines
 from finetrail.metrics.hop_table import score_hops
+from finetrail.metrics.risk_coverage import Answered, risk_coverage
 from finetrail.metrics.swaps import right_beats_another
 from finetrail.metrics.turn_score import Turn, score_turns, sessions_of, stop_early
 from finetrail.records import Row, read_rows
@@ -47,6 +49,13 @@ def turns_of(rows: Sequence[Row]) -> list[Turn]:
     """Return the graded turns."""
     grades = ((row, row["grade"]) for row in rows)
     return [Turn(row["session_id"], row["turn"], g["correct"], g["exact_match"], g["miss"]) for row, g in grades]
+
+
+def answered_of(rows: Sequence[Row]) -> list[Answered]:
+    """Return how a model dealt with each question, and how likely it was to refuse it."""
+    return [
+        Answered(row["id"], row["refusal"]["nats"], not row["grade"]["correct"], row["grade"]["miss"]) for row in rows
+    ]
 
 
 def loss_units(rows: Sequence[Row]) -> dict[str, Measurement]:
@@ -103,7 +112,8 @@ def score_conversations(settings: Row, subject: str, models: Models, drawn: Row)
         compared = compare(metric, subject, units, higher_is_better=True, **drawn)
         comparisons[name] = compared | {"rests_on": f"the judge {judge['model']}"}
     scores = {name: score_turns(turns_of(rows)) for name, rows in models.items()}
-    return {"judge": judge, "comparisons": comparisons, "turn_scores": scores}
+    curves = {name: risk_coverage(answered_of(rows)) for name, rows in models.items() if "refusal" in rows[0]}
+    return {"judge": judge, "comparisons": comparisons, "turn_scores": scores, "risk_coverage": curves}
 
 
 def score_options(subject: str, models: Models, drawn: Row) -> Row:
@@ -117,7 +127,7 @@ def score_options(subject: str, models: Models, drawn: Row) -> Row:
             compared = compare(metric, subject, units, higher_is_better=True, **drawn)
             comparisons["_".join(filter(None, (way, "accuracy", condition)))] = compared | {"rests_on": "gold keys"}
     scores = {
-        name: {way: score_choices([Answered.of(row["choice"], row["grade"][way]) for row in rows]) for way in WAYS}
+        name: {way: score_choices([Chosen.of(row["choice"], row["grade"][way]) for row in rows]) for way in WAYS}
         for name, rows in models.items()
     }
     return {"comparisons": comparisons, "choice_scores": scores}

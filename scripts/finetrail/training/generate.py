@@ -12,7 +12,8 @@ from finetrail.text.prompts import Evidence, Message, chat_messages
 from finetrail.training.base import load_base
 from finetrail.training.chat_tokens import chat_tokens, pad_id
 from finetrail.training.hardware import precision
-from finetrail.training.masks import cut_text, prompt_ids, shorten_history
+from finetrail.training.likelihood import answer_loss
+from finetrail.training.masks import IGNORED, Example, cut_text, prompt_ids, shorten_history
 from finetrail.training.pictures import Vision
 from finetrail.training.settings import Limits
 
@@ -38,12 +39,14 @@ class Answer:
         text: the answer without control tokens.
         stopped: ``eos`` when the model ended its turn, ``length`` when it was cut.
         dropped_passages: passages left out so that the prompt fits.
+        refusal_nats: minus the logarithm of the probability that it had said the refusal; None where none was named.
     """
 
     row_id: str
     text: str
     stopped: Literal["eos", "length"]
     dropped_passages: int
+    refusal_nats: float | None = None
 
 
 def load_model(folder: Path, adapter: Path | None = None) -> "PreTrainedModel":
@@ -69,6 +72,7 @@ def answer_sessions(
     max_answer_tokens: int = 75,
     batch_size: int = 16,
     vision: Vision | None = None,
+    refusal: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
     """Answer every row greedily; turn t of all sessions goes in left-padded batches before turn t + 1.
@@ -83,6 +87,7 @@ def answer_sessions(
         batch_size: rows at once. Batches are made in row order, so that the same rows give the same answers;
             another size may flip a token where two are equally likely.
         vision: how images are shown; None for the text alone.
+        refusal: the answer whose probability is measured behind each prompt, one row at a time.
         progress: called with (rows answered, rows in all).
 
     Returns:
@@ -92,6 +97,7 @@ def answer_sessions(
         FinetrailError: a prompt does not fit even without evidence, or a turn occurs twice in a session.
     """
     answers: dict[str, Answer] = {}
+    refusing = _target(refusal, tokenizer) if refusal is not None else None
     own: dict[str, list[Message]] = {}
     for wave in _waves(rows):
         for start in range(0, len(wave), batch_size):
@@ -102,7 +108,8 @@ def answer_sessions(
             ]
             replies = _greedy(model, tokenizer, prompts, max_answer_tokens, vision)
             for row, prompt, (text, stopped) in zip(batch, prompts, replies, strict=True):
-                answers[row["id"]] = Answer(row["id"], text, stopped, prompt.dropped_passages)
+                nats = _nats(model, prompt, refusing, vision) if refusing is not None else None
+                answers[row["id"]] = Answer(row["id"], text, stopped, prompt.dropped_passages, nats)
                 own.setdefault(row["session_id"], []).extend(
                     [
                         Message(role="user", content=row["question"]),
@@ -155,6 +162,19 @@ def _fitting_prompt(
         where=where,
         hint="Raise max_length, or lower history_turns",
     )
+
+
+def _target(text: str, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Return the ids of an answer and of the end of its turn."""
+    return [*tokenizer(text, add_special_tokens=False)["input_ids"], chat_tokens(tokenizer).end]
+
+
+def _nats(model: "PreTrainedModel", prompt: _Prompt, target: list[int], vision: Vision | None) -> float:
+    """Return how unlikely an answer is behind a prompt."""
+    labels = [IGNORED] * len(prompt.ids) + target
+    example = Example("", prompt.ids + target, labels, prompt.dropped_passages, prompt.images)
+    (loss,) = answer_loss(model, [example], vision)
+    return loss.nats
 
 
 def _fewer(row: Mapping[str, Any], evidence: Sequence[Evidence]) -> Message:

@@ -246,6 +246,24 @@ def test_answers_do_not_depend_on_the_batch_and_are_about_the_image(
     assert [answer.text for answer in blind] != [answer.text for answer in together]
 
 
+def test_a_refusal_is_measured_behind_the_prompt_that_is_answered(
+    mllama: Path, trained: Path, vision: Vision, image_rows: list[dict[str, Any]]
+) -> None:
+    model, tokenizer = load_model(mllama, trained), AutoTokenizer.from_pretrained(mllama)
+    asked: dict[str, Any] = {"limits": LIMITS, "max_answer_tokens": 6, "vision": vision}
+    first = [row for row in image_rows if row["turn"] == 0]
+    said = answer_sessions(model, tokenizer, first, refusal="I don't know", **asked)
+    refusing = [
+        row | {"messages": [*row["messages"][:-1], {"role": "assistant", "content": "I don't know"}]} for row in first
+    ]
+    examples, _ = encode_rows(refusing, tokenizer, LIMITS, vision=vision)
+    wanted = [loss.nats for loss in answer_loss(model, examples, vision)]
+    assert [answer.refusal_nats for answer in said] == pytest.approx(wanted, rel=1e-4)
+    plain = answer_sessions(model, tokenizer, first, **asked)
+    assert [answer.text for answer in plain] == [answer.text for answer in said]
+    assert {answer.refusal_nats for answer in plain} == {None}
+
+
 @cpu_only
 def test_the_merged_model_is_whole(
     mllama: Path, trained: Path, pictures: Path, image_rows: Any, tmp_path: Path
