@@ -23,15 +23,9 @@ PARAMETERS = (
     "bigsfc", "effh", "epvl", "fzlv", "laps", "lclh", "lllr", "mcon", "mcsm", "pchg",
     "rgnlrad", "sbcp", "scp", "shr6", "srh1", "stor", "swbt", "tadv", "thea", "ttd",
 )  # fmt: skip
-A_CASE = 12
 WIDTH, HEIGHT, MARGIN = 240, 180, 24
 RINGS = 4
 Point = tuple[float, float]
-
-
-def parameters_of(place: int) -> list[str]:
-    """Return the parameters of a case; over the cases each comes about equally often."""
-    return sorted(PARAMETERS[(place * 7 + number) % len(PARAMETERS)] for number in range(A_CASE))
 
 
 def area_on_chart(points: Sequence[Point]) -> list[Point]:
@@ -104,9 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     read = [read_discussion(path.read_text(encoding="utf-8")) for path in args.discussions]
     cases = {one.case: one for one in sorted(read, key=lambda one: (one.case, one.begins))}
     drawn = 0
-    for place, discussion in enumerate(cases.values()):
+    for discussion in cases.values():
         stem = f"{discussion.kind}{discussion.number:04d}_{discussion.begins:%Y%m%d_%H}"
-        for parameter in parameters_of(place):
+        for parameter in PARAMETERS:
             folder = args.images / str(discussion.begins.year) / parameter
             draw_chart(discussion, parameter, folder / f"{stem}_{parameter}.gif")
             drawn += 1

@@ -171,13 +171,14 @@ def _train_encoder(
 def _train_classifier(
     classifier: Any, section: Mapping[str, Any], images: _Images, seed: int, progress: Progress
 ) -> dict[str, Any]:
-    """Train by cross-entropy; pictures are shifted a little, since charts have no other symmetry."""
+    """Train by cross-entropy; each picture is shifted: a parameter's field may lie anywhere."""
     import torch
 
     def loss(pixels: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-        most = max(1, pixels.shape[-1] // 16)
-        moved = torch.randint(-most, most + 1, (2,)).tolist()
-        return torch.nn.functional.cross_entropy(classifier(pixels.roll(moved, dims=(2, 3))).logits, ids)
+        most = max(1, pixels.shape[-1] // 4)
+        moves = torch.randint(-most, most + 1, (len(pixels), 2)).tolist()
+        moved = torch.stack([one.roll(move, dims=(1, 2)) for one, move in zip(pixels, moves, strict=True)])
+        return torch.nn.functional.cross_entropy(classifier(moved).logits, ids)
 
     return {"cross_entropy": _loop(classifier, section, images, seed + 1, loss, "classification", progress)}
 

@@ -104,7 +104,7 @@ def test_the_bundled_products_become_cases_with_their_charts() -> None:
     assert records["2010_md1157"]["case"]["summary"] is None
     assert "TSTMS SHOULD DEVELOP" in records["2010_md1157"]["case"]["discussion"]
     charts = [len(row["case"]["images"]) for name, row in records.items() if name != "2024_graphics_1013"]
-    assert charts == [12] * 9
+    assert charts == [20] * 9
     real = records["2024_graphics_1013"]["case"]["images"]
     assert [(image["cond_name"], image["frames"]) for image in real] == [("mcon", 1)] * 3 + [("mcon", 3)]
 
