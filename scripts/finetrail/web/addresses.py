@@ -32,8 +32,9 @@ def is_public(address: str) -> bool:
         return _is_global(found)
     if found.ipv4_mapped is not None or any(found in network for network in TRANSLATED):
         return _is_global(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
-    carried = [one for one in (found.sixtofour, *(found.teredo or ())) if one is not None]
-    return not found.is_site_local and _is_global(found) and all(map(_is_global, carried))
+    if found.sixtofour is not None:  # versions of Python differ in whether the prefix itself is global
+        return _is_global(found.sixtofour)
+    return not found.is_site_local and _is_global(found) and all(map(_is_global, found.teredo or ()))
 
 
 def _is_global(address: "ipaddress.IPv4Address | ipaddress.IPv6Address") -> bool:
