@@ -413,10 +413,59 @@ rule predict_texts:
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 
+rule judge_texts:
+    """Score each text about an image against its reference, by criteria."""
+    input:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
+        shards=shard_files("evaluate", "predictions.{model}.{fold}"),
+        served=served_model("evaluate.judge"),
+    output:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.judged.jsonl",
+        meta="<results>/{recipe}/predictions/{model}/{fold}.judged.meta.json",
+    log:
+        "<logs>/{recipe}/judge_texts.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/judge_texts.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_where(judges_texts),
+    retries: retries_of("judge_texts")
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("judge_texts")
+    resources:
+        **resources_of("judge_texts", asks="evaluate.judge"),
+    params:
+        settings=settings_of("evaluate.judge", "evaluate.criteria"),
+        prompt=prompt_of("judge_texts"),
+        digest=prompt_digest_of("judge_texts"),
+        teacher=teacher_of("evaluate.judge"),
+        code=code_of("evaluate/judge_texts.py"),
+        shard=shard_option,
+    shell:
+        "python scripts/evaluate/judge_texts.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --settings {params.settings:q} --prompt {params.prompt:q} --prompt-digest {params.digest}"
+        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+use rule judge_texts as judge_texts_shard with:
+    output:
+        rows=temp(
+            "<results>/{recipe}/shards/predictions.{model}.{fold}/{shard}-of-{shards}.jsonl"
+        ),
+        meta=temp(
+            "<results>/{recipe}/shards/predictions.{model}.{fold}/{shard}-of-{shards}.meta.json"
+        ),
+    log:
+        "<logs>/{recipe}/judge_texts.{model}.{fold}.{shard}-of-{shards}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/judge_texts.{model}.{fold}.{shard}-of-{shards}.jsonl"
+
+
 rule score_texts:
     """Score what a model writes about images beside its controls, with intervals over cases."""
     input:
-        tuned="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
+        tuned=tuned_texts,
         controls=text_controls,
         test=fold_file("test"),
     output:

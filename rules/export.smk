@@ -1,5 +1,5 @@
 rule merge_adapter:
-    """Merge the adapter into the base model."""
+    """Merge the adapter into the base model; of a model that reads a prefix, the language model alone."""
     input:
         base=base_manifest,
         adapter=adapter_manifest,
@@ -11,7 +11,7 @@ rule merge_adapter:
     benchmark:
         "<benchmarks>/{recipe}/merge_adapter.{model}.{fold}.jsonl"
     wildcard_constraints:
-        model=models_trained_by("lora"),
+        model=models_trained_by("lora", "image_prefix"),
     retries: retries_of("merge_adapter")
     conda:
         "../envs/train.yaml"
@@ -110,7 +110,10 @@ rule check_parity:
         **resources_of("check_parity"),
     params:
         settings=settings_of(
-            "export", "folds.system_prompt", "predict.max_answer_tokens"
+            "export",
+            "limits.max_length",
+            "folds.system_prompt",
+            "predict.max_answer_tokens",
         ),
         environment=env_of("export"),
         code=code_of("export/check_parity.py"),

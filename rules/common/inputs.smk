@@ -205,11 +205,28 @@ def text_adapter(wildcards):
     return model_manifest(wildcards, "final_adapter")
 
 
+def judges_texts(recipe):
+    """Say whether a model scores what a recipe's models write about images."""
+    scored = recipe.evaluate
+    return bool(scored and scored.metric == "texts" and scored.judge)
+
+
+def written_texts(wildcards, models):
+    """Return the predictions of models that write about images, with the judge's scores where there is one."""
+    made_fold(wildcards)
+    judged = ".judged" if judges_texts(CONFIG.recipe(wildcards.recipe)) else ""
+    folder = f"{RESULTS}/{wildcards.recipe}/predictions"
+    return [f"{folder}/{name}/{wildcards.fold}{judged}.jsonl" for name in models]
+
+
 def text_controls(wildcards):
     """Return the predictions of what a model that writes about images is compared with."""
-    made_fold(wildcards)
-    folder = f"{RESULTS}/{wildcards.recipe}/predictions"
-    return [f"{folder}/{name}/{wildcards.fold}.jsonl" for name in TEXT_CONTROLS]
+    return written_texts(wildcards, TEXT_CONTROLS)
+
+
+def tuned_texts(wildcards):
+    """Return the predictions of a model that writes about images."""
+    return written_texts(wildcards, [wildcards.model])
 
 
 def compared_predictions(wildcards):

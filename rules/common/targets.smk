@@ -227,6 +227,8 @@ def model_metas(recipe):
         names += ["metrics/{model}/{fold}.meta.json", "comparison/{fold}.meta.json"]
         for predictor in ("{model}", *TEXT_CONTROLS):
             names += [f"predictions/{predictor}/{{fold}}.meta.json"]
+            if recipe.evaluate.judge:
+                names += [f"predictions/{predictor}/{{fold}}.judged.meta.json"]
     elif recipe.evaluate:
         names += ["models/{model}_shuffled/{fold}.meta.json"]
         names += ["metrics/{model}/{fold}.meta.json"]

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from finetrail.artifacts import render_json
+from finetrail.llm.offline import rests_on_offline
 from finetrail.metrics.answer_overlap import token_f1
 from finetrail.metrics.compare import Measurement, compare, table_lines
+from finetrail.metrics.rouge import KINDS, rouge
 from finetrail.metrics.similarity import embed, embedder_name
 from finetrail.metrics.swaps import right_beats_another
 from finetrail.records import Row, read_rows
@@ -25,14 +27,18 @@ CONTROLS = {
 }
 NAMED = {"summary": "summaries", "caption": "captions"}
 
+Models = Mapping[str, Sequence[Row]]
+"""Model → its predictions."""
+
 
 def likenesses(rows: Sequence[Row], embedding: Mapping[str, Any] | None) -> list[Row]:
-    """Return of each row the likeness to its own reference, and the mean likeness to those of other cases."""
+    """Return of each row how like its text is to its own reference, and the mean likeness to those of other cases."""
     vectors = embed([row["answer"] for row in rows] + [row["reference"] for row in rows], embedding)
     own, wanted = vectors[: len(rows)], vectors[len(rows) :]
     every = own @ wanted.T
     found = []
-    for place, row in enumerate(rows):
+    shared = rouge([(row["answer"], row["reference"]) for row in rows])
+    for place, (row, grams) in enumerate(zip(rows, shared, strict=True)):
         others = [n for n, other in enumerate(rows) if other["group"] != row["group"] and other["kind"] == row["kind"]]
         mismatched = sum(float(every[place, number]) for number in others) / len(others) if others else None
         found.append(
@@ -40,22 +46,27 @@ def likenesses(rows: Sequence[Row], embedding: Mapping[str, Any] | None) -> list
                 "matched": round(float(every[place, place]), 6),
                 "mismatched": None if mismatched is None else round(mismatched, 6),
                 "token_f1": round(token_f1(row["answer"], row["reference"]), 6),
+                **grams,
+                **{f"judged_{name}": score for name, score in row.get("judged", {}).items()},
             }
         )
     return found
 
 
-def work(step: Step, args: argparse.Namespace) -> None:
-    """Write the metrics file, and the scores of every row."""
-    settings: dict[str, Any] = step.settings["evaluate"]
+def measures_of(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is measured of each text, and how it is said."""
+    judged = (*settings["criteria"], "overall") if settings["judge"] else ()
+    said = {"matched": "cosine of embeddings", "token_f1": "F1 over words", **KINDS}
+    return said | {f"judged_{name}": f"judge's score of 10, {name.replace('_', ' ')}," for name in judged}
+
+
+def compare_measures(subject: str, models: Models, scores: Mapping[str, Sequence[Row]], settings: Row) -> Row:
+    """Compare every measure of every kind of texts, paired over cases."""
     drawn = {"resamples": settings["resamples"], "seed": settings["seed"]}
-    models = {path.parent.name: list(read_rows(path)) for path in (args.tuned, *args.controls)}
-    subject = args.tuned.parent.name
-    scores = {name: likenesses(rows, settings["embedding"]) for name, rows in models.items()}
     comparisons: dict[str, Row] = {}
     for kind in dict.fromkeys(row["kind"] for row in models[subject]):
         rests_on = sorted({row["rests_on"] for row in models[subject] if row["kind"] == kind})
-        for measure, said in (("matched", "cosine of embeddings"), ("token_f1", "F1 over words")):
+        for measure, said in measures_of(settings).items():
             units = {
                 name: {
                     row["id"]: Measurement(row["group"], score[measure])
@@ -66,22 +77,42 @@ def work(step: Step, args: argparse.Namespace) -> None:
             }
             metric = f"{NAMED[kind]}, {said} with the reference"
             compared = compare(metric, subject, units, higher_is_better=True, **drawn)
-            comparisons[f"{kind}_{measure}"] = compared | {"rests_on": f"texts of the {' and '.join(rests_on)}"}
+            judge = [f"the judge {settings['judge']['model']}"] if measure.startswith("judged_") else []
+            on = " and ".join([f"texts of the {' and '.join(rests_on)}", *judge])
+            comparisons[f"{kind}_{measure}"] = compared | {"rests_on": on}
+    return comparisons
+
+
+def looking(models: Models, drawn: dict[str, Any]) -> Row:
+    """Say of each model how often the right image beats another one, by kind and over all rows."""
+    shown = {name: rows for name, rows in models.items() if any(row.get("swapped") for row in rows)}
+    return {
+        name: {kind: right_beats_another([row for row in rows if row["kind"] == kind], drawn) for kind in NAMED}
+        | {"all": right_beats_another(rows, drawn)}
+        for name, rows in shown.items()
+    }
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write the metrics file, and the scores of every row."""
+    settings: dict[str, Any] = step.settings["evaluate"]
+    models = {path.parent.name: list(read_rows(path)) for path in (args.tuned, *args.controls)}
+    subject = args.tuned.parent.name
+    scores = {name: likenesses(rows, settings["embedding"]) for name, rows in models.items()}
+    comparisons = compare_measures(subject, models, scores, settings)
     for comparison in comparisons.values():
         LOGGER.info("%s", "\n".join(["", *table_lines(comparison)]))
+    judge = settings["judge"] and settings["judge"]["model"]
     metrics = {
         "model": subject,
-        "fold": args.tuned.stem,
+        "fold": args.tuned.stem.removesuffix(".judged"),
         "controls": CONTROLS,
         "embedding": embedder_name(settings["embedding"]),
+        "judge": {"model": judge, **rests_on_offline(judge)},
         "training_seeds": [args.seeds],
         "comparisons": comparisons,
         "mismatched": {name: _means(models[name], found) for name, found in scores.items()},
-        "right_image_beats_another": {
-            name: {kind: right_beats_another([row for row in rows if row["kind"] == kind], drawn) for kind in NAMED}
-            for name, rows in models.items()
-            if any(row.get("swapped") for row in rows)
-        },
+        "right_image_beats_another": looking(models, {"resamples": settings["resamples"], "seed": settings["seed"]}),
         "classifier_agrees": _share([row["class"] for row in models[subject]], args, models[subject]),
     }
     step.file(args.out).write_text(render_json(metrics), encoding="utf-8")

@@ -4,23 +4,33 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from finetrail.artifacts import check_manifest, render_json
 from finetrail.errors import FinetrailError
 from finetrail.export.gguf_writer import convert_to_gguf
-from finetrail.export.ollama_folder import CONVERSATIONS, modelfile_for, parity_conversations
+from finetrail.export.ollama_folder import fitting, modelfile_for, parity_conversations, parity_rows
 from finetrail.export.parity import check_parity
 from finetrail.records import read_rows
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
 
 
+def conversations_of(step: Step, args: argparse.Namespace) -> list[list[dict[str, str]]]:
+    """Choose test rows, and lay them out as the model is asked them."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(args.merged.parent), local_files_only=True)
+    most: int = step.settings["limits"]["max_length"]
+    rows = [
+        fitting(row, lambda text: len(tokenizer(text)["input_ids"]), most) for row in parity_rows(read_rows(args.test))
+    ]
+    return parity_conversations(rows, step.settings["folds"]["system_prompt"])
+
+
 def compared(step: Step, args: argparse.Namespace) -> dict[str, Any]:
     """Compare the unquantized file, and the file that ships where it is another one."""
-    settings, system = step.settings["export"], step.settings["folds"]["system_prompt"]
-    conversations = parity_conversations(list(islice(read_rows(args.test), CONVERSATIONS)), system)
+    settings, conversations = step.settings["export"], conversations_of(step, args)
     bounds = {"max_difference": settings["parity_bound"], "max_shipped_kl": settings["quantized_bound"]}
     if settings["quantization"] == "f32":
         return check_parity(args.merged.parent, args.gguf, conversations, **bounds)
@@ -55,7 +65,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
     parser = step_parser(__doc__)
-    add_input(parser, "--test", "the fold's test.jsonl, whose first prompts are compared")
+    add_input(parser, "--test", "the fold's test.jsonl, of which some prompts of each kind are compared")
     add_input(parser, "--merged", "manifest.json of the merged model")
     add_input(parser, "--gguf", "model.gguf")
     add_output(parser, "--parity", "parity.json")

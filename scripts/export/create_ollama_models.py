@@ -25,14 +25,15 @@ def commands(recipe: str, scale: str) -> list[list[str]]:
     if config.train is None or config.export is None or config.export.format == "none":
         raise FinetrailError("the recipe exports nothing", where=recipe)
     found = []
-    for model in config.train.models:
+    for model, tuning in config.train.models.items():
+        text_only = "-text" if tuning.method == "image_prefix" else ""  # no runtime there reads the prefix
         for fold in config.folds.names:
             modelfile = run.results / recipe / "ollama" / model / fold / "Modelfile"
             if not modelfile.is_file():
                 hint = f"Run: make run RECIPE={recipe} SCALE={scale}"
                 raise FinetrailError("has not been made", where=str(modelfile), hint=hint)
             name = config.export.name or recipe.replace("_", "-")
-            found.append(["ollama", "create", f"{name}:{model}-{fold}", "-f", str(modelfile)])
+            found.append(["ollama", "create", f"{name}:{model}-{fold}{text_only}", "-f", str(modelfile)])
     return found
 
 

@@ -7,12 +7,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 from finetrail.artifacts import check_manifest, render_json
 from finetrail.errors import FinetrailError
-from finetrail.export.ollama_folder import CONVERSATIONS, modelfile_for, parity_conversations
+from finetrail.export.ollama_folder import modelfile_for, parity_conversations, parity_rows
 from finetrail.export.parity import unverified_parity
 from finetrail.records import read_rows
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
@@ -29,7 +28,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         )
     merged: Path = args.merged.parent
     check_manifest(merged, args.merged)
-    conversations = parity_conversations(list(islice(read_rows(args.test), CONVERSATIONS)), system)
+    conversations = parity_conversations(parity_rows(read_rows(args.test)), system)
     parity = unverified_parity(merged, conversations)
     if parity["verdict"] == "fail":
         raise FinetrailError("; ".join(parity["reasons"]), where=str(merged))
@@ -47,7 +46,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
     parser = step_parser(__doc__)
-    add_input(parser, "--test", "the fold's test.jsonl, whose first prompts are rendered")
+    add_input(parser, "--test", "the fold's test.jsonl, of which some prompts of each kind are rendered")
     add_input(parser, "--merged", "manifest.json of the merged model")
     add_output(parser, "--parity", "parity.json")
     add_output(parser, "--modelfile", "Modelfile")

@@ -177,6 +177,7 @@ def calls_a_record(recipe: RecipeConfig, rule: str) -> int | None:
         "link_captions": len(recipe.vision.classes) if recipe.vision else 0,
         "summarize_discussions": 1,
         "validate_qa": questions,
+        "judge_texts": 2 * len(recipe.vision.classes) if recipe.vision else 0,  # a caption and a summary of each image
         "judge_predictions": int(recipe.evaluate is not None and recipe.evaluate.judge is not None),
     }
     return most.get(rule)

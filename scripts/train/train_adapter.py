@@ -90,8 +90,11 @@ def work(step: Step, args: argparse.Namespace) -> None:
     train_and_publish(step, args)
 
 
-def train_and_publish(step: Step, args: argparse.Namespace, vision: Path | None = None) -> None:
+def train_and_publish(step: Step, args: argparse.Namespace, vision: Path | None = None) -> Path:
     """Train, and publish the model and the training log.
+
+    Returns:
+        the folder of the model, which is published when the step ends.
 
     Args:
         step: with the settings of one model.
@@ -142,6 +145,7 @@ def train_and_publish(step: Step, args: argparse.Namespace, vision: Path | None 
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     step.facts["training"] = vars(outcome)
+    return folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from finetrail.artifacts import read_json
 from finetrail.records import read_rows
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.training.drawing import draw_rows
+from finetrail.training.prefix_card import card_text
 from finetrail.training.settings import train_settings
 from train.train_adapter import train_and_publish
 
@@ -22,7 +24,10 @@ def work(step: Step, args: argparse.Namespace) -> None:
     assert settings.prefix is not None
     _, counts = draw_rows([row["kind"] for row in read_rows(args.train)], settings.prefix.phases, settings.seed)
     step.facts["drawn"] = [dict(sorted(phase.items())) for phase in counts]
-    train_and_publish(step, args, args.vision)
+    folder = train_and_publish(step, args, args.vision)
+    title = f"{step.recipe}: {args.manifest.parents[2].name}, {args.manifest.parents[1].name}"
+    card = card_text(title, tuning, counts, read_json(args.base))
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -36,4 +36,8 @@ def test_from_discussions_and_charts_to_a_page(fresh: Workspace, tmp_path: Path)
         assert sum(len(row["rows"]) for row in log if "rows" in row) == sum(sum(phase.values()) for phase in drawn)
         targets = read(workspace, f"plots/{model}/fold0.targets.json")
         assert set(targets) == {"caption", "summary", "link", "text_summary"}
+        assert metrics["judge"]["rests_on_offline_teacher"] and "caption_judged_overall" in metrics["comparisons"]
+        parity = read(workspace, f"ollama/{model}/fold0/parity.json")
+        assert parity["verdict"] == "pass" and len(parity["conversations"]) == 8
+        assert "# weatherqa" in (folder / f"models/{model}/fold0/final_adapter/README.md").read_text()
     assert "Nothing to be done" in workspace.snakemake("all")

@@ -188,15 +188,20 @@ def _counts_fit(recipe: RecipeConfig) -> Iterator[Finding]:
 def _judges_differ(recipe: RecipeConfig) -> Iterator[Finding]:
     if recipe.synthesize is None or recipe.evaluate is None or recipe.evaluate.judge is None:
         return
-    model = recipe.evaluate.judge.model
-    if recipe.synthesize.judge is None:
+    model, made, texts = recipe.evaluate.judge.model, recipe.synthesize, recipe.evaluate.metric == "texts"
+    other = made.teacher if texts else made.judge
+    if other is None or model != other.model or recipe.evaluate.allow_same_judge:
         return
-    if model == recipe.synthesize.judge.model and not recipe.evaluate.allow_same_judge:
-        yield Finding(
-            ("evaluate", "judge", "model"),
-            f"evaluate.judge.model is {model}, which filters the train rows as synthesize.judge.model",
-            "Score with another model, or set `evaluate.allow_same_judge: true` (the report says so)",
-        )
+    said = (
+        "writes the texts that are learned as synthesize.teacher"
+        if texts
+        else "filters the train rows as synthesize.judge"
+    )
+    yield Finding(
+        ("evaluate", "judge", "model"),
+        f"evaluate.judge.model is {model}, which {said}.model",
+        "Score with another model, or set `evaluate.allow_same_judge: true` (the report says so)",
+    )
 
 
 # The reader whose records are chunks of documents.

@@ -318,7 +318,16 @@ class Evaluate(Section):
         [0, 2, 5, 10], "hops: how many passages stand beside the gold ones, in turn; 0 is the upper bound"
     )
     latency_questions: Count = result(20, "hops: questions that are asked one by one, to measure seconds a question")
-    judge: ModelReference | None = result(None, "turns: model that judges answers; none scores by exact match alone")
+    judge: ModelReference | None = result(
+        None,
+        "turns: model that judges answers, none scores by exact match alone; texts: model that scores each text by the "
+        "`criteria`, none for no such score",
+    )
+    criteria: list[Name] = result(
+        ["hazards", "place_and_time", "reasons", "style"],
+        "texts: what the judge scores from 0 to 10 against the reference, beside `overall`",
+        min_length=1,
+    )
     resamples: Annotated[int, Field(ge=100)] = result(1000, "bootstrap resamples over groups")
     seed: int = result(42, "seed of the bootstrap")
     allow_same_judge: bool = result(False, "let the judge that filtered train rows score too; the report says so")
@@ -326,8 +335,8 @@ class Evaluate(Section):
 
     def unused_keys(self) -> tuple[str, ...]:
         """A choice is compared with its key, an answer with its span: nobody judges it."""
-        judged = () if self.metric == "turns" else ("judge", "allow_same_judge")
-        written = () if self.metric == "texts" else ("embedding", "compare", "page_rows", "printed")
+        judged = () if self.metric in ("turns", "texts") else ("judge", "allow_same_judge")
+        written = () if self.metric == "texts" else ("embedding", "compare", "page_rows", "printed", "criteria")
         hops = () if self.metric == "hops" else ("distractors", "latency_questions")
         return (*judged, *written, *hops)
 
@@ -335,6 +344,8 @@ class Evaluate(Section):
     def _check_metric(self) -> "Evaluate":
         if strangers := [name for name in self.unused_keys() if name in self.model_fields_set]:
             raise ValueError(f"`{strangers[0]}` means nothing for `metric: {self.metric}`")
+        if taken := sorted({"overall", "reason"} & set(self.criteria)):
+            raise ValueError(f"`{taken[0]}` is asked for anyway, beside the `criteria`")
         if 0 not in self.distractors:
             raise ValueError("`distractors` needs 0: gold passages alone are the upper bound")
         return self

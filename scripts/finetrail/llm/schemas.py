@@ -104,6 +104,11 @@ def scores_schema(criteria: Sequence[str]) -> ResponseSchema:
     return ResponseSchema("scores", _object(reason=reason, **dict.fromkeys((*criteria, "overall"), score)))
 
 
+def text_scores_schema(criteria: Sequence[str]) -> ResponseSchema:
+    """Return the schema of a text's scores against its reference: as `scores_schema`, of another task."""
+    return scores_schema(criteria)._replace(name="text_scores")
+
+
 def chosen_passages_schema(count: int) -> ResponseSchema:
     """Return the schema of a choice among numbered passages, from 1; no other number can be named."""
     numbers = {"type": "array", "items": {"type": "integer", "enum": list(range(1, count + 1))}}

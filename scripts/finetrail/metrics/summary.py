@@ -25,7 +25,8 @@ def summary_lines(path: Path) -> list[str]:
         subject = next(name for name in comparison["models"] if name not in comparison["differences"])
         lines.append(f"    {subject} minus {differences}")
     for name, share in metrics.get("right_image_beats_another", {}).items():
-        if "estimate" in share:  # of all questions; where kinds are told apart, the file has them
-            said = f"{share['estimate']:.3f} [{bounds_text(share, '.3f')}] of {share['pairs']} pairs"
-            lines.append(f"  {name}: the right image beats another one in {said}")
+        kinds = {"": share} if "estimate" in share else share
+        for kind, found in ((kind, found) for kind, found in kinds.items() if found):
+            said = f"{found['estimate']:.3f} [{bounds_text(found, '.3f')}] of {found['pairs']} pairs"
+            lines.append(f"  {name}: the right image beats another one in {said}{kind and f' ({kind})'}")
     return lines

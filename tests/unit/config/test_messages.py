@@ -176,6 +176,18 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
             "folds.names[0]: expected text of the form",
         ),
         (
+            "recipes/fish.yaml",
+            "evaluate:\n  judge: {endpoint: paid, model: judge-2}",
+            "evaluate:\n  metric: texts\n  judge: {endpoint: paid, model: teacher-1}",
+            "evaluate.judge.model is teacher-1, which writes the texts that are learned as synthesize.teacher.model",
+        ),
+        (
+            "recipes/fish.yaml",
+            "evaluate:",
+            "evaluate:\n  metric: texts\n  criteria: [overall]",
+            "`overall` is asked for anyway, beside the `criteria`",
+        ),
+        (
             "config.yaml",
             "recipes: [fish]",
             "recipes: [fihs]",

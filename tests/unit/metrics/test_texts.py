@@ -9,14 +9,16 @@ from PIL import Image
 
 from evaluate import compare_texts, score_texts
 from finetrail.metrics.histogram import as_svg, points_svg, quantiles
+from finetrail.metrics.rouge import rouge
 from finetrail.metrics.similarity import STAND_IN
-from finetrail.records import Row, write_jsonl
+from finetrail.records import Row, read_rows, write_jsonl
 from finetrail.text.comparison_page import comparison_page
 
 EVIL = '<script>alert(1)</script> & "quotes" | pipe'
 PLACES = ("Ohio and Indiana", "western Texas")
-SETTINGS = {
-    "evaluate": {"resamples": 100, "seed": 1, "embedding": None, "page_rows": 2, "printed": 1},
+SETTINGS: dict[str, Any] = {
+    "evaluate": {"resamples": 100, "seed": 1, "embedding": None, "page_rows": 2, "printed": 1, "judge": None}
+    | {"criteria": ["hazards", "style"]},
     "source": {"images": "images"},
 }
 
@@ -50,17 +52,50 @@ def files(*names: str) -> list[str]:
     return [f"predictions/{name}/fold0.jsonl" for name in names]
 
 
-def test_a_model_is_scored_beside_mismatched_pairs_and_swapped_images() -> None:
+def score(**evaluate: Any) -> dict[str, Any]:
+    """Run the step, and return the metrics."""
+    settings = SETTINGS | {"evaluate": SETTINGS["evaluate"] | evaluate}
     arguments = ["--tuned", *files("tuned"), "--controls", *files("base", "frequent"), "--test", "test.jsonl"]
-    arguments += ["--seeds", "1", "--settings", json.dumps(SETTINGS), "--out", "m.json", "--meta", "m.meta.json"]
+    arguments += ["--seeds", "1", "--settings", json.dumps(settings), "--out", "m.json", "--meta", "m.meta.json"]
     assert score_texts.main(arguments) == 0
     metrics: dict[str, Any] = json.loads(Path("m.json").read_text())
+    return metrics
+
+
+def test_the_scores_of_a_judge_are_compared_like_the_others() -> None:
+    for name, given in {"tuned": 8.0, "base": 2.0, "frequent": 2.0}.items():
+        path = Path("predictions", name, "fold0.jsonl")
+        scored = {"hazards": given, "style": 5.0, "overall": given - 1}
+        write_jsonl(path, [row | {"judged": scored} for row in read_rows(path)])
+    metrics = score(judge={"model": "offline-teacher-1"})
+    compared = metrics["comparisons"]
+    assert compared["summary_judged_hazards"]["differences"]["base"]["estimate"] == 6.0
+    assert compared["summary_judged_style"]["differences"]["base"]["estimate"] == 0.0
+    assert "the judge offline-teacher-1" in compared["summary_judged_overall"]["rests_on"]
+    assert metrics["judge"]["rests_on_offline_teacher"] is True
+
+
+def test_rouge_is_that_of_the_reference_implementation() -> None:
+    """By hand: 4 of 5 words are shared, 3 of them in one order."""
+    (found,) = rouge([("Large hail expected over Ohio", "Hail over Ohio is expected")])
+    assert found == {"rouge1": 0.8, "rougeL": 0.6}
+    assert list(rouge([("", "Hail"), ("HAIL.", "hails")])) == [
+        {"rouge1": 0.0, "rougeL": 0.0},
+        {"rouge1": 1.0, "rougeL": 1.0},
+    ]
+
+
+def test_a_model_is_scored_beside_mismatched_pairs_and_swapped_images() -> None:
+    metrics = score()
+    assert metrics["judge"]["model"] is None and "summary_judged_overall" not in metrics["comparisons"]
+    assert metrics["comparisons"]["summary_rougeL"]["differences"]["base"]["estimate"] > 0
     assert metrics["embedding"] == STAND_IN
     own, other = (metrics["mismatched"]["tuned"]["summary"][name] for name in ("matched", "mismatched"))
     assert own > other
     flat = metrics["mismatched"]["base"]["summary"]
     assert flat["matched"] == pytest.approx(flat["mismatched"], abs=0.05)
     assert metrics["right_image_beats_another"]["tuned"]["summary"]["estimate"] == 0.75
+    assert metrics["right_image_beats_another"]["tuned"]["all"]["pairs"] == 4
     assert metrics["classifier_agrees"] == {"rows": 4, "agree": 3}
     assert metrics["comparisons"]["summary_matched"]["differences"]["base"]["estimate"] > 0
 

@@ -151,6 +151,16 @@ def answer_verdict(prompt: str, seed: int | None) -> dict[str, Any]:
     }
 
 
+def text_scores(prompt: str, seed: int | None) -> dict[str, Any]:
+    """Scores of a text by the words that it shares with its reference: the same for every criterion."""
+    reference, text = stems(section(prompt, "reference")), stems(section(prompt, "text", needed=False))
+    recall, precision = coverage(reference, text), coverage(text, reference)
+    score = round(20 * recall * precision / (recall + precision), 1) if recall and precision else 0.0
+    names = [line.strip() for line in section(prompt, "criteria").splitlines() if line.strip()]
+    reason = f"The text holds {recall:.0%} of the reference's content words; {precision:.0%} of its own are there."
+    return {"reason": reason, **dict.fromkeys(names, score), "overall": score}
+
+
 TASKS: dict[str, Task] = {
     "search_queries": search_queries,
     "relevance": relevance,
@@ -160,6 +170,7 @@ TASKS: dict[str, Task] = {
     "answer_verdict": answer_verdict,
     "questions": questions,
     "scores": scores,
+    "text_scores": text_scores,
     "link_sentence": link_sentence,
     "summary": summary,
 }

@@ -1,0 +1,49 @@
+"""Score each text that a model wrote about an image against its reference, by criteria."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from finetrail.errors import FinetrailError
+from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
+from finetrail.llm.prompts import load_prompt
+from finetrail.llm.request import ChatRequest
+from finetrail.llm.schemas import text_scores_schema
+from finetrail.records import Row
+from finetrail.step import Step, add_input, add_output
+
+
+def work(step: Step, args: argparse.Namespace) -> None:
+    """Write the predictions with their scores; every one of them, since a missing score would flatter."""
+    criteria: list[str] = step.settings["evaluate"]["criteria"]
+    model = model_at(step, "evaluate.judge")
+    render = load_prompt(args.prompt).renderer()
+    schema = text_scores_schema(criteria)
+
+    def requests(row: Row) -> list[ChatRequest]:
+        messages = render(criteria=criteria, kind=row["kind"], reference=row["reference"], text=row["answer"])
+        return [model.request(row["id"], step.rule, messages, schema)]
+
+    out = step.writer(args.out)
+    with open_engine(step) as engine:
+        for row, (answer,) in ask_rows(step, engine, step.rows(args.rows, "predictions"), requests):
+            scores = {name: answer.parsed[name] for name in (*criteria, "overall")}
+            out.write(row | {"judged": scores, "calls": [answer.key]})
+    if step.counts["quarantined"]:
+        raise FinetrailError(
+            f"{step.counts['quarantined']} texts could not be judged",
+            where=str(step.journal.quarantine_path),
+            hint="A score over the rest would be of other images: run again, or change evaluate.judge",
+        )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the step."""
+    parser = asking_parser(__doc__)
+    add_input(parser, "--rows", "predictions")
+    add_output(parser, "--out", "judged predictions")
+    return run_asking_step(parser, argv, __file__, work)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
