@@ -12,7 +12,7 @@ rule predict_answers:
     benchmark:
         "<benchmarks>/{recipe}/predict_answers.{model}.{fold}.jsonl"
     wildcard_constraints:
-        recipe=recipes_answering(),
+        recipe=recipes_answering(alone=False),
         model=neural_models(),
     retries: retries_of("predict_answers")
     conda:
@@ -34,6 +34,60 @@ rule predict_answers:
         "python scripts/evaluate/predict_answers.py --recipe {wildcards.recipe} --test {input.test:q}"
         " --base {input.base:q} --adapter {input.adapter:q}"
         " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule predict_as_deployed:
+    """Answer the test questions with the model's own queries and choices, turn by turn, on its own history."""
+    input:
+        test=asked_rows,
+        passages="<results>/{recipe}/passages.jsonl",
+        words=index_manifests("words", recalling),
+        vectors=index_manifests("vectors", recalling),
+        encoder=fetched_encoder(recalling),
+        base=predicting_manifest,
+        adapter=adapter_manifest,
+    output:
+        rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
+        meta="<results>/{recipe}/predictions/{model}/{fold}.meta.json",
+    log:
+        "<logs>/{recipe}/predict_as_deployed.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/predict_as_deployed.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_answering(alone=True),
+        model=neural_models(),
+    retries: retries_of("predict_as_deployed")
+    conda:
+        "../envs/train.yaml"
+    threads: threads_of("predict_as_deployed")
+    resources:
+        **resources_of("predict_as_deployed"),
+    params:
+        settings=settings_of(
+            "student",
+            "queries.enabled",
+            "queries.count",
+            "recall",
+            "encoder",
+            "rerank",
+            "folds.evidence",
+            "folds.system_prompt",
+            "predict.max_answer_tokens",
+            "predict.trivial_answer",
+            "evaluate.metric",
+            "limits",
+            "source.images",
+        ),
+        source=digest_of(encoder_files),
+        environment=env_of("train"),
+        code=code_of("evaluate/predict_as_deployed.py"),
+    shell:
+        "python scripts/evaluate/predict_as_deployed.py --recipe {wildcards.recipe} --test {input.test:q}"
+        " --passages {input.passages:q} --words {input.words:q} --vectors {input.vectors:q}"
+        " --encoder {input.encoder:q} --base {input.base:q} --adapter {input.adapter:q}"
+        " --settings {params.settings:q} --source {params.source}"
+        " --environment {params.environment} --code {params.code}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 
@@ -200,6 +254,35 @@ rule score_answers:
         " --controls {input.controls:q} --seeds {params.seeds}"
         " --settings {params.settings:q} --code {params.code}"
         " --out {output.metrics:q} --meta {output.meta:q} 2> {log:q}"
+
+
+rule plot_risk_coverage:
+    """Draw how wrong each model is at what share of the questions, by the probability of its refusal."""
+    input:
+        metrics=scored_model,
+    output:
+        picture="<results>/{recipe}/plots/{model}/{fold}.risk_coverage.svg",
+        meta="<results>/{recipe}/plots/{model}/{fold}.risk_coverage.meta.json",
+    log:
+        "<logs>/{recipe}/plot_risk_coverage.{model}.{fold}.log",
+    benchmark:
+        "<benchmarks>/{recipe}/plot_risk_coverage.{model}.{fold}.jsonl"
+    wildcard_constraints:
+        recipe=recipes_scoring("turns"),
+    retries: retries_of("plot_risk_coverage")
+    conda:
+        "../envs/plots.yaml"
+    threads: threads_of("plot_risk_coverage")
+    resources:
+        **resources_of("plot_risk_coverage"),
+    params:
+        environment=env_of("plots"),
+        code=code_of("evaluate/plot_risk_coverage.py"),
+    shell:
+        "python scripts/evaluate/plot_risk_coverage.py --recipe {wildcards.recipe} --metrics {input.metrics:q}"
+        " --title '{wildcards.recipe}: {wildcards.model}, {wildcards.fold}'"
+        " --environment {params.environment} --code {params.code}"
+        " --picture {output.picture:q} --meta {output.meta:q} 2> {log:q}"
 
 
 rule ask_with_bounds:

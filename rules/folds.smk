@@ -1,7 +1,7 @@
 checkpoint make_folds:
     """Lay out train examples and the untouched dev and test records; what follows runs only if bytes changed."""
     input:
-        rows=before("folds"),
+        rows=example_files,
         records=before("label"),
         splits="<results>/{recipe}/splits.jsonl",
         passages=passages_file,
@@ -25,7 +25,7 @@ checkpoint make_folds:
     resources:
         **resources_of("make_folds"),
     params:
-        settings=settings_of("folds", "splits.method", "splits.group_by"),
+        settings=settings_of("folds", "student", "splits.method", "splits.group_by"),
         source=digest_of(benchmark_files),
         code=code_of("folds/make_folds.py"),
     shell:

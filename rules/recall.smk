@@ -131,6 +131,7 @@ rule make_queries:
     """Write the search queries of each question, from the user's turns only."""
     input:
         rows="<results>/{recipe}/records.jsonl",
+        splits=taught_splits,
         shards=shard_files("queries", "queries"),
         served=served_model("queries.model"),
     output:
@@ -156,6 +157,7 @@ rule make_queries:
         shard=shard_option,
     shell:
         "python scripts/recall/make_queries.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --splits {input.splits:q}"
         " --settings {params.settings:q} {params.prompt}"
         " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
         " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"

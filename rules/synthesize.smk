@@ -207,6 +207,7 @@ rule select_answers:
             "synthesize.keep",
             "synthesize.refusal_share",
             "synthesize.refusal_text",
+            "student",
         ),
         code=code_of("synthesize/select_answers.py"),
     shell:
@@ -214,6 +215,35 @@ rule select_answers:
         " --records {input.records:q} --originals {input.originals:q} --settings {params.settings:q}"
         " --code {params.code} --out {output.rows:q} --dropped {output.dropped:q} --report {output.report:q}"
         " --meta {output.meta:q} 2> {log:q}"
+
+
+rule write_student_tasks:
+    """Lay out what teaches a student to search for itself: its queries, and its choice among the ranked chunks."""
+    input:
+        rows="<results>/{recipe}/relevant.jsonl",
+        originals="<results>/{recipe}/records.jsonl",
+    output:
+        rows="<results>/{recipe}/student_tasks.jsonl",
+        meta="<results>/{recipe}/student_tasks.meta.json",
+    log:
+        "<logs>/{recipe}/write_student_tasks.log",
+    benchmark:
+        "<benchmarks>/{recipe}/write_student_tasks.jsonl"
+    wildcard_constraints:
+        recipe=recipes_where(searches_for_itself),
+    retries: retries_of("write_student_tasks")
+    conda:
+        "../envs/data.yaml"
+    threads: threads_of("write_student_tasks")
+    resources:
+        **resources_of("write_student_tasks"),
+    params:
+        settings=settings_of("synthesize.turns", "student"),
+        code=code_of("synthesize/write_student_tasks.py"),
+    shell:
+        "python scripts/synthesize/write_student_tasks.py --recipe {wildcards.recipe} --rows {input.rows:q}"
+        " --originals {input.originals:q} --settings {params.settings:q} --code {params.code}"
+        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
 
 
 rule write_reasoning:

@@ -23,6 +23,24 @@ def before(phase):
     return rows
 
 
+def searches_for_itself(recipe):
+    """Say whether a recipe's model writes its own queries and chooses its passages when it is deployed."""
+    return recipe.student is not None
+
+
+def example_files(wildcards):
+    """Return what train rows are made of: the examples, and what teaches a student to search for itself."""
+    taught = searches_for_itself(CONFIG.recipe(wildcards.recipe))
+    tasks = f"{RESULTS}/{wildcards.recipe}/student_tasks.jsonl"
+    return [before("folds")(wildcards), *([tasks] if taught else [])]
+
+
+def taught_splits(wildcards):
+    """Return the splits where queries are written for train questions only: to teach a student to write its own."""
+    taught = searches_for_itself(CONFIG.recipe(wildcards.recipe))
+    return [f"{RESULTS}/{wildcards.recipe}/splits.jsonl"] if taught else []
+
+
 def passages_file(wildcards):
     """Return the passages; nothing where the recipe has none."""
     searched = CONFIG.recipe(wildcards.recipe).recall
@@ -60,10 +78,16 @@ def recipes_scoring(metric):
     )
 
 
-def recipes_answering():
-    """Match the recipes whose models answer questions; the others write texts about images."""
+def answers_questions(recipe):
+    """Say whether a recipe's models answer questions; the others write texts about images."""
+    return bool(recipe.evaluate and recipe.evaluate.metric != "texts")
+
+
+def recipes_answering(alone=None):
+    """Match the recipes whose models answer questions; `alone`: those that search for themselves, or the others."""
     return recipes_where(
-        lambda recipe: recipe.evaluate and recipe.evaluate.metric != "texts"
+        lambda recipe: answers_questions(recipe)
+        and alone in (None, searches_for_itself(recipe))
     )
 
 
@@ -186,6 +210,14 @@ def control_files(wildcards):
         f"{folder}/{name}/{wildcards.fold}.judged.jsonl"
         for name in control_names(wildcards.model)
     ]
+
+
+def scored_model(wildcards):
+    """Return the metrics file of a model."""
+    made_fold(wildcards)
+    return (
+        f"{RESULTS}/{wildcards.recipe}/metrics/{wildcards.model}/{wildcards.fold}.json"
+    )
 
 
 TEXT_CONTROLS = ("base", "frequent", "nearest", "class_name")

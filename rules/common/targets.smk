@@ -120,9 +120,15 @@ def model_files():
 
 
 def plot_files():
-    """List the pictures of all chosen recipes: of trainings, and those beside the criteria of success."""
+    """List the pictures of all chosen recipes: of trainings, of risks, and those beside the criteria of success."""
     return (
         criteria_files()
+        + [
+            path
+            for name, recipe in CONFIG.recipes.items()
+            if recipe.evaluate and recipe.evaluate.metric == "turns"
+            for path in per_model(name, "plots/{model}/{fold}.risk_coverage.svg")
+        ]
         + [
             path
             for name, recipe in CONFIG.recipes.items()
@@ -213,6 +219,7 @@ def data_metas(recipe):
     steps += ["metrics/retrieval", "plots/retrieval"] if has_report(recipe) else []
     steps += label_steps(recipe)
     steps += SYNTHESIS[recipe.synthesize.kind] if recipe.synthesize else ()
+    steps += ["student_tasks"] if searches_for_itself(recipe) else []
     return [f"{step}.meta.json" for step in steps]
 
 
@@ -232,6 +239,8 @@ def model_metas(recipe):
     elif recipe.evaluate:
         names += ["models/{model}_shuffled/{fold}.meta.json"]
         names += ["metrics/{model}/{fold}.meta.json"]
+        if recipe.evaluate.metric == "turns":
+            names += ["plots/{model}/{fold}.risk_coverage.meta.json"]
         hops = recipe.evaluate.metric == "hops"
         if hops:
             names += ["asked/{fold}.meta.json", "latency/{model}/{fold}.meta.json"]

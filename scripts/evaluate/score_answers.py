@@ -5,6 +5,7 @@ Every figure carries an interval of the group bootstrap, every comparison is pai
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from finetrail.records import Row, read_rows
 from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_parser
 
 HELD_OUT_LOSS = "held-out loss, nats a token (original answers, gold history)"
+OWN_LOOKUPS = "held-out loss, nats a token (original answers, gold history, each model's own queries and choices)"
 ANSWER_LOSS = "held-out loss, nats a token"
 TRUTHFULNESS = "truthfulness, mean of turns after the early stop"
 ACCURACY = "accuracy, share of correct turns before the early stop"
@@ -56,6 +58,19 @@ def answered_of(rows: Sequence[Row]) -> list[Answered]:
     return [
         Answered(row["id"], row["refusal"]["nats"], not row["grade"]["correct"], row["grade"]["miss"]) for row in rows
     ]
+
+
+def report_lookups(rows: Sequence[Row]) -> Row:
+    """Say what a model that searches for itself did before its answers."""
+    lookups = [row["lookup"] for row in rows]
+    return {
+        "turns": len(lookups),
+        "wrote_queries": sum(lookup["queries"][0]["origin"] == "student" for lookup in lookups),
+        "found_nothing": sum(not lookup["found"] for lookup in lookups),
+        "chose": dict(sorted(Counter(lookup["chose"] for lookup in lookups).items())),
+        "chose_none": sum(lookup["chose"] == "model" and not lookup["passages"] for lookup in lookups),
+        "mean_passages_shown": round(sum(len(lookup["passages"]) for lookup in lookups) / len(lookups), 6),
+    }
 
 
 def loss_units(rows: Sequence[Row]) -> dict[str, Measurement]:
@@ -106,14 +121,22 @@ def score_conversations(settings: Row, subject: str, models: Models, drawn: Row)
     """Score judged answers, turn by turn."""
     judge = report_judge(settings, models[subject])
     measured = {"truthfulness": (TRUTHFULNESS, point_units), "accuracy": (ACCURACY, correct_units)}
-    comparisons = {"held_out_loss": held_out_loss(subject, models, drawn)}
+    alone = "lookup" in models[subject][0]
+    comparisons = {"held_out_loss": held_out_loss(subject, models, drawn, OWN_LOOKUPS if alone else HELD_OUT_LOSS)}
     for name, (metric, units_of) in measured.items():
         units = {model: units_of(rows) for model, rows in models.items()}
         compared = compare(metric, subject, units, higher_is_better=True, **drawn)
         comparisons[name] = compared | {"rests_on": f"the judge {judge['model']}"}
     scores = {name: score_turns(turns_of(rows)) for name, rows in models.items()}
     curves = {name: risk_coverage(answered_of(rows)) for name, rows in models.items() if "refusal" in rows[0]}
-    return {"judge": judge, "comparisons": comparisons, "turn_scores": scores, "risk_coverage": curves}
+    lookups = {name: report_lookups(rows) for name, rows in models.items() if "lookup" in rows[0]}
+    return {
+        "judge": judge,
+        "comparisons": comparisons,
+        "turn_scores": scores,
+        "risk_coverage": curves,
+        **({"lookups": lookups} if lookups else {}),
+    }
 
 
 def score_options(subject: str, models: Models, drawn: Row) -> Row:

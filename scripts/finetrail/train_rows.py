@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from finetrail.records import Row, read_table
+from finetrail.assigned import Assigned
+from finetrail.records import Row, read_rows
 
 
 class TrainRows:
@@ -19,7 +20,7 @@ class TrainRows:
 
     def __init__(self, rows: Iterable[Row], splits: Path) -> None:
         self._rows = rows
-        self._splits = {name: row["split"] for name, row in read_table(splits).items()}
+        self._assigned = Assigned(read_rows(splits))
         self.others = 0
 
     def __iter__(self) -> Iterator[Row]:
@@ -31,4 +32,4 @@ class TrainRows:
 
     def is_train(self, row: Row) -> bool:
         """Say whether a record belongs to the train split."""
-        return bool(self._splits[row["id"]] == "train")
+        return self._assigned.home(row["id"])[1] == "train"

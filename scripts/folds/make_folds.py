@@ -4,7 +4,8 @@ Every row carries its chat messages and the evidence that they show; the last me
 rows show what the deployed system will have: the reranked chunks, whatever a judge would say of them. With several
 folds, train and dev are those of the fold's own records, and test is every original record of the others; or, for
 k-fold cross-validation, the other way round. Where nothing was synthesized, the train records are the examples, as they
-are. Where questions were made of documents, there are two kinds of test questions: on unseen documents, with the chunk
+are. A student that searches for itself is taught its queries and its choice beside the answers, in train rows only.
+Where questions were made of documents, there are two kinds of test questions: on unseen documents, with the chunk
 in the prompt, and new ones on documents that were trained on, without it. Duplicates and contaminated examples are left
 out where the recipe asks for it, and listed.
 """
@@ -32,6 +33,7 @@ from finetrail.text.bundles import Shown, cite, evidence_of, target_text
 from finetrail.text.curriculum import within_words
 from finetrail.text.layouts import BUNDLE, turn_of
 from finetrail.text.prompts import Evidence, chat_messages, whole_messages
+from finetrail.text.student import CHOICE, QUERY
 
 SPAN = ("passage_id", "start", "end")
 KEPT = ("choice", "scores", "reference", "task")
@@ -43,7 +45,14 @@ SEEN, UNSEEN = "seen_document", "unseen_document"
 class Layout:
     """Turns a record or an example into a fold's row."""
 
-    def __init__(self, settings: dict[str, Any], passages: PassageFile | None, assigned: Assigned) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        student: dict[str, Any] | None,
+        passages: PassageFile | None,
+        assigned: Assigned,
+    ) -> None:
+        self._asked = {QUERY: student["query_prompt"], CHOICE: student["choice_prompt"]} if student else {}
         self._layout: str = settings["layout"]
         self._system: str = settings["system_prompt"]
         self._most: int = settings["evidence"]
@@ -55,8 +64,12 @@ class Layout:
         """Lay out one row; `source` has question, history, image, answer and, behind recall, chunks."""
         if kind == UNSEEN:
             shown = self._with_its_chunk(source)
+        elif kind in self._asked:
+            shown = self._with_chunks(source, self._asked[kind], None)
         else:
-            shown = self._bundle(source) if self._layout == BUNDLE else self._with_chunks(source)
+            shown = (
+                self._bundle(source) if self._layout == BUNDLE else self._with_chunks(source, self._system, self._most)
+            )
         return {
             "id": row_id,
             "parents": parents,
@@ -100,13 +113,13 @@ class Layout:
         messages = chat_messages(self._system, source["history"], source["question"], evidence, source["answer"])
         return {"evidence": evidence, "passages": [], "messages": messages}
 
-    def _with_chunks(self, source: Row) -> Row:
-        chunks = source["chunks"][: self._most] if self._passages else []
+    def _with_chunks(self, source: Row, system: str, most: int | None) -> Row:
+        chunks = source["chunks"][:most] if self._passages else []
         evidence = [self._passages.evidence(chunk) for chunk in chunks] if self._passages else []
         if self._layout == "prompt":
-            messages = whole_messages(self._system, source["history"], source["question"], source["answer"])
+            messages = whole_messages(system, source["history"], source["question"], source["answer"])
         else:
-            messages = chat_messages(self._system, source["history"], source["question"], evidence, source["answer"])
+            messages = chat_messages(system, source["history"], source["question"], evidence, source["answer"])
         passages = [{key: chunk[key] for key in SPAN} for chunk in chunks]
         return {"evidence": evidence, "passages": passages, "messages": messages}
 
@@ -233,7 +246,7 @@ def write_held_out(rows: Iterable[Row], layout: Layout, tallies: dict[str, Tally
 
 def rows_due(args: argparse.Namespace, assigned: Assigned, homes: Homes) -> int:
     """Count what belongs into the fold, by the inputs and not by what was written."""
-    examples = sum(1 for _ in examples_of(read_rows(args.rows), homes))
+    examples = sum(1 for path in args.rows for _ in examples_of(read_rows(path), homes))
     held_out = (
         (row for path in args.held_out for row in read_rows(path)) if args.held_out else ({"id": i} for i in assigned)
     )
@@ -251,8 +264,10 @@ def work(step: Step, args: argparse.Namespace) -> None:
     screen = Screen(settings, HeldOut(held_out_texts(args, homes)), step.writer(args.dropped, may_be_empty=True))
     with ExitStack() as opened:
         passages = opened.enter_context(PassageFile(args.passages[0])) if args.passages else None
-        layout = Layout(settings, passages, assigned)
-        examples = screen.passed(lambda: examples_of(step.rows(args.rows, "examples"), homes))
+        layout = Layout(settings, step.settings["student"], passages, assigned)
+        examples = screen.passed(
+            lambda: examples_of((row for path in args.rows for row in step.rows(path, "examples")), homes)
+        )
         write_train(examples, layout, train)
         write_held_out(step.rows(held_out_rows(args), "records"), layout, {"dev": dev, "test": test}, homes)
     splits = step.settings["splits"]
@@ -278,7 +293,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
     parser = step_parser(__doc__)
     parser.add_argument("--fold", default="fold0", help="name of the fold")
-    add_input(parser, "--rows", "synthetic.jsonl; or the records themselves")
+    add_input(
+        parser, "--rows", "synthetic.jsonl, and student_tasks.jsonl where made; or the records themselves", nargs="+"
+    )
     add_input(parser, "--records", "the records with what is shown of them, for dev and test")
     add_input(
         parser, "--held-out", "questions of dev and test, where they were made", nargs="*", default=[], required=False

@@ -1,7 +1,8 @@
 """Write the search queries of each question; where the recipe wants none, the question is its own query.
 
 The model sees the user's turns only, never an answer: what it does for a test question is what it will do when the
-system is deployed, where the earlier answers are the tuned model's own.
+system is deployed, where the earlier answers are the tuned model's own. A model that writes its queries itself, when it
+is deployed, is taught by those of train questions, and no others are asked for.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import SEARCH_QUERIES
 from finetrail.records import Row
 from finetrail.step import Step, add_input, add_output
+from finetrail.train_rows import TrainRows
 from finetrail.vision.images import images_of
 
 
@@ -32,8 +34,11 @@ def work(step: Step, args: argparse.Namespace) -> None:
     model = model_at(step, "queries.model") if settings["enabled"] else None
     render = load_prompt(args.prompt).renderer() if model else None
 
+    every_row = step.rows(args.rows)
+    train = TrainRows(every_row, args.splits[0]) if args.splits else None
+
     def requests(row: Row) -> list[ChatRequest]:
-        if model is None or render is None:
+        if model is None or render is None or not (train is None or train.is_train(row)):
             return []
         earlier = [turn["content"] for turn in row["history"] if turn["role"] == "user"]
         messages = render(images=images_of(row, folder), question=row["question"], earlier_questions=earlier)
@@ -41,7 +46,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
 
     out = step.writer(args.out)
     with open_engine(step) as engine:
-        for row, answers in ask_rows(step, engine, step.rows(args.rows), requests):
+        for row, answers in ask_rows(step, engine, every_row, requests):
             written = [text for answer in answers for text in answer.parsed["queries"]]
             queries = distinct_queries(row["question"], written, settings["count"])
             out.write(row | {"queries": queries, "calls": [answer.key for answer in answers]})
@@ -57,6 +62,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
     parser = asking_parser(__doc__)
     add_input(parser, "--rows", "records.jsonl")
+    add_input(
+        parser,
+        "--splits",
+        "splits.jsonl: queries are written for train questions only; none: for all",
+        nargs="*",
+        required=False,
+        default=[],
+    )
     add_output(parser, "--out", "queries.jsonl")
     return run_asking_step(parser, argv, __file__, work)
 

@@ -5,40 +5,15 @@ Each candidate says which of the row's queries found it, and at which rank.
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from finetrail.records import Row
-from finetrail.retrieval import Hit, SearchIndex, in_batches
+from finetrail.retrieval import in_batches
 from finetrail.retrieval.backends import folders_of, open_backend
-from finetrail.retrieval.fusion import found_by, fuse
-from finetrail.retrieval.rerank import candidate_rows
+from finetrail.retrieval.recall import recall
 from finetrail.step import Step, add_input, add_output, run_step, step_parser
 
 BATCH = 10_000
 """Rows that are searched for together."""
-
-
-def recall(rows: Sequence[Row], indexes: Sequence[SearchIndex], top_k: int) -> Iterator[Row]:
-    """Yield the rows with their candidates."""
-    texts = [query["text"] for row in rows for query in row["queries"]]
-    found = [list(index.search(texts, top_k)) for index in indexes]
-    start = 0
-    for row in rows:
-        end = start + len(row["queries"])
-        yield row | {"candidates": candidates([lists[start:end] for lists in found], indexes, top_k)}
-        start = end
-
-
-def candidates(found: Sequence[Sequence[Sequence[Hit]]], indexes: Sequence[SearchIndex], top_k: int) -> list[Row]:
-    """Fuse the lists of all queries and indexes of one row."""
-    lists = [hits for of_index in found for hits in of_index]
-    origins: list[Row] = [
-        {"query": place} | ({"source": index.source} if len(indexes) > 1 else {})
-        for index, of_index in zip(indexes, found, strict=True)
-        for place in range(len(of_index))
-    ]
-    source = "+".join([*(index.source for index in indexes), *(["rrf"] if len(lists) > 1 else [])])
-    return candidate_rows(fuse(lists, top_k), source, found_by(lists, origins))
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -49,9 +24,10 @@ def work(step: Step, args: argparse.Namespace) -> None:
     out = step.writer(args.out)
     without = 0
     for batch in in_batches(step.rows(args.rows, "questions"), BATCH):
-        for row in recall(batch, indexes, top_k):
-            without += not row["candidates"]
-            out.write(row)
+        queries = [[query["text"] for query in row["queries"]] for row in batch]
+        for row, candidates in zip(batch, recall(queries, indexes, top_k), strict=True):
+            without += not candidates
+            out.write(row | {"candidates": candidates})
     step.facts["questions_without_candidates"] = without
     step.count(rows_in=out.count, kept=out.count)
 

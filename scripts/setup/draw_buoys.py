@@ -19,7 +19,7 @@ from finetrail.records import derive_seed, unit_interval
 SIDE = 56
 # Hues in the middle of what the offline teacher calls by these names.
 COLOURS = {"red": 0.04, "orange": 0.125, "yellow": 0.2, "green": 0.33, "blue": 0.58, "violet": 0.75}
-A_COLOUR = 14
+A_COLOUR = 28
 EMBEDDED = 3  # every third picture stands in its record, the others are files
 KINDS = ("meaning", "lamp", "crew")
 # One word of a question stands in the passages, so that all six of a kind are found, in one order for every picture.

@@ -7,7 +7,8 @@ records in = answered + refused + dropped.
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from finetrail.artifacts import render_json
 from finetrail.lookup import RowFile
@@ -20,6 +21,7 @@ ORIGINAL = -1
 OTHER_KIND = "the recipe takes no sessions of this kind (synthesize.turns)"
 CURVE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 CARRIED = ("session_id", "turn", "question", "history", "image", "chunks")
+CHOOSES = "model"
 
 
 def original_version(record: Row) -> Row:
@@ -47,6 +49,14 @@ def context_of(record: Row) -> str:
     """Return all that an answer depends on: "What is this?" is another question beside another image."""
     image = record["image"]
     return canonical_json([record["question"], record["history"], image and image.get("sha256")])
+
+
+def as_shown(record: Row, student: Mapping[str, Any] | None) -> Row:
+    """Return a record with the chunks that are shown with its answers: the relevant ones, where the student chooses."""
+    if student is None or student["choice"] != CHOOSES:
+        return record
+    labelled = zip(record["chunks"], record["labels"], strict=True)
+    return record | {"chunks": [chunk for chunk, label in labelled if label["relevant"]]}
 
 
 def example(record: Row, version: Row) -> Row:
@@ -107,7 +117,7 @@ def refusal_curve(select: Callable[[float], Selection], chosen: float) -> list[R
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the examples, what was dropped, and what other shares of refusals would give."""
-    settings = step.settings["synthesize"]
+    settings, student = step.settings["synthesize"], step.settings["student"]
     conversations = Conversations(read_rows(args.originals))
     contexts: dict[str, str] = {}
     unwanted: list[str] = []
@@ -135,9 +145,11 @@ def work(step: Step, args: argparse.Namespace) -> None:
         for version in versions():
             total += 1
             if version["id"] in kept:
-                out.write(example(records[version["record_id"]], version) | {"turns": kinds[version["record_id"]]})
+                record = as_shown(records[version["record_id"]], student)
+                out.write(example(record, version) | {"turns": kinds[record["id"]]})
         for record_id in selection.refused:
-            out.write(refusal(records[record_id], settings["refusal_text"]) | {"turns": kinds[record_id]})
+            record = as_shown(records[record_id], student)
+            out.write(refusal(record, settings["refusal_text"]) | {"turns": kinds[record_id]})
     report = {"refusal_share": settings["refusal_share"], "curve": refusal_curve(select, settings["refusal_share"])}
     step.file(args.report).write_text(render_json(report), encoding="utf-8")
     step.count(rows_in=total, kept=len(kept), dropped=write_dropped(step, args, selection, unwanted))

@@ -2,8 +2,10 @@
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -40,7 +42,7 @@ def made(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-def rows(workspace: Workspace, name: str) -> list[dict[str, object]]:
+def rows(workspace: Workspace, name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (workspace.root / RESULTS / name).read_text().splitlines()]
 
 
@@ -48,8 +50,6 @@ def test_every_row_carries_its_image_from_file_or_address(made: Workspace, site:
     assert site.paths() and len(site.paths()) == len(set(site.paths())), "each address once"
     for part in ("train", "eval", "test"):
         assert all(row["image"] for row in rows(made, f"folds/fold0/{part}.jsonl"))
-    queries = json.loads((made.root / RESULTS / "queries.meta.json").read_text())
-    assert queries["llm"]["calls_made"] == 24
 
 
 def test_the_same_question_beside_another_image_is_another_question(made: Workspace) -> None:
@@ -58,6 +58,27 @@ def test_the_same_question_beside_another_image_is_another_question(made: Worksp
     assert len(set(asked)) < len(asked), "the same answer to the same question, and all are kept"
     dropped = rows(made, "synthetic.dropped.jsonl")
     assert "the same answer to the same question of another record" not in {row["reason"] for row in dropped}
+
+
+def test_the_student_is_taught_to_search_by_train_records_alone_and_nobody_asks_for_the_others(made: Workspace) -> None:
+    train = {row["id"] for row in rows(made, "splits.jsonl") if row["split"] == "train"}
+    queries = json.loads((made.root / RESULTS / "queries.meta.json").read_text())
+    assert queries["llm"]["calls_made"] == len(train)
+    kinds = Counter(row["kind"] for row in rows(made, "folds/fold0/train.jsonl"))
+    assert kinds["search_query"] == kinds["passage_choice"] == len(train)
+    assert {row["record_id"] for row in rows(made, "student_tasks.jsonl")} == train
+
+
+def test_every_model_looks_things_up_by_itself_before_it_answers(made: Workspace) -> None:
+    passages = {row["id"] for row in rows(made, "passages.jsonl")}
+    models = ("lora", "base", "lora_shuffled")
+    for lookup in (row["lookup"] for model in models for row in rows(made, f"predictions/{model}/fold0.jsonl")):
+        assert {query["origin"] for query in lookup["queries"]} <= {"student", "question"}
+        assert {span["passage_id"] for span in lookup["passages"]} <= passages
+    metrics = json.loads((made.root / RESULTS / "metrics/lora/fold0.json").read_text())
+    turns = len(rows(made, "folds/fold0/test.jsonl"))
+    assert {name: found["turns"] for name, found in metrics["lookups"].items()} == dict.fromkeys(models, turns)
+    assert "own queries and choices" in metrics["comparisons"]["held_out_loss"]["metric"]
 
 
 def test_the_metrics_say_whether_the_model_looks(made: Workspace) -> None:

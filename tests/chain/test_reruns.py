@@ -32,7 +32,14 @@ INDEXED = ["load_passages", "index_words"]
 RECALL = ["recall_passages", "rerank_passages", *LABELLING]
 RECORDS = ["ingest_records", "make_splits", "make_queries", *RECALL]
 MODELS = ["make_tiny_base", "predict_trivial", "score_answers", "merge_adapter", "convert_gguf", "check_parity"]
-MODELS += ["plot_training", "describe_fold", "evaluate_retrieval", "plot_retrieval", "list_artifacts"]
+MODELS += [
+    "plot_training",
+    "plot_risk_coverage",
+    "describe_fold",
+    "evaluate_retrieval",
+    "plot_retrieval",
+    "list_artifacts",
+]
 SOURCE = "data/crag_mm/turns.jsonl"
 CORPUS = "data/crag_mm/corpus.jsonl"
 NO_CHANGE_OF_BYTES = "\nADDED_BY_A_TEST = 1\n"

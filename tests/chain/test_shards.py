@@ -135,7 +135,7 @@ def test_shards_of_the_whole_chain_train_nothing_and_are_audited(with_all: Works
     workspace = copy_of(with_all)
     runs, before = workspace.runs(), digests(workspace)
     made = workspace.executed("all", config=(shards(2, evaluate=2),))
-    assert made == jobs(2) | {"judge_predictions": 12, "score_answers": 1, "list_artifacts": 1}
+    assert made == jobs(2) | {"judge_predictions": 12, "score_answers": 1, "plot_risk_coverage": 1, "list_artifacts": 1}
     assert digests(workspace) == before
     assert paid(workspace, runs) == 0
     audit = json.loads((workspace.root / RESULTS / "audit/files.json").read_text())

@@ -27,6 +27,8 @@ DEPENDING = {
     "train_adapter": "train",
     "plot_training": "plots",
     "predict_answers": "train",
+    "predict_as_deployed": "train",
+    "plot_risk_coverage": "plots",
     "merge_adapter": "train",
     "choose_merge": "export",
     "convert_gguf": "export",
@@ -38,7 +40,7 @@ FOUR_BITS = "train: {models: {small: {method: qlora, learning_rate: 1e-3, max_st
 CALIBRATION = "label: {calibration: {planted: 1}}, synthesize: {planted: 1}, source: {fetch: {}}"
 BACKENDS = (
     "recall: {backend: hybrid}, encoder: {path: config}",
-    "recall: {backend: bm25}",
+    "recall: {backend: bm25}, student: {}",
     "recall: {backend: http, http: {search_endpoint: searxng, service: searxng}}",
 )
 

@@ -131,6 +131,25 @@ def _bundles_are_shown(recipe: RecipeConfig) -> Iterator[Finding]:
             )
 
 
+def _student_can_search(recipe: RecipeConfig) -> Iterator[Finding]:
+    """What the student does when it is deployed must be taught, and be possible here."""
+    if recipe.student is None:
+        return
+    kind = recipe.synthesize.kind if recipe.synthesize else None
+    if kind != "answers":
+        text = "student: searching and choosing are taught beside answers from passages (`synthesize.kind: answers`)"
+        yield Finding(("student",), text, "Leave it out (`student: null`)")
+    elif recipe.recall is not None and recipe.recall.backend in ELSEWHERE:
+        text = f"student: its own queries search a corpus of the recipe, and recall.backend is {recipe.recall.backend}"
+        yield Finding(("student",), text, "Name a corpus and a backend that searches it, or set `student: null`")
+    elif recipe.rerank.train is not None:
+        text = "student: chunks are ranked by `rerank.method`, and rerank.train ranks whole passages"
+        yield Finding(("student",), text, "Set `rerank.train: null`, or `student: null`")
+    elif recipe.evaluate is not None and recipe.evaluate.metric != "turns":
+        text = f"student: it is scored in conversations, and evaluate.metric is {recipe.evaluate.metric}"
+        yield Finding(("student",), text, "Set `evaluate.metric: turns`, or `student: null`")
+
+
 def _hops_have_passages(recipe: RecipeConfig) -> Iterator[Finding]:
     if recipe.evaluate is not None and recipe.evaluate.metric == "hops" and recipe.folds.layout != "bundle":
         text = "evaluate.metric is hops, which scores answers that cite numbered sentences"
@@ -322,6 +341,7 @@ CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
     (_hops_have_passages, frozenset({"evaluate", "folds"})),
     (_recall_has_passages, frozenset({"source", "recall", "encoder", "rerank"})),
     (_report_can_be_made, frozenset({"recall", "encoder", "retrieval_report"})),
+    (_student_can_search, frozenset({"student", "recall", "rerank", "synthesize", "evaluate"})),
     (_counts_fit, frozenset({"recall", "rerank", "folds"})),
     (_judges_differ, frozenset({"synthesize", "evaluate"})),
     (_whole_answers_carry_loss, frozenset({"train", "limits"})),

@@ -21,6 +21,7 @@ from finetrail.config.model_llm import Endpoint, Llm
 from finetrail.config.model_recall import Encoder, Recall, Rerank, RetrievalReport
 from finetrail.config.model_search import Search
 from finetrail.config.model_site import Site
+from finetrail.config.model_student import Student
 from finetrail.config.model_train import BaseModelChoice, Evaluate, Export, Predict, Train
 from finetrail.config.model_vision import Vision
 from finetrail.config.schema import plain, result_keys
@@ -45,7 +46,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "recall": ("source.corpus", "queries", "recall", "encoder", "rerank", "retrieval_report"),
     "label": ("label",),
     "synthesize": ("synthesize",),
-    "folds": ("folds",),
+    "folds": ("folds", "student"),
     "train": ("vision", "base_model", "train", "limits"),
     "evaluate": ("predict", "evaluate"),
     "export": ("export",),
@@ -115,6 +116,11 @@ class RecipeConfig(Section):
         None, "synthetic examples; without this section the train records are the examples, as they are"
     )
     folds: Folds = result(Folds(), "data sets for training")
+    student: Student | None = result(
+        None,
+        "the model searches and chooses for itself when deployed, and is taught to; without this section it is "
+        "shown what the recipe's own queries and ranking find",
+    )
     limits: Limits = result(Limits(), "what of a row a model sees")
     vision: Vision | None = result(None, "models that look at pictures; without this section there are none")
     base_model: BaseModelChoice | None = result(None, "model that tuning starts from")

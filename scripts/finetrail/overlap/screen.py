@@ -10,6 +10,7 @@ from finetrail.overlap.near import NearTexts
 from finetrail.overlap.rows import row_text
 from finetrail.records import Row
 from finetrail.step import RowWriter
+from finetrail.text.student import task_of
 
 SHOWN = 20
 DUPLICATE, NEAR_DUPLICATE, CONTAMINATED = "duplicate", "near_duplicate", "contaminated"
@@ -47,16 +48,16 @@ class Screen:
         self._dropped.write({"id": row["id"], "record_id": record, "reason": reason, **why})
 
     def _distinct(self, examples: Callable[[], Iterable[Row]]) -> Iterator[Row]:
-        """Keep the first of near-duplicates beside one image; each loser names the kept example that it is like."""
+        """Keep the first of near-duplicates of one task and image; each loser names the kept example it is like."""
         if self._alike is None:
             yield from examples()
             return
         near = NearTexts.of(map(row_text, examples()), self._alike)
         winners: list[str | None] = []
-        images: list[str | None] = []
+        places: list[tuple[str | None, str | None]] = []
         for place, row in enumerate(examples()):
-            images.append((row.get("image") or {}).get("sha256"))
-            others = (other for other in near.earlier(place) if images[other] == images[place])
+            places.append((task_of(row), (row.get("image") or {}).get("sha256")))
+            others = (other for other in near.earlier(place) if places[other] == places[place])
             matches = (near.match(place, other) for other in others if winners[other] is not None)
             match = next((found for found in matches if found), None)
             winners.append(None if match else row["id"])

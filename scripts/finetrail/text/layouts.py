@@ -5,6 +5,7 @@ from typing import Any
 
 from finetrail.text.bundles import bundle_turn, shorten
 from finetrail.text.prompts import Evidence, user_turn
+from finetrail.text.student import CHOICE, without_passage
 
 BUNDLE = "bundle"
 
@@ -21,6 +22,9 @@ def without_a_passage(
     """Leave a passage out of the evidence, so that a row fits: the last one; of a bundle the last that is not cited.
 
     Returns:
-        what is left, and the target, whose citations follow.
+        what is left, and the target, whose citations follow; a choice no longer names what is not shown.
     """
-    return shorten(evidence, target) if row.get("layout") == BUNDLE else (evidence[:-1], target)
+    if row.get("layout") == BUNDLE:
+        return shorten(evidence, target)
+    left = evidence[:-1]
+    return left, without_passage(target, len(evidence)) if row.get("kind") == CHOICE else target

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+LookUp = Callable[[Sequence[Mapping[str, Any]], Sequence[Sequence[Message]]], Sequence[Mapping[str, Any]]]
+"""Rows, and the history of each → the rows with other evidence, the prompt that shows it, and a ``lookup`` of how."""
+
+
 @dataclass(frozen=True)
-class _Prompt:
+class Prompt:
     """What one row asks: ids, images in the order of their tokens, and how many passages were left out."""
 
     ids: list[int]
@@ -40,6 +44,7 @@ class Answer:
         stopped: ``eos`` when the model ended its turn, ``length`` when it was cut.
         dropped_passages: passages left out so that the prompt fits.
         refusal_nats: minus the logarithm of the probability that it had said the refusal; None where none was named.
+        lookup: how the evidence was found, where it was looked up.
     """
 
     row_id: str
@@ -47,6 +52,7 @@ class Answer:
     stopped: Literal["eos", "length"]
     dropped_passages: int
     refusal_nats: float | None = None
+    lookup: Mapping[str, Any] | None = None
 
 
 def load_model(folder: Path, adapter: Path | None = None) -> "PreTrainedModel":
@@ -73,6 +79,7 @@ def answer_sessions(
     batch_size: int = 16,
     vision: Vision | None = None,
     refusal: str | None = None,
+    look_up: LookUp | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Answer]:
     """Answer every row greedily; turn t of all sessions goes in left-padded batches before turn t + 1.
@@ -88,6 +95,7 @@ def answer_sessions(
             another size may flip a token where two are equally likely.
         vision: how images are shown; None for the text alone.
         refusal: the answer whose probability is measured behind each prompt, one row at a time.
+        look_up: gives the rows of a batch other evidence before they are answered; None for what they show.
         progress: called with (rows answered, rows in all).
 
     Returns:
@@ -101,15 +109,18 @@ def answer_sessions(
     own: dict[str, list[Message]] = {}
     for wave in _waves(rows):
         for start in range(0, len(wave), batch_size):
-            batch = wave[start : start + batch_size]
+            batch: Sequence[Mapping[str, Any]] = wave[start : start + batch_size]
+            earlier = [own.get(row["session_id"], []) for row in batch]
+            batch = look_up(batch, earlier) if look_up is not None else batch
             prompts = [
-                _fitting_prompt(row, own.get(row["session_id"], []), tokenizer, limits, max_answer_tokens, vision)
-                for row in batch
+                fit_prompt(row, history, tokenizer, limits, max_answer_tokens, vision)
+                for row, history in zip(batch, earlier, strict=True)
             ]
-            replies = _greedy(model, tokenizer, prompts, max_answer_tokens, vision)
+            replies = reply_greedily(model, tokenizer, prompts, max_answer_tokens, vision)
             for row, prompt, (text, stopped) in zip(batch, prompts, replies, strict=True):
                 nats = _nats(model, prompt, refusing, vision) if refusing is not None else None
-                answers[row["id"]] = Answer(row["id"], text, stopped, prompt.dropped_passages, nats)
+                lookup = row.get("lookup")
+                answers[row["id"]] = Answer(row["id"], text, stopped, prompt.dropped_passages, nats, lookup)
                 own.setdefault(row["session_id"], []).extend(
                     [
                         Message(role="user", content=row["question"]),
@@ -134,15 +145,27 @@ def _waves(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
     return [[turns[depth] for turns in sessions.values() if depth < len(turns)] for depth in range(deepest)]
 
 
-def _fitting_prompt(
+def fit_prompt(
     row: Mapping[str, Any],
     history: Sequence[Message],
     tokenizer: "PreTrainedTokenizerBase",
     limits: Limits,
     max_answer_tokens: int,
     vision: Vision | None,
-) -> _Prompt:
-    """The prompt with as many passages as fit before the longest answer."""
+) -> Prompt:
+    """Lay out the prompt of a row, with as many passages as fit before the longest answer.
+
+    Args:
+        row: as in `answer_sessions`.
+        history: earlier exchanges, which stand for those of the row.
+        tokenizer: with its chat template.
+        limits: as in training.
+        max_answer_tokens: the longest answer.
+        vision: how the row's image is shown.
+
+    Raises:
+        FinetrailError: it does not fit even without passages.
+    """
     first = row["messages"][0]
     system = first["content"] if first["role"] == "system" else ""
     evidence = row.get("evidence") or []
@@ -155,7 +178,7 @@ def _fitting_prompt(
         messages = shorten_history(messages, tokenizer, limits)
         ids = prompt_ids(vision.show(messages, images, where) if vision else messages, tokenizer, where=where)
         if len(ids) + max_answer_tokens <= limits.max_length:
-            return _Prompt(ids, images, len(evidence) - kept)
+            return Prompt(ids, images, len(evidence) - kept)
     raise FinetrailError(
         f"the prompt has {len(ids)} tokens without any evidence, and {max_answer_tokens} for the answer"
         f" do not fit into {limits.max_length}",
@@ -169,7 +192,7 @@ def _target(text: str, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     return [*tokenizer(text, add_special_tokens=False)["input_ids"], chat_tokens(tokenizer).end]
 
 
-def _nats(model: "PreTrainedModel", prompt: _Prompt, target: list[int], vision: Vision | None) -> float:
+def _nats(model: "PreTrainedModel", prompt: Prompt, target: list[int], vision: Vision | None) -> float:
     """Return how unlikely an answer is behind a prompt."""
     labels = [IGNORED] * len(prompt.ids) + target
     example = Example("", prompt.ids + target, labels, prompt.dropped_passages, prompt.images)
@@ -181,14 +204,18 @@ def _fewer(row: Mapping[str, Any], evidence: Sequence[Evidence]) -> Message:
     return Message(role="user", content=turn_of(row, evidence))
 
 
-def _greedy(
+def reply_greedily(
     model: "PreTrainedModel",
     tokenizer: "PreTrainedTokenizerBase",
-    prompts: Sequence[_Prompt],
+    prompts: Sequence[Prompt],
     max_answer_tokens: int,
     vision: Vision | None,
 ) -> list[tuple[str, Literal["eos", "length"]]]:
-    """Generate for prompts padded on the left to [rows, longest]; the most likely token each time."""
+    """Generate for prompts padded on the left to [rows, longest]; the most likely token each time.
+
+    Returns:
+        for each prompt what the model says, without control tokens, and whether it ended its turn or was cut.
+    """
     import torch
 
     longest = max(len(prompt.ids) for prompt in prompts)

@@ -11,13 +11,11 @@ from typing import Any
 from finetrail.errors import FinetrailError
 from finetrail.records import derive_seed
 from finetrail.text.choices import answer_text
+from finetrail.text.student import task_of
 
 
 def shuffle_targets(rows: Sequence[Mapping[str, Any]], seed: int, group: str = "session_id") -> list[dict[str, Any]]:
-    """Permute the assistant's targets so that none stays in its own group.
-
-    Rows are put in a seeded order with each group in one piece, and every target moves on by the size of the
-    largest group: whoever stands there belongs to another group.
+    """Permute the assistant's targets so that none stays in its own group; each task's among its own rows.
 
     Args:
         rows: chat rows whose last message is the target; ids, prompts and order stay.
@@ -25,7 +23,22 @@ def shuffle_targets(rows: Sequence[Mapping[str, Any]], seed: int, group: str = "
         group: the field that names a row's group.
 
     Raises:
-        FinetrailError: one group holds more than half of the rows, so that no such permutation exists.
+        FinetrailError: one group holds more than half of the rows of a task, so that no such permutation exists.
+    """
+    places: dict[str | None, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(task_of(row), []).append(place)
+    shuffled: dict[int, dict[str, Any]] = {}
+    for numbers in places.values():
+        shuffled |= zip(numbers, _shuffle([rows[number] for number in numbers], seed, group), strict=True)
+    return [shuffled[place] for place in range(len(rows))]
+
+
+def _shuffle(rows: Sequence[Mapping[str, Any]], seed: int, group: str) -> list[dict[str, Any]]:
+    """Shuffle the targets of one task.
+
+    Rows are put in a seeded order with each group in one piece, and every target moves on by the size of the
+    largest group: whoever stands there belongs to another group.
     """
     groups: dict[str, list[int]] = {}
     for index, row in enumerate(rows):

@@ -177,6 +177,7 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
         ),
         (
             "recipes/fish.yaml",
+<<<<<<< HEAD
             "evaluate:\n  judge: {endpoint: paid, model: judge-2}",
             "evaluate:\n  metric: texts\n  judge: {endpoint: paid, model: teacher-1}",
             "evaluate.judge.model is teacher-1, which writes the texts that are learned as synthesize.teacher.model",
@@ -187,6 +188,32 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
             "evaluate:\n  metric: texts\n  criteria: [overall]",
             "`overall` is asked for anyway, beside the `criteria`",
         ),
+=======
+            "recall:\n  top_k: 30",
+            "student: {}\nrecall:\n  backend: cragmm",
+            "its own queries search a corpus of the recipe, and recall.backend is cragmm",
+        ),
+        (
+            "recipes/fish.yaml",
+            "recall:",
+            "student: {}\nrerank: {train: {tiny: true}}\nrecall:",
+            "chunks are ranked by `rerank.method`, and rerank.train ranks whole passages",
+        ),
+        (
+            "recipes/fish.yaml",
+            "synthesize:\n  teacher: {endpoint: paid, model: teacher-1, revision: abc, temperature: 0.8}\n"
+            "  judge: {endpoint: paid, model: judge-1}\n",
+            "student: {choice: reranker}\n",
+            "searching and choosing are taught beside answers from passages",
+        ),
+        (
+            "recipes/fish.yaml",
+            "evaluate:\n  judge: {endpoint: paid, model: judge-2}",
+            "student: {}\nevaluate:\n  metric: spans",
+            "it is scored in conversations, and evaluate.metric is spans",
+        ),
+        ("recipes/fish.yaml", "recall:", "student: {choice: me}\nrecall:", "expected one of 'model', 'reranker'"),
+>>>>>>> de1905e (crag_mm: a student that searches for itself: one adapter learns queries, choice of passages and answers from the chosen ones)
         (
             "config.yaml",
             "recipes: [fish]",

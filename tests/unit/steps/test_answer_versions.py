@@ -44,10 +44,10 @@ def write_records(folder: Path) -> None:
     write_jsonl(folder / "passages.jsonl", [{"id": "p", "title": "", "text": "Text"}])
 
 
-def settings(**changes: Any) -> str:
+def settings(*, student: dict[str, Any] | None = None, **changes: Any) -> str:
     chosen = {"turns": "comb", "versions": 3, "teacher": MODEL, "keep_original": False, "keep": "all"}
     chosen |= {"refusal_share": 0.2, "refusal_text": "I don't know", **changes}
-    return json.dumps({"synthesize": chosen, "source": {"images": None}})
+    return json.dumps({"synthesize": chosen, "student": student, "source": {"images": None}})
 
 
 def generate(**changes: Any) -> list[Row]:

@@ -59,6 +59,7 @@ def run(benchmarks: Sequence[str] = (), *, held_out: Sequence[str] = (), **scree
             **SCREEN,
             **screen,
         },
+        "student": None,
         "splits": {"method": "hash", "group_by": ["session"]},
     }
     files = ["--rows", "synthetic.jsonl", "--records", "reranked.jsonl", "--splits", "splits.jsonl"]
@@ -196,6 +197,7 @@ def run_fold(
             **SCREEN,
             "train_on": train_on,
         },
+        "student": None,
         "splits": {"method": method, "group_by": ["session"]},
     }
     files = ["--fold", fold, "--rows", rows, "--records", "reranked.jsonl", "--splits", "splits.jsonl"]
@@ -296,10 +298,13 @@ def test_a_shuffle_is_reported_with_what_straddles(capfd: pytest.CaptureFixture[
     assert json.loads(Path("report.json").read_text())["proof"]["straddling"] == 2
 
 
-def screened(pictured: bool = False, **changes: Any) -> int:
+NEAR = {"threshold": 0.8, "shingle_words": 5, "least_words": 0}
+
+
+def screened(pictured: bool = False, tasks: Sequence[str] = (), **changes: Any) -> int:
     """Run over examples of which two are alike, two are equal, and one repeats a test record's answer.
 
-    Where they are pictured, each stands beside an image of its own.
+    Where they are pictured, each stands beside an image of its own; tasks are those of the two that are like others.
     """
     records = list(read_rows(Path("reranked.jsonl")))
     for row in records:
@@ -311,6 +316,8 @@ def screened(pictured: bool = False, **changes: Any) -> int:
     examples[3]["question"], examples[3]["answer"] = examples[1]["question"], examples[1]["answer"]
     for row in examples if pictured else []:
         row["image"] = {"path": f"{row['id']}.png", "sha256": row["id"]}
+    for row, task in zip(examples[2:], tasks, strict=False):
+        row["kind"] = task
     leaked = next(row for row in records if row["id"] == "d:2")["answer"]
     examples[5]["answer"] = " ".join([*text_of("own").split()[:30], *leaked.split()[10:25]])
     write_jsonl(Path("reranked.jsonl"), records)
@@ -319,12 +326,17 @@ def screened(pictured: bool = False, **changes: Any) -> int:
 
 
 def test_what_is_said_of_different_images_is_no_repetition() -> None:
-    assert screened(pictured=True, duplicates={"threshold": 0.8, "shingle_words": 5, "least_words": 0}) == 0
+    assert screened(pictured=True, duplicates=NEAR) == 0
+    assert ids("train.jsonl") == ["x0", "x1", "x2", "x3", "x4", "x5"]
+
+
+def test_what_is_said_for_different_tasks_is_no_repetition() -> None:
+    assert screened(tasks=["search_query", "passage_choice"], duplicates=NEAR) == 0
     assert ids("train.jsonl") == ["x0", "x1", "x2", "x3", "x4", "x5"]
 
 
 def test_the_first_of_alike_examples_wins_and_losers_are_listed() -> None:
-    assert screened(duplicates={"threshold": 0.8, "shingle_words": 5, "least_words": 0}) == 0
+    assert screened(duplicates=NEAR) == 0
     assert ids("train.jsonl") == ["x0", "x1", "x4", "x5"]
     near, equal = read_rows(Path("train.dropped.jsonl"))
     assert (near["id"], near["record_id"], near["reason"], near["winner"]) == ("x2", "a:3", "near_duplicate", "x0")

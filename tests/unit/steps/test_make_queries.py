@@ -49,7 +49,9 @@ async def write_queries(number: int, body: dict[str, Any], request: web.Request)
     return completion(json.dumps({"queries": ["age of the bridge", " age of the bridge", "bridge built", "third"]}))
 
 
-def start(server: FakeServer, folder: Path, *rows: dict[str, Any], enabled: bool = True) -> int:
+def start(
+    server: FakeServer, folder: Path, *rows: dict[str, Any], enabled: bool = True, splits: dict[str, str] | None = None
+) -> int:
     """Run the step, which may lose as many rows as it likes, and return its exit code."""
     endpoint = {"kind": "openai", "base_url": server.url, "prices": {}}
     run_config = {
@@ -68,6 +70,9 @@ def start(server: FakeServer, folder: Path, *rows: dict[str, Any], enabled: bool
     write_jsonl(folder / "records.jsonl", rows)
     settings = {"queries": {"enabled": enabled, "count": 2, "model": MODEL}, "source": {"images": None}}
     files = ["--rows", "records.jsonl", "--out", "queries.jsonl", "--meta", "queries.meta.json"]
+    if splits is not None:
+        write_jsonl(folder / "splits.jsonl", [{"id": n, "group": n, "split": s} for n, s in splits.items()])
+        files += ["--splits", "splits.jsonl"]
     return main([*files, "--settings", json.dumps(settings), "--prompt", str(PROMPT)])
 
 
@@ -97,6 +102,16 @@ def test_without_a_model_the_question_is_its_own_query(server: FakeServer, folde
     (row,) = run(server, folder, enabled=False)
     assert row["queries"] == [{"text": ROW["question"], "origin": "question"}]
     assert server.bodies == []
+
+
+def test_a_student_that_writes_its_own_queries_is_taught_by_those_of_train_questions_alone(
+    server: FakeServer, folder: Path
+) -> None:
+    splits = {"a": "train", "b": "dev", "c": "test", "d": "train"}
+    assert start(server, folder, *(ROW | {"id": name, "question": f"{name}?"} for name in splits), splits=splits) == 0
+    found = {row["id"]: row["queries"][0]["origin"] for row in read_rows(folder / "queries.jsonl")}
+    assert found == {"a": "model", "b": "question", "c": "question", "d": "model"}
+    assert len(server.bodies) == 2, "dev and test questions are not paid for"
 
 
 def test_no_record_may_be_lost(server: FakeServer, folder: Path) -> None:

@@ -36,6 +36,22 @@ def test_no_target_stays_in_its_session(sizes: tuple[int, ...], seed: int) -> No
     assert shuffled == shuffle_targets(rows, seed)
 
 
+def test_each_task_of_a_student_is_shuffled_by_itself() -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "id": f"{session}-{task}",
+            "session_id": str(session),
+            **({} if task is None else {"kind": task}),
+            "messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": f"{task} {session}"}],
+        }
+        for session in range(6)
+        for task in (None, "search_query", "passage_choice")
+    ]
+    for row, shuffled in zip(rows, shuffle_targets(rows, 42), strict=True):
+        task, session = shuffled["messages"][-1]["content"].split()
+        assert task == str(row.get("kind")) and session != row["session_id"]
+
+
 def test_of_a_choice_the_label_moves_and_the_rest_stays() -> None:
     rows: list[dict[str, Any]] = [
         {

@@ -39,6 +39,16 @@ def test_trimming_drops_the_last_passages_only(texts: list[str], rows: list[dict
     assert short.labels[-short.target_tokens :] == whole.labels[-whole.target_tokens :]
 
 
+def test_a_choice_never_names_a_passage_that_did_not_fit(texts: list[str], rows: list[dict[str, Any]]) -> None:
+    tokenizer = train_tokenizer("llama", texts, vocabulary_size=512, context=256)
+    chosen = [*rows[1]["messages"][:-1], {"role": "assistant", "content": "1, 3"}]
+    row = rows[1] | {"kind": "passage_choice", "messages": chosen}
+    whole = encode_row(row, tokenizer, WHOLE)
+    short = encode_row(row, tokenizer, Limits(max_length=len(whole.input_ids) - 1))
+    said = [tokenizer.decode(e.labels[-e.target_tokens :], skip_special_tokens=True).strip() for e in (whole, short)]
+    assert said == ["1, 3", "1"] and short.dropped_passages == 1
+
+
 def test_a_row_that_never_fits_is_named(texts: list[str], rows: list[dict[str, Any]]) -> None:
     tokenizer = train_tokenizer("llama", texts, vocabulary_size=512, context=256)
     with pytest.raises(FinetrailError, match="s0-t1: the row has"):

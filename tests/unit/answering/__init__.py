@@ -1,0 +1,1 @@
+"""The deployed system: what it looks up before it answers."""
