@@ -499,7 +499,7 @@ rule predict_texts:
 rule judge_texts:
     """Score each text about an image against its reference, by criteria."""
     input:
-        rows="<results>/{recipe}/predictions/{model}/{fold}.jsonl",
+        rows=unjudged_texts,
         shards=shard_files("evaluate", "predictions.{model}.{fold}"),
         served=served_model("evaluate.judge"),
     output:

@@ -243,6 +243,13 @@ def judges_texts(recipe):
     return bool(scored and scored.metric == "texts" and scored.judge)
 
 
+def unjudged_texts(wildcards):
+    """Return the predictions of a model that writes about images, as they are to be judged."""
+    made_fold(wildcards)
+    folder = f"{RESULTS}/{wildcards.recipe}/predictions"
+    return f"{folder}/{wildcards.model}/{wildcards.fold}.jsonl"
+
+
 def written_texts(wildcards, models):
     """Return the predictions of models that write about images, with the judge's scores where there is one."""
     made_fold(wildcards)

@@ -177,7 +177,6 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
         ),
         (
             "recipes/fish.yaml",
-<<<<<<< HEAD
             "evaluate:\n  judge: {endpoint: paid, model: judge-2}",
             "evaluate:\n  metric: texts\n  judge: {endpoint: paid, model: teacher-1}",
             "evaluate.judge.model is teacher-1, which writes the texts that are learned as synthesize.teacher.model",
@@ -188,7 +187,8 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
             "evaluate:\n  metric: texts\n  criteria: [overall]",
             "`overall` is asked for anyway, beside the `criteria`",
         ),
-=======
+        (
+            "recipes/fish.yaml",
             "recall:\n  top_k: 30",
             "student: {}\nrecall:\n  backend: cragmm",
             "its own queries search a corpus of the recipe, and recall.backend is cragmm",
@@ -213,7 +213,6 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
             "it is scored in conversations, and evaluate.metric is spans",
         ),
         ("recipes/fish.yaml", "recall:", "student: {choice: me}\nrecall:", "expected one of 'model', 'reranker'"),
->>>>>>> de1905e (crag_mm: a student that searches for itself: one adapter learns queries, choice of passages and answers from the chosen ones)
         (
             "config.yaml",
             "recipes: [fish]",
