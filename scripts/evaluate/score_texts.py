@@ -56,8 +56,10 @@ def likenesses(rows: Sequence[Row], embedding: Mapping[str, Any] | None) -> list
 def measures_of(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return what is measured of each text, and how it is said."""
     judged = (*settings["criteria"], "overall") if settings["judge"] else ()
-    said = {"matched": "cosine of embeddings", "token_f1": "F1 over words", **KINDS}
-    return said | {f"judged_{name}": f"judge's score of 10, {name.replace('_', ' ')}," for name in judged}
+    said = {"cosine": "cosine of embeddings", "token_f1": "F1 over words", **KINDS}
+    return {name: said[name] for name in settings["measures"]} | {
+        f"judged_{name}": f"judge's score of 10, {name.replace('_', ' ')}," for name in judged
+    }
 
 
 def compare_measures(subject: str, models: Models, scores: Mapping[str, Sequence[Row]], settings: Row) -> Row:
@@ -69,7 +71,7 @@ def compare_measures(subject: str, models: Models, scores: Mapping[str, Sequence
         for measure, said in measures_of(settings).items():
             units = {
                 name: {
-                    row["id"]: Measurement(row["group"], score[measure])
+                    row["id"]: Measurement(row["group"], score["matched" if measure == "cosine" else measure])
                     for row, score in zip(rows, scores[name], strict=True)
                     if row["kind"] == kind
                 }

@@ -27,7 +27,7 @@ def test_from_discussions_and_charts_to_a_page(fresh: Workspace, tmp_path: Path)
     assert page.count("<article") == 6 and all(name in page for name in ("base", "uniform", "summary_centric"))
     for model in MODELS:
         metrics = read(workspace, f"metrics/{model}/fold0.json")
-        assert set(metrics["comparisons"]["summary_matched"]["differences"]) == {
+        assert set(metrics["comparisons"]["summary_cosine"]["differences"]) == {
             "base", "frequent", "nearest", "class_name",
         }  # fmt: skip
         assert metrics["right_image_beats_another"][model]["caption"]["pairs"] > 0

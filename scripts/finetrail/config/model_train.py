@@ -309,6 +309,11 @@ class Evaluate(Section):
     embedding: Embedding | None = result(
         None, "texts: what embeds them; none for a stand-in that hashes words, which every report names"
     )
+    measures: list[Literal["cosine", "token_f1", "rouge1", "rougeL"]] = result(
+        ["cosine", "token_f1", "rouge1", "rougeL"],
+        "texts: what is compared of each text and its reference: cosine of their embeddings, F1 over words, ROUGE",
+        min_length=1,
+    )
     compare: list[Name] = result(
         ["base"], "texts: models that stand side by side, in the order of the columns; `base` is the untuned one"
     )
@@ -336,7 +341,9 @@ class Evaluate(Section):
     def unused_keys(self) -> tuple[str, ...]:
         """A choice is compared with its key, an answer with its span: nobody judges it."""
         judged = () if self.metric in ("turns", "texts") else ("judge", "allow_same_judge")
-        written = () if self.metric == "texts" else ("embedding", "compare", "page_rows", "printed", "criteria")
+        written = (
+            () if self.metric == "texts" else ("embedding", "measures", "compare", "page_rows", "printed", "criteria")
+        )
         hops = () if self.metric == "hops" else ("distractors", "latency_questions")
         return (*judged, *written, *hops)
 
