@@ -50,8 +50,8 @@ class Student:
 
         Each has a ``lookup``: ``queries`` (``{"text", "origin"}``: `student`, or `question` where it wrote none),
         ``found`` (how many chunks), ``passages`` (the spans of what was chosen, as shown), and who ``chose``: `model`,
-        `reranker` by the recipe, or `unread` where the student named no passage and not ``none`` either, so that the
-        reranker's choice stands.
+        `reranker` by the recipe, `nobody` where nothing was found, or `unread` where the student named no passage and
+        not ``none`` either, so that the reranker's choice stands.
         """
         queries = self._queries(rows, histories)
         found = self._searcher.find([[query["text"] for query in written] for written in queries])
@@ -89,7 +89,7 @@ class Student:
         system = self._settings["student"]["choice_prompt"]
         places = [place for place, chunks in enumerate(found) if chunks]
         asked = [self._laid_out(rows[place], system, self._evidence(found[place])) for place in places]
-        chosen: list[tuple[str, Sequence[Row]]] = [("reranker", []) for _ in rows]
+        chosen: list[tuple[str, Sequence[Row]]] = [("nobody", []) for _ in rows]
         replies = self._replies(asked, [histories[place] for place in places])
         for place, (reply, left_out) in zip(places, replies, strict=True):
             numbers = read_choice(reply, len(found[place]) - left_out)

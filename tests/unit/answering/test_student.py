@@ -96,7 +96,7 @@ def test_without_a_query_the_question_is_asked_and_without_passages_there_is_no_
         "queries": [{"text": "Zzz?", "origin": "question"}],
         "found": 0,
         "passages": [],
-        "chose": "reranker",
+        "chose": "nobody",
     }
     assert len(speaker.asked) == 1, "nobody chooses among nothing"
 
