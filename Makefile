@@ -53,8 +53,8 @@ plan: $(READY)  ## what would run, and why, and the calls to pay (SCALE=full for
 peek: $(READY)  ## 20 train rows as the model is trained on them, what carries loss in colour (RECIPE, MODEL, FOLD)
 	@python scripts/train/peek_rows.py --recipe $(RECIPE) --scale $(SCALE) $(if $(MODEL),--model $(MODEL)) $(if $(FOLD),--fold $(FOLD))
 
-ask: $(READY)  ## ask a trained pipeline: passages, answer and citations (RECIPE=hotpotqa QUESTION="..."; none: standard input)
-	@python scripts/evaluate/ask_question.py --recipe $(RECIPE) --scale $(SCALE) $(if $(QUESTION),--question "$$QUESTION")
+ask: $(READY)  ## ask a trained pipeline: what it finds, its answer (RECIPE=hotpotqa; crag_mm_images IMAGE=path; QUESTION="...", none: standard input)
+	@python scripts/evaluate/ask_question.py --recipe $(RECIPE) --scale $(SCALE) $(if $(QUESTION),--question "$$QUESTION") $(if $(IMAGE),--image "$$IMAGE")
 
 ollama: $(READY)  ## load the exported models into Ollama, or print the commands
 	@python scripts/export/create_ollama_models.py --scale $(SCALE) --recipes $(RECIPES)

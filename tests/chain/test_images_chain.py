@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -79,6 +81,19 @@ def test_every_model_looks_things_up_by_itself_before_it_answers(made: Workspace
     turns = len(rows(made, "folds/fold0/test.jsonl"))
     assert {name: found["turns"] for name, found in metrics["lookups"].items()} == dict.fromkeys(models, turns)
     assert "own queries and choices" in metrics["comparisons"]["held_out_loss"]["metric"]
+
+
+def test_the_student_can_be_talked_to_about_an_image(made: Workspace) -> None:
+    command = [sys.executable, "scripts/evaluate/ask_question.py", "--recipe", "crag_mm_images", "--image"]
+    options: dict[str, Any] = {"cwd": made.root, "capture_output": True, "text": True, "timeout": 300, "check": False}
+    options["env"] = made.environment() | {"PYTHONPATH": "scripts"}
+    image = made.root / "data/crag_mm_images/images/buoy001.png"
+    talked = subprocess.run([*command, image], input="What is this?\n\nAnd why?\n", **options)
+    assert talked.returncode == 0, talked.stderr
+    for said in ("Question: What is this?", "Question: And why?", "Queries:", "chosen by:", "Answer: "):
+        assert said in talked.stdout
+    gone = subprocess.run([*command, "no.png", "--question", "What?"], **options)
+    assert gone.returncode == 1 and "no.png: there is no such image" in gone.stderr
 
 
 def test_the_metrics_say_whether_the_model_looks(made: Workspace) -> None:
