@@ -27,6 +27,12 @@ def test_the_right_image_beats_another_one_for_the_tuned_model_alone(metrics: di
     assert 0.4 <= looks["base"]["estimate"] <= 0.6
 
 
+def test_it_chooses_one_passage_by_itself(metrics: dict[str, Any]) -> None:
+    lookups = metrics["lookups"]["lora"]
+    assert lookups["chose"] == {"model": lookups["turns"]} and lookups["wrote_queries"] == lookups["turns"]
+    assert lookups["mean_passages_shown"] < 1.5
+
+
 @pytest.mark.parametrize("other", ["base", "trivial", "lora_shuffled"])
 @pytest.mark.parametrize("score", ["truthfulness", "accuracy"])
 def test_the_tuned_model_answers_better_than_its_controls(metrics: dict[str, Any], score: str, other: str) -> None:
