@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from finetrail.assigned import Assigned
 from finetrail.records import Row, read_rows
 
 
@@ -20,7 +19,7 @@ class TrainRows:
 
     def __init__(self, rows: Iterable[Row], splits: Path) -> None:
         self._rows = rows
-        self._assigned = Assigned(read_rows(splits))
+        self._splits: dict[str, str] = {row["id"]: row["split"] for row in read_rows(splits)}
         self.others = 0
 
     def __iter__(self) -> Iterator[Row]:
@@ -32,4 +31,4 @@ class TrainRows:
 
     def is_train(self, row: Row) -> bool:
         """Say whether a record belongs to the train split."""
-        return self._assigned.home(row["id"])[1] == "train"
+        return self._splits[row["id"]] == "train"

@@ -25,6 +25,7 @@ from finetrail.llm.schemas import (
     ResponseSchema,
     chosen_passages_schema,
     scores_schema,
+    text_scores_schema,
 )
 from finetrail.llm.store import CallStore
 from finetrail.llm.structured import parse_answer
@@ -129,8 +130,9 @@ def test_a_missing_section_is_named() -> None:
 
 
 SCHEMAS = [SEARCH_QUERIES, RELEVANCE, GRADED_RELEVANCE, chosen_passages_schema(1), GROUNDED_ANSWER, ANSWER_VERDICT]
-SCHEMAS += [QUESTIONS, scores_schema(["accuracy"]), LINK_SENTENCE, SUMMARY]
+SCHEMAS += [QUESTIONS, scores_schema(["accuracy"]), text_scores_schema(["accuracy"]), LINK_SENTENCE, SUMMARY]
 PROMPT = (
+    "<reference>Voters approved rent control.</reference>"
     "<earlier_questions>1. rent?</earlier_questions><passages><passage>Rent in 1980.</passage></passages>"
     "<question>rent?</question><reference_answer>1980</reference_answer><answer>1980</answer>"
     "<kinds>fact</kinds><text>Voters of the city approved strict rent control.</text><criteria>accuracy</criteria>"

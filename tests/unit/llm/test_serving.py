@@ -16,7 +16,9 @@ from finetrail.errors import FinetrailError
 from finetrail.llm.serving import ServerSpec, offline_teacher, serve
 
 PARENT = """
-import os, sys, time
+import os, signal, sys, time
+# Whoever runs the tests in the background of a shell has this signal ignored, and passes that on.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from finetrail.llm.serving import ServerSpec, serve
 from test_serving import spec_of
 with serve(spec_of()) as server:

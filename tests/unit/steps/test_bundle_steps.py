@@ -75,7 +75,7 @@ def test_from_ranked_passages_to_scores(folder: Path, ranked: list[Row], run_scr
 
     files = [part for name in ("train", "eval", "test") for part in (f"--{name}", f"{name}.jsonl")]
     files += ["--dropped", "left.jsonl", "--report", "report.json", "--records", "reranked.jsonl"]
-    settings = {"folds": FOLDS, "splits": {"method": "hash", "group_by": []}}
+    settings = {"folds": FOLDS, "student": None, "splits": {"method": "hash", "group_by": []}}
     call(run_script, "folds/make_folds.py", settings, "--rows", "synthetic.jsonl", *shared, *files)
     train, test = read(folder / "train.jsonl"), read(folder / "test.jsonl")
     assert [row["id"] for row in train] == [row["id"] for row in bundles], "the order of training is kept"
