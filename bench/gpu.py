@@ -113,8 +113,8 @@ def make_base(folder: Path, size: Size) -> None:
     import torch
     from transformers import AutoConfig, LlamaForCausalLM
 
-    from finetrail.training.settings import TinyBaseSettings
-    from finetrail.training.tiny_base import build_tiny_base
+    from finetrail.tiny.tiny_base import build_tiny_base
+    from finetrail.training.settings.train_settings import TinyBaseSettings
 
     texts = [message["content"] for row in make_rows(TINY) for message in row["messages"]]
     small = TinyBaseSettings(
@@ -144,8 +144,9 @@ def run_ours(
     base: Path, work: Path, size: Size, variant: Variant, steps: int, *, stop: bool = False
 ) -> list[dict[str, Any]]:
     """Train with our trainer, stopped after the first step and resumed if asked for; return the log's rows."""
-    from finetrail.training.job import Stopped
-    from finetrail.training.settings import Limits, Saving, TrainSettings
+    from finetrail.models.limits import Limits
+    from finetrail.training.settings.job import Stopped
+    from finetrail.training.settings.train_settings import Saving, TrainSettings
     from finetrail.training.sft import train_adapter
 
     settings = TrainSettings(
@@ -202,7 +203,7 @@ def run_plain(base: Path, work: Path, size: Size, variant: Variant, steps: int, 
     from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from finetrail.training.training_log import peak_memory
+    from finetrail.training.trainer.training_log import peak_memory
 
     found: list[dict[str, Any]] = []
 
@@ -258,8 +259,9 @@ def flops_of_token(base: Path, size: Size, method: str) -> float:
     """Return what a token costs forward and backward, on average; see the module's description."""
     from transformers import AutoTokenizer
 
-    from finetrail.training.masks import encode_rows
-    from finetrail.training.settings import Limits, TrainSettings
+    from finetrail.models.limits import Limits
+    from finetrail.models.masks import encode_rows
+    from finetrail.training.settings.train_settings import TrainSettings
 
     limits, loss = Limits(max_length=size.length), TrainSettings().loss
     rows, _ = encode_rows(make_rows(size), AutoTokenizer.from_pretrained(base), limits, loss=loss, vision=None)

@@ -38,10 +38,10 @@ def engine(url: str, calls: int) -> dict[str, Any]:
     """Ask through the engine, with a store; the limit is not told to it."""
     import openai
 
+    from finetrail.calls.store import CallStore
     from finetrail.llm.endpoints import Endpoint
     from finetrail.llm.engine import Engine
     from finetrail.llm.request import ChatRequest, Message, Sampling
-    from finetrail.llm.store import CallStore
 
     def requests() -> Iterator[ChatRequest]:
         for number in range(calls):

@@ -20,8 +20,8 @@ from retrieval_data import bundled, questions, write
 from seed_rerank import Pair, batched, per_pair
 
 from finetrail.retrieval.bm25 import BM25Index
-from finetrail.retrieval.chunks import chunk_spans
 from finetrail.retrieval.rerank import ChunkRanker
+from finetrail.text.chunks import chunk_spans
 from folds import CORES, measured
 
 HERE = Path(__file__).parent

@@ -5,8 +5,8 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from finetrail.retrieval.chunks import sentence_spans
 from finetrail.retrieval.judgements import read_queries
+from finetrail.text.chunks import sentence_spans
 
 DATA = Path(__file__).parents[1] / "data" / "crag_mm"
 FORMS = ("rewrite", "lastturn")

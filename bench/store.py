@@ -32,7 +32,7 @@ MEGABYTE = 1 << 20
 
 def key_of(number: int) -> str:
     """Return the key of one of the bench's calls."""
-    from finetrail.records import canonical_json, sha256_text
+    from finetrail.rows.records import canonical_json, sha256_text
 
     return sha256_text(canonical_json(request_of(number)))
 
@@ -44,8 +44,8 @@ def request_of(number: int) -> dict[str, Any]:
 
 def write_calls(folder: Path, calls: int) -> None:
     """Fill a store."""
-    from finetrail.llm.segment import StoredCall
-    from finetrail.llm.store import CallStore
+    from finetrail.calls.segment import StoredCall
+    from finetrail.calls.store import CallStore
 
     rest = {"fingerprint": None, "usage": {"prompt_tokens": 5, "completion_tokens": 3, "cached_tokens": 0}}
 
@@ -68,7 +68,7 @@ def resident_mb() -> float:
 def open_and_look_up(folder: Path, calls: int) -> dict[str, float]:
     """Open a store and find some of its calls; return the figures of this process."""
     begin = time.perf_counter()
-    from finetrail.llm.store import CallStore
+    from finetrail.calls.store import CallStore
 
     with CallStore(folder / "none"):  # numpy is imported with the first one
         pass

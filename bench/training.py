@@ -76,8 +76,8 @@ def make_rows() -> list[dict[str, Any]]:
 
 def make_base(folder: Path) -> None:
     """Make the tiny base that both train."""
-    from finetrail.training.settings import TinyBaseSettings
-    from finetrail.training.tiny_base import build_tiny_base
+    from finetrail.tiny.tiny_base import build_tiny_base
+    from finetrail.training.settings.train_settings import TinyBaseSettings
 
     texts = [message["content"] for row in make_rows() for message in row["messages"]]
     build_tiny_base("llama", texts, settings=TinyBaseSettings(steps=2), system="", seed=SEED, out_dir=folder)
@@ -85,7 +85,8 @@ def make_base(folder: Path) -> None:
 
 def settings_for(method: str, steps: int) -> Any:
     """Return the settings of both, as ours has them."""
-    from finetrail.training.settings import Limits, TrainSettings
+    from finetrail.models.limits import Limits
+    from finetrail.training.settings.train_settings import TrainSettings
 
     return TrainSettings(
         method="full" if method == "full" else "lora",
@@ -103,7 +104,7 @@ def settings_for(method: str, steps: int) -> Any:
 
 def run_ours(base: Path, work: Path, method: str, steps: int, turns: Callable[[], None]) -> list[float]:
     """Train with our trainer; return the loss of each step."""
-    from finetrail.training.settings import Saving
+    from finetrail.training.settings.train_settings import Saving
     from finetrail.training.sft import train_adapter
 
     train_adapter(
@@ -230,7 +231,7 @@ def tokens_timed(base: Path, method: str, steps: int) -> int:
     """Count the tokens of the timed steps, on average: rows come in a drawn order, every one equally often."""
     from transformers import AutoTokenizer
 
-    from finetrail.training.masks import encode_row
+    from finetrail.models.masks import encode_row
 
     settings = settings_for(method, steps)
     tokenizer = AutoTokenizer.from_pretrained(base)

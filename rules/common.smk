@@ -22,14 +22,14 @@ sys.path.insert(0, str(SCRIPTS))
 
 import yaml
 
-from finetrail.artifacts import write_json
+from finetrail.rows.artifacts import write_json
 from finetrail.cluster.queue import prefer_programs
 from finetrail.cluster.runs import note_end, note_master
 from finetrail.cluster.site_lines import shell_lines
 from finetrail.config.load import load_config
-from finetrail.config.model_serve import settings_digest
-from finetrail.config.places import is_folder
-from finetrail.config.model import PHASES
+from finetrail.config.sections.serve import settings_digest
+from finetrail.config.sections.places import is_folder
+from finetrail.config.recipe import PHASES
 from finetrail.config.warnings import memory_warnings
 from finetrail.config.current import (
     PLAN_VARIABLE,
@@ -37,17 +37,17 @@ from finetrail.config.current import (
     VERSIONS_VARIABLE,
 )
 from finetrail.errors import FinetrailError
-from finetrail.lineage.code_digest import code_digest, tree_digests
-from finetrail.lineage.file_digest import env_digest, source_digest
-from finetrail.lineage.gate import DIGESTS_VARIABLE, check_rules, current_digests
-from finetrail.lineage.journal import RUN_VARIABLE, git_state
-from finetrail.llm.offline import teacher_digest
-from finetrail.llm.launch import interpreter
-from finetrail.llm.preflight import check_served as check_served_by_vllm
-from finetrail.llm.preflight import model_file
-from finetrail.llm.prompts import load_prompt
+from finetrail.digests.code_digest import code_digest, tree_digests
+from finetrail.digests.file_digest import env_digest, source_digest
+from finetrail.step.gate import DIGESTS_VARIABLE, check_rules, current_digests
+from finetrail.step.journal import RUN_VARIABLE, git_state
+from finetrail.serving.offline.teacher import teacher_digest
+from finetrail.serving.command_lines import interpreter
+from finetrail.serving.model_support import check_served as check_served_by_vllm
+from finetrail.serving.model_support import model_file
+from finetrail.llm.prompt_file import load_prompt
 from finetrail.metrics.summary import summary_lines
-from finetrail.records import canonical_json, sha256_file
+from finetrail.rows.records import canonical_json, sha256_file
 from ingest.readers.registry import READERS
 
 RULE_FILES = sorted((ROOT / "rules").rglob("*.smk"))

@@ -1,6 +1,6 @@
 # What the rules of retrieval ask of the configuration: indexes, their shards, and the report.
 
-from finetrail.config.model_recall import ELSEWHERE
+from finetrail.config.sections.recall import ELSEWHERE
 
 
 def recall_backend(recipe):

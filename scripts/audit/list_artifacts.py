@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import MANIFEST_NAME, check_manifest, read_json, render_json
 from finetrail.errors import FinetrailError
-from finetrail.records import sha256_file
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import MANIFEST_NAME, check_manifest, read_json, render_json
+from finetrail.rows.records import sha256_file
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 AGAIN = "Remove the file and run the workflow again"
 

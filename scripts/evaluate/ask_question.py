@@ -14,14 +14,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetrail.answering.deployed import deployed
-from finetrail.answering.pipeline import Reply
 from finetrail.config.load import load_config
-from finetrail.config.model import RunConfig
+from finetrail.config.recipe import RunConfig
 from finetrail.errors import FinetrailError
+from finetrail.inference.answering.deployed import deployed
+from finetrail.inference.answering.pipeline import Reply
 
 if TYPE_CHECKING:
-    from finetrail.answering.talk import Said
+    from finetrail.inference.answering.talk import Said
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN = 160
@@ -53,7 +53,7 @@ def talk_to_student(run: RunConfig, recipe: str, questions: Iterable[str], image
     Raises:
         FinetrailError: a part of it has not been made, or the image cannot be shown.
     """
-    from finetrail.answering.talk import talk
+    from finetrail.inference.answering.talk import talk
 
     config = run.recipe(recipe)
     assert config.train is not None

@@ -9,13 +9,14 @@ import random
 import sys
 from collections.abc import Iterator, Sequence
 
-from finetrail.lookup import PassageFile, RowFile
-from finetrail.records import Row, derive_seed, read_rows
+from finetrail.chat.bundles import Shown, cite, evidence_of, target_text
+from finetrail.chat.layouts import turn_of
+from finetrail.examples.curriculum import Passage, Question
+from finetrail.retrieval.passage_file import PassageFile
 from finetrail.retrieval.questions import Pages, question_of
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.bundles import Shown, cite, evidence_of, target_text
-from finetrail.text.curriculum import Passage, Question
-from finetrail.text.layouts import turn_of
+from finetrail.rows.records import Row, derive_seed, read_rows
+from finetrail.rows.row_file import RowFile
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 AS_DEPLOYED = "retrieved"
 

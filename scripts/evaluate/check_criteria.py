@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import read_json, render_json
 from finetrail.config.current import operation_key
 from finetrail.errors import FinetrailError
-from finetrail.metrics.recall_picture import draw_distractors
-from finetrail.records import Row, read_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.tracking.registry import Registry
+from finetrail.report.plots.recall_picture import draw_distractors
+from finetrail.rows.artifacts import read_json, render_json
+from finetrail.rows.records import Row, read_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.training.tracking.artifact_registry import Registry
 
 MET, NOT_MET, UNKNOWN = "met", "not met", "not measurable here"
 GAIN, SECONDS, MEGABYTES, TOKENS, MEMORY_GB, STEPS = 0.05, 2.0, 500, 50, 16, 100

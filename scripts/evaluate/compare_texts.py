@@ -9,12 +9,12 @@ from typing import Any
 
 from evaluate.score_texts import likenesses
 from finetrail.errors import FinetrailError
-from finetrail.llm.pictures import describe_picture
-from finetrail.metrics.histogram import as_svg, points_svg
 from finetrail.metrics.similarity import embedder_name
-from finetrail.records import read_rows
-from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_parser
-from finetrail.text.comparison_page import comparison_page
+from finetrail.report.comparison_page import comparison_page
+from finetrail.report.plots.histogram import as_svg, points_svg
+from finetrail.rows.records import read_rows
+from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
+from finetrail.vision.image_size import describe_picture
 
 
 def data_url(path: Path) -> str:

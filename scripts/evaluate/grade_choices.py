@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 
 from finetrail.errors import FinetrailError
-from finetrail.records import Row, zip_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.choices import Unreadable, read_prediction
+from finetrail.examples.choices import Unreadable, read_prediction
+from finetrail.rows.records import Row, zip_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def grade(prediction: Row, choice: Row) -> Row:

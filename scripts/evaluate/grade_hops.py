@@ -8,10 +8,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.artifacts import render_json
 from finetrail.metrics.hop_grades import grade_reply
-from finetrail.records import Row, zip_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import render_json
+from finetrail.rows.records import Row, zip_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 AS_DEPLOYED = "retrieved"
 

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from finetrail.metrics.answer_overlap import exact_match, token_f1
-from finetrail.records import Row, zip_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.records import Row, zip_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 CARRIED = ("kind", "fact_trained")
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
-from finetrail.llm.prompts import load_prompt
+from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import ANSWER_VERDICT
 from finetrail.metrics.turn_score import grade, needs_judge
-from finetrail.records import Row, zip_rows
-from finetrail.step import Step, add_input, add_output
+from finetrail.rows.records import Row, zip_rows
+from finetrail.step.step import Step, add_input, add_output
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from finetrail.answering.pipeline import STAGES, Pipeline, Places
-from finetrail.artifacts import check_manifest, render_json
-from finetrail.records import read_rows
+from finetrail.inference.answering.pipeline import STAGES, Pipeline, Places
 from finetrail.retrieval.backends import folders_of
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import check_manifest, render_json
+from finetrail.rows.records import read_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def quantile(values: Sequence[float], share: float) -> float:

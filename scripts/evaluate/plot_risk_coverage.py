@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.artifacts import read_json
-from finetrail.metrics.risk_picture import draw_risk_coverage
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.report.plots.risk_picture import draw_risk_coverage
+from finetrail.rows.artifacts import read_json
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -11,14 +11,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.artifacts import check_manifest
-from finetrail.records import read_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import check_manifest
+from finetrail.rows.records import read_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one prediction a test row."""
-    from finetrail.answering.predictions import Counting, load_predictor, predictions
+    from finetrail.inference.answering.predictions import Counting, load_predictor, predictions
 
     for manifest in [args.base, *args.adapter]:
         check_manifest(manifest.parent, manifest)

@@ -11,19 +11,19 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from finetrail.artifacts import check_manifest
-from finetrail.records import read_rows
 from finetrail.retrieval.backends import folders_of
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import check_manifest
+from finetrail.rows.records import read_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 INDEXES = ("words", "vectors", "encoder")
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one prediction a test row."""
-    from finetrail.answering.predictions import Counting, load_predictor, predictions
-    from finetrail.answering.searcher import Searcher
-    from finetrail.answering.student import Student
+    from finetrail.inference.answering.corpus_search import Searcher
+    from finetrail.inference.answering.predictions import Counting, load_predictor, predictions
+    from finetrail.inference.answering.student_search import Student
 
     folders = {kind: folders_of(getattr(args, kind)) for kind in INDEXES}
     for manifest in [args.base, *args.adapter]:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import check_manifest
+from finetrail.examples.picture_tasks import SHOWN_IMAGES
 from finetrail.metrics.swaps import swapped_rows
-from finetrail.records import Row, read_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.picture_tasks import SHOWN_IMAGES
+from finetrail.rows.artifacts import check_manifest
+from finetrail.rows.records import Row, read_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 BASELINES = ("frequent", "nearest", "class_name")
 
@@ -63,8 +63,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
     from transformers import AutoTokenizer
 
     from finetrail.training.describe import Decoding, Describer
-    from finetrail.training.image_prefix import load_for_answers
-    from finetrail.vision.encoder import load_eyes
+    from finetrail.training.prefix.image_prefix import load_for_answers
+    from finetrail.vision.image_encoder import load_eyes
 
     for manifest in [args.base, args.vision, *args.adapter]:
         check_manifest(manifest.parent, manifest)

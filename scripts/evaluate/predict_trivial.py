@@ -7,9 +7,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.records import Row, read_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.choices import answer_text
+from finetrail.examples.choices import answer_text
+from finetrail.rows.records import Row, read_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def trivial_answer(row: Row, refusal: str) -> Row:
@@ -24,9 +24,9 @@ def work(step: Step, args: argparse.Namespace) -> None:
     """Write one prediction a test row."""
     from transformers import AutoTokenizer
 
-    from finetrail.training.masks import encode_row
-    from finetrail.training.settings import Limits
-    from finetrail.training.unigram import Unigram, target_ids
+    from finetrail.inference.unigram import Unigram, target_ids
+    from finetrail.models.limits import Limits
+    from finetrail.models.masks import encode_row
 
     limits = Limits(**step.settings["limits"])
     tokenizer = AutoTokenizer.from_pretrained(args.base.parent)

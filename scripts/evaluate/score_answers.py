@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import render_json
-from finetrail.llm.offline import rests_on_offline
 from finetrail.metrics.choice_score import Answered as Chosen
 from finetrail.metrics.choice_score import score_choices
 from finetrail.metrics.compare import Measurement, compare, table_lines
@@ -19,8 +17,10 @@ from finetrail.metrics.hop_table import score_hops
 from finetrail.metrics.risk_coverage import Answered, risk_coverage
 from finetrail.metrics.swaps import right_beats_another
 from finetrail.metrics.turn_score import Turn, score_turns, sessions_of, stop_early
-from finetrail.records import Row, read_rows
-from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import render_json
+from finetrail.rows.records import Row, read_rows
+from finetrail.serving.offline.teacher import rests_on_offline
+from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
 
 HELD_OUT_LOSS = "held-out loss, nats a token (original answers, gold history)"
 OWN_LOOKUPS = "held-out loss, nats a token (original answers, gold history, each model's own queries and choices)"

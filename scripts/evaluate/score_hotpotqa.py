@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import read_json, write_json
 from finetrail.errors import FinetrailError
-from finetrail.json_array import read_objects
 from finetrail.metrics.hop_score import Scored, average, check_gold, check_prediction, score_question
-from finetrail.problems import Problems
-from finetrail.records import Row
+from finetrail.rows.artifacts import read_json, write_json
+from finetrail.rows.json_array import read_objects
+from finetrail.rows.problems import Problems
+from finetrail.rows.records import Row
 
 HINT = "A gold row has `_id`, `answer` and `supporting_facts`; the official test set has none of the last two"
 

@@ -9,17 +9,17 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from finetrail.artifacts import render_json
 from finetrail.errors import FinetrailError
-from finetrail.lookup import PassageFile
 from finetrail.metrics.compare import Measurement, compare, table_lines
 from finetrail.metrics.ranking import ndcg, recall
-from finetrail.metrics.recall_picture import draw_recall
-from finetrail.records import Row, read_rows, read_table
-from finetrail.retrieval import Hit
+from finetrail.report.plots.recall_picture import draw_recall
 from finetrail.retrieval.fusion import fuse
+from finetrail.retrieval.passage_file import PassageFile
 from finetrail.retrieval.questions import Pages, question_of
-from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_parser
+from finetrail.retrieval.search_index import Hit
+from finetrail.rows.artifacts import render_json
+from finetrail.rows.records import Row, read_rows, read_table
+from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
 
 DEPTHS = (1, 2, 5, 10, 20, 50, 100, 200)
 CUT = 10

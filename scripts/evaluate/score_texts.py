@@ -9,15 +9,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from finetrail.artifacts import render_json
-from finetrail.llm.offline import rests_on_offline
 from finetrail.metrics.answer_overlap import token_f1
 from finetrail.metrics.compare import Measurement, compare, table_lines
 from finetrail.metrics.rouge import KINDS, rouge
 from finetrail.metrics.similarity import embed, embedder_name
 from finetrail.metrics.swaps import right_beats_another
-from finetrail.records import Row, read_rows
-from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import render_json
+from finetrail.rows.records import Row, read_rows
+from finetrail.serving.offline.teacher import rests_on_offline
+from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
 
 CONTROLS = {
     "base": "the untuned language model, without the image",

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import check_manifest, render_json
 from finetrail.errors import FinetrailError
 from finetrail.export.gguf_writer import convert_to_gguf
 from finetrail.export.ollama_folder import fitting, modelfile_for, parity_conversations, parity_rows
 from finetrail.export.parity import check_parity
-from finetrail.records import read_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import check_manifest, render_json
+from finetrail.rows.records import read_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def conversations_of(step: Step, args: argparse.Namespace) -> list[list[dict[str, str]]]:

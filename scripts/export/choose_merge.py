@@ -9,14 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetrail.artifacts import check_manifest, render_json, temporary_name
 from finetrail.errors import FinetrailError
-from finetrail.export.ask_file import ask_file
-from finetrail.export.compare import FLOOR, divergence
+from finetrail.export.gguf_answers import ask_file
 from finetrail.export.gguf_writer import convert_to_gguf
-from finetrail.records import read_rows, sha256_file
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.training.masks import encode_row
+from finetrail.export.output_differences import FLOOR, divergence
+from finetrail.models.masks import encode_row
+from finetrail.rows.artifacts import check_manifest, render_json, temporary_name
+from finetrail.rows.records import read_rows, sha256_file
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.training.merge_candidates import (
     CANDIDATES,
     Candidate,
@@ -26,7 +26,7 @@ from finetrail.training.merge_candidates import (
     merge_candidate,
     trained_targets,
 )
-from finetrail.training.settings import TrainSettings, train_settings
+from finetrail.training.settings.train_settings import TrainSettings, train_settings
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.artifacts import check_manifest
 from finetrail.export.gguf_writer import convert_to_gguf
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import check_manifest
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from finetrail.artifacts import check_manifest, render_json
 from finetrail.errors import FinetrailError
 from finetrail.export.ollama_folder import modelfile_for, parity_conversations, parity_rows
 from finetrail.export.parity import unverified_parity
-from finetrail.records import read_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import check_manifest, render_json
+from finetrail.rows.records import read_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

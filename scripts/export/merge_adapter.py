@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.artifacts import check_manifest
-from finetrail.records import sha256_file
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.training.merge import merge_adapter
+from finetrail.rows.artifacts import check_manifest
+from finetrail.rows.records import sha256_file
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.training.merge_weights import merge_adapter
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import read_json
-from finetrail.records import Row, read_rows, sha256_text
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import read_json
+from finetrail.rows.records import Row, read_rows, sha256_text
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 FILES = ("train", "eval", "test")
 EXAMPLES = 2

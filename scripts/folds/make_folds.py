@@ -18,22 +18,22 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import render_json
-from finetrail.assigned import WITHHELD, Assigned, prove_disjoint
+from finetrail.chat.bundles import Shown, cite, evidence_of, target_text
+from finetrail.chat.layouts import BUNDLE, turn_of
+from finetrail.chat.messages import Evidence, chat_messages, whole_messages
+from finetrail.chat.student_tasks import CHOICE, QUERY
 from finetrail.errors import FinetrailError
-from finetrail.grouping import keyed
-from finetrail.lookup import PassageFile
-from finetrail.overlap.benchmarks import benchmark_texts
-from finetrail.overlap.contamination import HeldOut, Text
-from finetrail.overlap.rows import row_text
-from finetrail.overlap.screen import Screen
-from finetrail.records import Row, read_rows
-from finetrail.step import RowWriter, Step, add_input, add_output, run_step, step_parser
-from finetrail.text.bundles import Shown, cite, evidence_of, target_text
-from finetrail.text.curriculum import within_words
-from finetrail.text.layouts import BUNDLE, turn_of
-from finetrail.text.prompts import Evidence, chat_messages, whole_messages
-from finetrail.text.student import CHOICE, QUERY
+from finetrail.examples.curriculum import within_words
+from finetrail.retrieval.passage_file import PassageFile
+from finetrail.rows.artifacts import render_json
+from finetrail.rows.records import Row, read_rows
+from finetrail.splits.grouping import keyed
+from finetrail.splits.overlap.benchmarks import benchmark_texts
+from finetrail.splits.overlap.contamination import HeldOut, Text
+from finetrail.splits.overlap.row_text import row_text
+from finetrail.splits.overlap.screen import Screen
+from finetrail.splits.split_table import WITHHELD, Assigned, prove_disjoint
+from finetrail.step.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 
 SPAN = ("passage_id", "start", "end")
 KEPT = ("choice", "scores", "reference", "task")

@@ -8,8 +8,8 @@ from typing import Any
 
 from finetrail.documents.chunking import Characters, Chunk, Measure, Tokens, chunk, headings_over, page_of, token_starts
 from finetrail.errors import FinetrailError
-from finetrail.records import Row, content_id
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.records import Row, content_id
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def measure_of(settings: Mapping[str, Any]) -> Callable[[str], Measure]:

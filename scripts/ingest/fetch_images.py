@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.config.current import current_run, operation_key
-from finetrail.records import Row, read_jsonl, sha256_text
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.records import Row, read_jsonl, sha256_text
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.vision.check import BadImage, check_image
-from finetrail.vision.images import fetched_folder
+from finetrail.vision.row_images import fetched_folder
 from finetrail.web.fetch import PageLimits
-from finetrail.web.pictures import ImageGetter, ImageStore, embedded_bytes
+from finetrail.web.image_downloads import ImageGetter, ImageStore, embedded_bytes
 from ingest.readers.images import EMBEDDED
 
 PASSED_ON = ("timeout_s", "max_redirects", "max_concurrency", "allow_private")

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
-from finetrail.records import Row, read_rows, sha256_text
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.records import Row, read_rows, sha256_text
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 from ingest.readers.images import unfetched_name
 from ingest.readers.registry import READERS
 

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.assigned import WITHHELD, Assigned, place_of, prove_disjoint
 from finetrail.errors import FinetrailError
-from finetrail.grouping import Grouping, chosen_keys, keyed
-from finetrail.held_out import hold_out
-from finetrail.overlap.near import NearTexts
-from finetrail.overlap.rows import row_text
-from finetrail.records import Row, read_rows, read_table
-from finetrail.shuffles import shuffle_groups, shuffle_rows
-from finetrail.splits import Draw, assign, assign_folds
-from finetrail.step import RowWriter, Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.records import Row, read_rows, read_table
+from finetrail.splits.assign import Draw, assign, assign_folds
+from finetrail.splits.grouping import Grouping, chosen_keys, keyed
+from finetrail.splits.held_out import hold_out
+from finetrail.splits.overlap.near_duplicates import NearTexts
+from finetrail.splits.overlap.row_text import row_text
+from finetrail.splits.shuffles import shuffle_groups, shuffle_rows
+from finetrail.splits.split_table import WITHHELD, Assigned, place_of, prove_disjoint
+from finetrail.step.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 
 LOGGER = logging.getLogger("finetrail.make_splits")
 

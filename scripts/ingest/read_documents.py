@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from finetrail.artifacts import render_json
 from finetrail.documents.isolate import Bounds, Failed, read_all
 from finetrail.errors import FinetrailError
-from finetrail.records import Row, content_id, sha256_file, sha256_text
-from finetrail.step import Step, add_output, run_step, step_parser
+from finetrail.rows.artifacts import render_json
+from finetrail.rows.records import Row, content_id, sha256_file, sha256_text
+from finetrail.step.step import Step, add_output, run_step, step_parser
 
 MEGABYTE = 1_000_000
 MOST_REASONS = 5

@@ -13,11 +13,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finetrail.artifacts import render_json
-from finetrail.lookup import RowFile
 from finetrail.metrics.agreement import agreement
-from finetrail.records import Row
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import render_json
+from finetrail.rows.records import Row
+from finetrail.rows.row_file import RowFile
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 NOT_RELEVANT = "judged not relevant"
 DISAGREED = "the judges disagree"

@@ -7,16 +7,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from finetrail.chat.messages import Evidence
 from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
-from finetrail.llm.prompts import load_prompt
+from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import chosen_passages_schema
-from finetrail.lookup import PassageFile
-from finetrail.records import Row
-from finetrail.step import Step, add_input, add_output
-from finetrail.text.prompts import Evidence
-from finetrail.train_rows import TrainRows
-from finetrail.vision.images import images_of
+from finetrail.retrieval.passage_file import PassageFile
+from finetrail.rows.records import Row
+from finetrail.rows.train_rows import TrainRows
+from finetrail.step.step import Step, add_input, add_output
+from finetrail.vision.row_images import images_of
 
 
 def beginning(passages: PassageFile, passage_id: str, words: int) -> Evidence:

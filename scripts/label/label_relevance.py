@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
-from finetrail.llm.prompts import load_prompt
+from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatAnswer, ChatRequest
 from finetrail.llm.schemas import GRADED_RELEVANCE, RELEVANCE
-from finetrail.lookup import PassageFile
-from finetrail.records import Row
-from finetrail.step import Step, add_input, add_output
-from finetrail.train_rows import TrainRows
-from finetrail.vision.images import images_of
+from finetrail.retrieval.passage_file import PassageFile
+from finetrail.rows.records import Row
+from finetrail.rows.train_rows import TrainRows
+from finetrail.step.step import Step, add_input, add_output
+from finetrail.vision.row_images import images_of
 
 
 def label_of(chunk: Row, answer: ChatAnswer, settings: dict[str, Any]) -> Row:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.errors import FinetrailError
-from finetrail.lookup import RowFile, place_without
-from finetrail.records import Row, derive_seed, read_jsonl, read_rows
 from finetrail.retrieval.rerank import ChunkRanker, chunk_rows
-from finetrail.step import RowWriter, Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.records import Row, derive_seed, read_jsonl, read_rows
+from finetrail.rows.row_file import RowFile, place_without
+from finetrail.step.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 
 HUMAN, PLANTED = "human", "planted"
 VERDICTS = {"yes": True, "no": False, True: True, False: False}

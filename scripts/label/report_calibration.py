@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from finetrail.artifacts import render_json
-from finetrail.llm.offline import rests_on_offline
 from finetrail.metrics.calibration import Pair, compare_with_gold, corrected_yield, interval
-from finetrail.records import Row, read_rows, read_table
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import render_json
+from finetrail.rows.records import Row, read_rows, read_table
+from finetrail.serving.offline.teacher import rests_on_offline
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 HUMAN = "human"
 ASSUMED = (

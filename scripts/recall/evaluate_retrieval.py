@@ -9,16 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import render_json
 from finetrail.errors import FinetrailError
 from finetrail.metrics.compare import Measurement, compare
 from finetrail.metrics.ranking import measures
-from finetrail.records import Row
-from finetrail.retrieval import SearchIndex
 from finetrail.retrieval.backends import folders_of, open_named
 from finetrail.retrieval.fusion import fuse
 from finetrail.retrieval.judgements import read_qrels, read_queries
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.retrieval.search_index import SearchIndex
+from finetrail.rows.artifacts import render_json
+from finetrail.rows.records import Row
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 DEPTH = 100
 """Passages that each backend finds, and that fusion sees."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import reduce
 
 from finetrail.hub import download
-from finetrail.step import Step, add_output, run_step, step_parser
+from finetrail.step.step import Step, add_output, run_step, step_parser
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from finetrail.retrieval.backends import encoder_of, folders_of
 from finetrail.retrieval.vectors import build_vectors
-from finetrail.shards import Shard
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.shards import Shard
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from finetrail.retrieval.postings import count_words
-from finetrail.shards import Shard
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.shards import Shard
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -5,9 +5,9 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from finetrail.records import Row
 from finetrail.retrieval.corpora import read_corpus
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.records import Row
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

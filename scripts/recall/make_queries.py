@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
-from finetrail.llm.prompts import load_prompt
+from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import SEARCH_QUERIES
-from finetrail.records import Row
-from finetrail.step import Step, add_input, add_output
-from finetrail.train_rows import TrainRows
-from finetrail.vision.images import images_of
+from finetrail.rows.records import Row
+from finetrail.rows.train_rows import TrainRows
+from finetrail.step.step import Step, add_input, add_output
+from finetrail.vision.row_images import images_of
 
 
 def distinct_queries(question: str, written: Sequence[str], most: int) -> list[Row]:

@@ -11,16 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.artifacts import render_json
-from finetrail.lookup import PassageFile
-from finetrail.records import Row, read_rows, read_table, sha256_text, zip_rows
-from finetrail.retrieval import in_batches
 from finetrail.retrieval.bm25 import BM25Index
 from finetrail.retrieval.bridges import FEATURES, features, fit_listwise, ranks, with_scores
+from finetrail.retrieval.passage_file import PassageFile
 from finetrail.retrieval.questions import Pages, question_of
-from finetrail.retrieval.ranked import WHOLE, fold_of, model_for, without
 from finetrail.retrieval.rerank import Chunk, chunk_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.retrieval.reranker_folder import WHOLE, fold_of, model_for, without
+from finetrail.retrieval.search_index import in_batches
+from finetrail.rows.artifacts import render_json
+from finetrail.rows.records import Row, read_rows, read_table, sha256_text, zip_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 if TYPE_CHECKING:
     from finetrail.retrieval.bridges import Floats

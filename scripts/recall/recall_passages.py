@@ -7,10 +7,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.retrieval import in_batches
 from finetrail.retrieval.backends import folders_of, open_backend
 from finetrail.retrieval.recall import recall
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.retrieval.search_index import in_batches
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 BATCH = 10_000
 """Rows that are searched for together."""

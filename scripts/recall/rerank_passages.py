@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.retrieval import in_batches
 from finetrail.retrieval.rankers import open_ranker, search_text
 from finetrail.retrieval.rerank import chunk_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.retrieval.search_index import in_batches
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 BATCH = 1000
 

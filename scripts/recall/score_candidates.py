@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from finetrail.artifacts import check_manifest
-from finetrail.lookup import PassageFile
-from finetrail.records import Row, read_table, round_score
-from finetrail.retrieval.ranked import BASE, model_for, pair_text
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.retrieval.passage_file import PassageFile
+from finetrail.retrieval.reranker_folder import BASE, model_for, pair_text
+from finetrail.rows.artifacts import check_manifest
+from finetrail.rows.records import Row, read_table, round_score
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 BLOCK = 64
 DIGITS = 4
@@ -30,7 +30,7 @@ class Scorer:
 
     def scores(self, name: str, pairs: list[tuple[str, str]]) -> list[float]:
         """Score (question, passage) pairs by a model."""
-        from finetrail.training.cross_encoder import load_cross_encoder
+        from finetrail.training.reranker_trainer import load_cross_encoder
 
         if name not in self._models:
             self._models[name] = load_cross_encoder(self._folder / name, self._max_tokens)

@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.retrieval.mock_search import open_pipeline, recall_row
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.web.benchmark_search import open_pipeline, recall_row
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.ask import asking_parser
-from finetrail.step import Step, add_input, add_output, run_step
-from finetrail.web.ask import plan_searches, recall_rows
+from finetrail.step.step import Step, add_input, add_output, run_step
+from finetrail.web.search_rows import plan_searches, recall_rows
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from finetrail.records import derive_seed, unit_interval
+from finetrail.rows.records import derive_seed, unit_interval
 
 SIDE = 56
 # Hues in the middle of what the offline teacher calls by these names.

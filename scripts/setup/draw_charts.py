@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.records import derive_seed, unit_interval
+from finetrail.rows.records import derive_seed, unit_interval
 from ingest.readers.discussion_text import Discussion, read_discussion
 
 if TYPE_CHECKING:

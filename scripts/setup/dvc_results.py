@@ -16,11 +16,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from finetrail.artifacts import read_json
 from finetrail.cluster import runs
 from finetrail.config.yaml_lines import read_yaml
-from finetrail.errors import FinetrailError
-from finetrail.lineage.pinned_files import (
+from finetrail.digests.pinned_files import (
     LOCK,
     SCALES,
     SetAside,
@@ -30,6 +28,8 @@ from finetrail.lineage.pinned_files import (
     stage_name,
     unfaithful,
 )
+from finetrail.errors import FinetrailError
+from finetrail.rows.artifacts import read_json
 
 ADOPT = Path(__file__).with_name("adopt_outputs.py")
 WRITE_STAGES = Path(__file__).with_name("write_dvc_stages.py")

@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from finetrail.artifacts import atomic_path
-from finetrail.config.generate import json_schema, reference
+from finetrail.config.reference import json_schema, reference
+from finetrail.rows.artifacts import atomic_path
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """Write the list of architectures that the pinned vLLM serves; run it with the Python of the vLLM environment.
 
 ``.venv-vllm-cpu/bin/python scripts/setup/list_vllm_architectures.py`` writes
-scripts/finetrail/llm/vllm_architectures.json; ``--check`` compares it and writes nothing.
+scripts/finetrail/serving/vllm_architectures.json; ``--check`` compares it and writes nothing.
 """
 
 import argparse
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-TARGET = Path(__file__).resolve().parents[1] / "finetrail" / "llm" / "vllm_architectures.json"
+TARGET = Path(__file__).resolve().parents[1] / "finetrail" / "serving" / "vllm_architectures.json"
 
 
 def listed() -> str:

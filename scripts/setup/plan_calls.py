@@ -18,13 +18,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import read_json
 from finetrail.cluster.cost import SECONDS_PER_HOUR, History
 from finetrail.cluster.runs import runs
 from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
-from finetrail.config.model import RecipeConfig, RunConfig, read_run_config
+from finetrail.config.recipe import RecipeConfig, RunConfig, read_run_config
+from finetrail.digests.code_digest import direct_imports
 from finetrail.errors import FinetrailError
-from finetrail.lineage.code_digest import direct_imports
+from finetrail.rows.artifacts import read_json
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 ASKING = {SCRIPTS / "finetrail" / name / "ask.py" for name in ("llm", "web")}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from snakemake.cli import parse_args
 
-from finetrail.config.model import RunConfig, read_run_config
+from finetrail.config.recipe import RunConfig, read_run_config
 from finetrail.errors import FinetrailError
 from finetrail.preflight import cluster_checks, endpoint_checks, place_checks
 from finetrail.preflight.asked import Asked, asked_by, submitted

@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from finetrail.artifacts import read_json
 from finetrail.cluster import queue, runs
 from finetrail.cluster.master import check_alone
 from finetrail.errors import FinetrailError
+from finetrail.rows.artifacts import read_json
 
 LOOK_S = 2.0
 LOCK = Path("logs/resume.lock")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetrail.cluster import efficiency, runs
-from finetrail.config.model import read_run_config
+from finetrail.config.recipe import read_run_config
 from finetrail.errors import FinetrailError
 
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import read_json
 from finetrail.cluster import queue, runs, table
 from finetrail.errors import FinetrailError
+from finetrail.rows.artifacts import read_json
 
 
 def found(root: Path, run: Path) -> tuple[list[dict[str, Any]], list[queue.QueuedJob], str | None]:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from finetrail.cluster import runs
 from finetrail.cluster.master import LOG, check_alone, lead, submission
-from finetrail.config.model import read_run_config
-from finetrail.config.model_site import Site
+from finetrail.config.recipe import read_run_config
+from finetrail.config.sections.site import Site
 from finetrail.errors import FinetrailError
 from finetrail.preflight.partitions import read_partitions
 from setup.plan_calls import dry_run

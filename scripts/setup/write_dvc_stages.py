@@ -15,9 +15,9 @@ from typing import Any
 
 import yaml
 
-from finetrail.artifacts import read_json
 from finetrail.config.current import VERSIONS_VARIABLE
-from finetrail.lineage.pinned_files import SCALES, stage_name
+from finetrail.digests.pinned_files import SCALES, stage_name
+from finetrail.rows.artifacts import read_json
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "dvc.yaml"

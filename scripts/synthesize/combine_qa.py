@@ -13,11 +13,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from finetrail.assigned import Assigned
-from finetrail.lookup import RowFile
-from finetrail.records import Row, read_rows, unit_interval
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.families import CONTROL
+from finetrail.chat.families import CONTROL
+from finetrail.rows.records import Row, read_rows, unit_interval
+from finetrail.rows.row_file import RowFile
+from finetrail.splits.split_table import Assigned
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 NO_SUPPORT = "its quotation is not in its chunk"
 EMPTY = "no question or no answer"

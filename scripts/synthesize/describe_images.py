@@ -13,12 +13,13 @@ from pathlib import Path
 
 from finetrail.errors import FinetrailError
 from finetrail.llm.ask import ask_rows, asking_parser, check_quarantine, model_at, open_engine, run_asking_step
-from finetrail.llm.prompts import load_prompt
-from finetrail.llm.request import ChatRequest, Image
+from finetrail.llm.prompt_file import load_prompt
+from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import IMAGE_SENTENCES
-from finetrail.records import Row, content_id, derive_seed
-from finetrail.step import Step, add_input, add_output
+from finetrail.rows.records import Row, content_id, derive_seed
+from finetrail.step.step import Step, add_input, add_output
 from finetrail.text.sentences import sentences
+from finetrail.vision.image import Image
 
 FIELDS = ("visual_1", "visual_2", "physical")
 

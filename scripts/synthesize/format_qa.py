@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.templates import OWN, TEMPLATES, Form, own_form
+from finetrail.models.templates import OWN, TEMPLATES, Form, own_form
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 BELOW = "its overall score is below the threshold"
 

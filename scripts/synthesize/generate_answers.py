@@ -9,17 +9,17 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from finetrail.chat.conversations import Conversations
 from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
-from finetrail.llm.prompts import load_prompt
+from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import GROUNDED_ANSWER
-from finetrail.lookup import PassageFile
-from finetrail.records import Row, content_id, derive_seed, read_rows
-from finetrail.retrieval.chunks import sentence_spans
-from finetrail.step import Step, add_input, add_output
-from finetrail.text.conversations import Conversations
+from finetrail.retrieval.passage_file import PassageFile
+from finetrail.rows.records import Row, content_id, derive_seed, read_rows
+from finetrail.step.step import Step, add_input, add_output
+from finetrail.text.chunks import sentence_spans
 from finetrail.text.equal import normalise
-from finetrail.vision.images import images_of
+from finetrail.vision.row_images import images_of
 
 ENDS = ".!?\u2026\"')]\u201d\u3002"
 

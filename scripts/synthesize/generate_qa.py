@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 
 from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
-from finetrail.llm.prompts import load_prompt
+from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import QUESTIONS
-from finetrail.records import Row, content_id, derive_seed
-from finetrail.step import Step, add_input, add_output
+from finetrail.rows.records import Row, content_id, derive_seed
+from finetrail.step.step import Step, add_input, add_output
 from finetrail.text.spans import find_quote
 
 

@@ -5,12 +5,12 @@ import sys
 from collections.abc import Sequence
 
 from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
-from finetrail.llm.prompts import load_prompt
+from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import ANSWER_VERDICT
-from finetrail.lookup import RowFile
-from finetrail.records import Row
-from finetrail.step import Step, add_input, add_output
+from finetrail.rows.records import Row
+from finetrail.rows.row_file import RowFile
+from finetrail.step.step import Step, add_input, add_output
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from finetrail.artifacts import render_json
-from finetrail.lookup import RowFile
-from finetrail.records import Row, content_id, read_table
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.picture_tasks import SEEN_SENTENCES, SHOWN_IMAGES, task_prompt
+from finetrail.examples.picture_tasks import SEEN_SENTENCES, SHOWN_IMAGES, task_prompt
+from finetrail.rows.artifacts import render_json
+from finetrail.rows.records import Row, content_id, read_table
+from finetrail.rows.row_file import RowFile
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.text.sentences import sentences
 
 NO_SUMMARY = "the record has no summary"

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from finetrail.llm.ask import ask_rows, asking_parser, check_quarantine, model_at, open_engine, run_asking_step
-from finetrail.llm.prompts import load_prompt
+from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import LINK_SENTENCE
-from finetrail.lookup import RowFile
-from finetrail.records import Row, derive_seed
-from finetrail.step import Step, add_input, add_output
+from finetrail.rows.records import Row, derive_seed
+from finetrail.rows.row_file import RowFile
+from finetrail.step.step import Step, add_input, add_output
 from finetrail.text.sentences import sentences
 
 

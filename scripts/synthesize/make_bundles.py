@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from finetrail.lookup import PassageFile, RowFile
-from finetrail.records import Row, content_id, read_rows, read_table
+from finetrail.chat.bundles import Shown, cite
+from finetrail.examples.curriculum import Bundle, Curriculum, bundle, false_negatives, training_order
+from finetrail.retrieval.passage_file import PassageFile
 from finetrail.retrieval.questions import Pages, question_of
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.bundles import Shown, cite
-from finetrail.text.curriculum import Bundle, Curriculum, bundle, false_negatives, training_order
+from finetrail.rows.records import Row, content_id, read_rows, read_table
+from finetrail.rows.row_file import RowFile
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def plan_of(settings: dict[str, Any]) -> Curriculum:

@@ -5,9 +5,9 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from finetrail.records import Row, content_id, sha256_text
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.choices import Unreadable, answer_text, read_reply
+from finetrail.examples.choices import Unreadable, answer_text, read_reply
+from finetrail.rows.records import Row, content_id, sha256_text
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 NOT_KEY = "the answer is not the key"
 CUT = "the reply was cut at its greatest length"

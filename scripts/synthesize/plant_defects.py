@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from finetrail.errors import FinetrailError
-from finetrail.llm.offline.words import sentences
-from finetrail.lookup import RowFile, place_without
-from finetrail.records import Row, content_id, derive_seed
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.records import Row, content_id, derive_seed
+from finetrail.rows.row_file import RowFile, place_without
+from finetrail.serving.offline.words import sentences
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 INTACT = "intact"
 KEPT = 0.4  # share of the words that a truncated answer keeps

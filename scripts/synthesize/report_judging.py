@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from finetrail.artifacts import render_json
-from finetrail.llm.offline import rests_on_offline
 from finetrail.metrics.calibration import interval
-from finetrail.records import read_table
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import render_json
+from finetrail.rows.records import read_table
+from finetrail.serving.offline.teacher import rests_on_offline
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 INTACT = "intact"
 RESAMPLES = 1000

@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
-from finetrail.artifacts import render_json
-from finetrail.metrics.distribution import as_svg, as_text, summarise
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.report.plots.distribution import as_svg, as_text, summarise
+from finetrail.rows.artifacts import render_json
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from finetrail.artifacts import render_json
-from finetrail.lookup import RowFile
-from finetrail.records import Row, canonical_json, content_id, derive_seed, read_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.conversations import Conversations
-from finetrail.text.select import Selection, select_versions
+from finetrail.chat.conversations import Conversations
+from finetrail.examples.select import Selection, select_versions
+from finetrail.rows.artifacts import render_json
+from finetrail.rows.records import Row, canonical_json, content_id, derive_seed, read_rows
+from finetrail.rows.row_file import RowFile
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 ORIGINAL = -1
 OTHER_KIND = "the recipe takes no sessions of this kind (synthesize.turns)"

@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.records import Row, content_id
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.records import Row, content_id
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 BELOW = "its overall score is below the threshold"
 CARRIED = ("record_id", "kind", "answer", "session_id", "turn", "question", "history", "image", "calls", "support")

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
-from finetrail.llm.prompts import load_prompt
+from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import SUMMARY
-from finetrail.records import Row, derive_seed, read_table
-from finetrail.step import Step, add_input, add_output
+from finetrail.rows.records import Row, derive_seed, read_table
+from finetrail.step.step import Step, add_input, add_output
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

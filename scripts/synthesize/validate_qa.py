@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
-from finetrail.llm.prompts import load_prompt
+from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import scores_schema
-from finetrail.metrics.distribution import verdict_of
-from finetrail.records import Row
-from finetrail.step import Step, add_input, add_output
+from finetrail.report.plots.distribution import verdict_of
+from finetrail.rows.records import Row
+from finetrail.step.step import Step, add_input, add_output
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 
 from finetrail.errors import FinetrailError
+from finetrail.examples.choices import Choice, answer_text, permute
 from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
-from finetrail.llm.prompts import load_prompt
+from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatRequest
-from finetrail.records import Row, content_id, derive_seed
-from finetrail.step import Step, add_input, add_output
-from finetrail.text.choices import Choice, answer_text, permute
-from finetrail.train_rows import TrainRows
+from finetrail.rows.records import Row, content_id, derive_seed
+from finetrail.rows.train_rows import TrainRows
+from finetrail.step.step import Step, add_input, add_output
 
 
 def shown(row: Row, version: int, permuted: bool) -> tuple[str, Choice]:

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from finetrail.records import Row, content_id, read_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.conversations import Conversations
-from finetrail.text.student import CHOICE, QUERY, choice_text, queries_text
+from finetrail.chat.conversations import Conversations
+from finetrail.chat.student_tasks import CHOICE, QUERY, choice_text, queries_text
+from finetrail.rows.records import Row, content_id, read_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 CARRIED = ("session_id", "turn", "question", "history", "image")
 BY_MODEL = "model"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from finetrail.errors import FinetrailError
 from finetrail.hub import download
-from finetrail.step import Step, add_output, run_step, step_parser
-from finetrail.training.base_tokenizer import prepare_tokenizer
+from finetrail.models.base_tokenizer import prepare_tokenizer
+from finetrail.step.step import Step, add_output, run_step, step_parser
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -12,12 +12,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import check_manifest, publish_folder, write_manifest
-from finetrail.records import Row, canonical_json, read_rows, sha256_file, sha256_text
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.training.base_tokenizer import prepare_tokenizer
-from finetrail.training.settings import TinyBaseSettings
-from finetrail.training.tiny_base import build_tiny_base
+from finetrail.models.base_tokenizer import prepare_tokenizer
+from finetrail.rows.artifacts import check_manifest, publish_folder, write_manifest
+from finetrail.rows.records import Row, canonical_json, read_rows, sha256_file, sha256_text
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.tiny.tiny_base import build_tiny_base
+from finetrail.training.settings.train_settings import TinyBaseSettings
 
 SEED = 42
 

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from finetrail.artifacts import read_json, render_json
-from finetrail.metrics.histogram import as_svg, quantiles
-from finetrail.step import LOGGER, Step, add_input, add_output, run_step, step_parser
-from finetrail.training.prefix_rows import CLASS_TOKENS, TaskExample, encode_task
-from finetrail.training.settings import train_settings
-from finetrail.vision.encoder import CLASSES
+from finetrail.report.plots.histogram import as_svg, quantiles
+from finetrail.rows.artifacts import read_json, render_json
+from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
+from finetrail.training.prefix.prefix_rows import CLASS_TOKENS, TaskExample, encode_task
+from finetrail.training.settings.train_settings import train_settings
+from finetrail.vision.image_encoder import CLASSES
 
 
 def describe(examples: Sequence[TaskExample], max_length: int) -> dict[str, Any]:

@@ -7,11 +7,11 @@ from itertools import islice
 from pathlib import Path
 
 from finetrail.config.load import load_config
-from finetrail.config.model import RunConfig
-from finetrail.config.schema import plain
+from finetrail.config.recipe import RunConfig
+from finetrail.config.sections.schema import plain
 from finetrail.errors import FinetrailError
-from finetrail.records import read_rows
-from finetrail.training.settings import Limits
+from finetrail.models.limits import Limits
+from finetrail.rows.records import read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 20
@@ -48,10 +48,10 @@ def peek(recipe: str, scale: str, model: str | None, fold: str | None, around: t
     """Print the rows."""
     from transformers import AutoTokenizer
 
-    from finetrail.training.chat_tokens import check_chat
-    from finetrail.training.masks import encode_rows
+    from finetrail.models.chat_tokens import check_chat
+    from finetrail.models.image_inputs import load_vision
+    from finetrail.models.masks import encode_rows
     from finetrail.training.peek import show_row, show_summary
-    from finetrail.training.pictures import load_vision
 
     run = load_config(ROOT, config={"recipes": [recipe], "scale": scale})
     config = run.recipe(recipe)

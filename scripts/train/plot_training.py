@@ -5,8 +5,8 @@ import sys
 from collections.abc import Sequence
 
 from finetrail.errors import FinetrailError
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.training.loss_picture import draw_losses, read_losses
+from finetrail.report.plots.loss_picture import draw_losses, read_losses
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

@@ -7,18 +7,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.artifacts import check_manifest
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.artifacts import check_manifest
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one row an example: its text, and where the answer begins in it."""
     from transformers import AutoTokenizer
 
-    from finetrail.training.base_tokenizer import check_family
-    from finetrail.training.masks import encode_row
+    from finetrail.models.base_tokenizer import check_family
+    from finetrail.models.limits import Limits
+    from finetrail.models.masks import encode_row
     from finetrail.training.rendered import rendered
-    from finetrail.training.settings import Limits
 
     check_manifest(args.base.parent, args.base)
     limits = Limits(**step.settings["limits"])

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import check_manifest, read_json
 from finetrail.config.current import operation_key
-from finetrail.lineage.journal import shared_run_folder
-from finetrail.records import canonical_json, read_rows, sha256_file, sha256_text
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.training.hardware import use_gpus
-from finetrail.training.settings import Saving, Tracking, train_settings
+from finetrail.rows.artifacts import check_manifest, read_json
+from finetrail.rows.records import canonical_json, read_rows, sha256_file, sha256_text
+from finetrail.step.journal import shared_run_folder
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.training.settings.hardware import use_gpus
+from finetrail.training.settings.train_settings import Saving, Tracking, train_settings
 from finetrail.training.sft import refuse_hopeless, train_adapter
 from finetrail.training.shuffle import shuffle_targets
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
-from finetrail.records import read_rows, read_table
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.rows.records import read_rows, read_table
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 
 def labelled_images(records: Path, splits: Path, folder: Path) -> dict[str, list[tuple[Path, str]]]:
@@ -26,7 +26,7 @@ def labelled_images(records: Path, splits: Path, folder: Path) -> dict[str, list
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Publish the folder of both models."""
-    from finetrail.vision.encoder import save_eyes
+    from finetrail.vision.image_encoder import save_eyes
     from finetrail.vision.stage1 import make_eyes
 
     if step.settings["source"]["images"] is None:

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from finetrail.artifacts import read_json
-from finetrail.records import read_rows
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.training.drawing import draw_rows
-from finetrail.training.prefix_card import card_text
-from finetrail.training.settings import train_settings
+from finetrail.rows.artifacts import read_json
+from finetrail.rows.records import read_rows
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.training.prefix.drawing import draw_rows
+from finetrail.training.prefix.prefix_card import card_text
+from finetrail.training.settings.train_settings import train_settings
 from train.train_adapter import train_and_publish
 
 

@@ -13,17 +13,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import check_manifest
 from finetrail.config.current import operation_key
 from finetrail.errors import FinetrailError
-from finetrail.lookup import PassageFile
-from finetrail.records import read_rows, read_table, sha256_text
+from finetrail.examples.curriculum import Question, false_negatives
+from finetrail.retrieval.passage_file import PassageFile
 from finetrail.retrieval.questions import Pages, question_of
-from finetrail.retrieval.ranked import BASE, WHOLE, fold_of, pair_text, without
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.text.curriculum import Question, false_negatives
-from finetrail.training.cross_encoder import PassageList, RankerSettings, train_cross_encoder
-from finetrail.training.tiny_cross_encoder import save_tiny_cross_encoder
+from finetrail.retrieval.reranker_folder import BASE, WHOLE, fold_of, pair_text, without
+from finetrail.rows.artifacts import check_manifest
+from finetrail.rows.records import read_rows, read_table, sha256_text
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.tiny.tiny_cross_encoder import save_tiny_cross_encoder
+from finetrail.training.reranker_trainer import PassageList, RankerSettings, train_cross_encoder
 
 
 def lists_of(question: Question, text: str, negatives: int) -> Iterator[PassageList]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from finetrail.text.comparison_page import comparison_page
+from finetrail.report.comparison_page import comparison_page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or "chromium"
 FLAGS = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from finetrail.lineage.pinned_files import file_md5
+from finetrail.digests.pinned_files import file_md5
 from tests.workspace import BIN, Workspace
 
 DVC = str(BIN / "dvc")

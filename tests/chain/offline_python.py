@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 REFUSED = {"socket.bind", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"}
-SERVER = "finetrail.llm.offline.server"
+SERVER = "finetrail.serving.offline.server"
 
 
 def refuse(event: str, arguments: tuple[Any, ...]) -> None:

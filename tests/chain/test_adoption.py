@@ -47,7 +47,7 @@ def test_results_from_elsewhere_are_adopted_and_nothing_runs(with_all: Workspace
 def test_what_does_not_fit_is_named_and_made_anew(with_data: Workspace, copy_of: Copy) -> None:
     workspace = copy_of(with_data)
     forget(workspace)
-    append(workspace.root / "scripts/finetrail/text/select.py", NO_CHANGE_OF_BYTES)
+    append(workspace.root / "scripts/finetrail/examples/select.py", NO_CHANGE_OF_BYTES)
     (workspace.root / RESULTS / "passages.meta.json").unlink()
     lines = adopt(workspace, target="data")
     refused = {line.split()[4].rstrip(":"): line for line in lines if line.startswith("will be made anew")}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from finetrail.llm.store import CallStore
+from finetrail.calls.store import CallStore
 from tests.workspace import Workspace
 
 MADE = {

@@ -99,7 +99,7 @@ def test_what_dvc_does_not_have_stays_and_calls_are_united(pushed: Workspace, tm
 def test_half_made_results_are_not_pushed(pushed: Workspace, copy_of: Copy) -> None:
     workspace = copy_of(pushed)
     before = (workspace.root / "dvc.lock").read_bytes()
-    append(workspace.root / "scripts/finetrail/text/select.py", NO_CHANGE_OF_BYTES)
+    append(workspace.root / "scripts/finetrail/examples/select.py", NO_CHANGE_OF_BYTES)
     assert "the results are not those of the present files" in make(workspace, "push", fails=True)
     assert (workspace.root / "dvc.lock").read_bytes() == before
 
@@ -160,7 +160,7 @@ def test_an_older_commit_and_a_branch_and_back(pushed: Workspace, copy_of: Copy)
         assert workspace.planned(*TARGETS) == {}, commit_or_branch
     workspace.git("checkout", "-q", "-b", "third", older)
     make(workspace, "checkout")
-    append(workspace.root / "scripts/finetrail/text/select.py", NO_CHANGE_OF_BYTES)
+    append(workspace.root / "scripts/finetrail/examples/select.py", NO_CHANGE_OF_BYTES)
     assert workspace.executed("data") == once(SELECTION)
 
 

@@ -53,7 +53,7 @@ def files(workspace: Workspace) -> set[str]:
     ("name", "text"),
     [
         ("scripts/label/label_relevance.py", "ADDED = 1\n"),
-        ("scripts/finetrail/lookup.py", "ADDED = 1\n"),
+        ("scripts/finetrail/rows/row_file.py", "ADDED = 1\n"),
         ("config/prompts/crag_mm/label_relevance.md", "Decide.\n"),
     ],
 )

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from finetrail.answering.deployed import deployed
 from finetrail.config.load import load_config
+from finetrail.inference.answering.deployed import deployed
 from tests.workspace import ROOT, Workspace
 
 RESULTS = "results/tutorial/hotpotqa"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.records import sha256_file
+from finetrail.rows.records import sha256_file
 from tests.workspace import RESULTS, Workspace
 
 STAND_IN = Path(__file__).with_name("offline_python.py")

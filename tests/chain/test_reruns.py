@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.config.fields import Section
-from finetrail.config.model import RecipeConfig, Resources
-from finetrail.config.model_llm import Endpoint, Llm, ModelReference
-from finetrail.config.model_recall import Recall
-from finetrail.config.model_search import Search, SearchEndpoint
-from finetrail.config.model_site import Site
-from finetrail.config.model_train import Train, Wandb
-from finetrail.config.schema import kind_of, walk_keys
-from finetrail.grouping import group_rows
-from finetrail.records import sha256_text
-from finetrail.splits import assign
+from finetrail.config.recipe import RecipeConfig, Resources
+from finetrail.config.sections.fields import Section
+from finetrail.config.sections.llm import Endpoint, Llm, ModelReference
+from finetrail.config.sections.recall import Recall
+from finetrail.config.sections.schema import kind_of, walk_keys
+from finetrail.config.sections.search import Search, SearchEndpoint
+from finetrail.config.sections.site import Site
+from finetrail.config.sections.train import Train, Wandb
+from finetrail.rows.records import sha256_text
+from finetrail.splits.assign import assign
+from finetrail.splits.grouping import group_rows
 from tests.chain.stand_in_conda import StandInConda
 from tests.workspace import RESULTS, Workspace
 
@@ -137,7 +137,7 @@ def test_a_comment_in_a_library_module_reruns_nothing(with_data: Workspace, copy
 
 def test_a_module_of_one_rule_reruns_this_rule(with_data: Workspace, copy_of: Copy) -> None:
     workspace = copy_of(with_data)
-    append(workspace.root / "scripts/finetrail/overlap/contamination.py", NO_CHANGE_OF_BYTES)
+    append(workspace.root / "scripts/finetrail/splits/overlap/contamination.py", NO_CHANGE_OF_BYTES)
     assert workspace.executed("data") == once(["make_folds"])
 
 
@@ -242,8 +242,8 @@ def test_an_input_replaced_by_an_older_file_is_seen(with_data: Workspace, copy_o
 def test_a_branch_switch_and_back_reruns_nothing(with_data: Workspace, copy_of: Copy) -> None:
     workspace = copy_of(with_data)
     workspace.git("checkout", "-q", "-b", "other")
-    append(workspace.root / "scripts/finetrail/text/select.py", NO_CHANGE_OF_BYTES)
-    append(workspace.root / "scripts/finetrail/records.py", NO_CHANGE_OF_BYTES)
+    append(workspace.root / "scripts/finetrail/examples/select.py", NO_CHANGE_OF_BYTES)
+    append(workspace.root / "scripts/finetrail/rows/records.py", NO_CHANGE_OF_BYTES)
     append(workspace.root / SOURCE, "\n")
     workspace.edit("config/prompts/crag_mm/judge_answers.md", "# User\n", "# User\nRead with care.\n")
     workspace.git("commit", "-q", "-a", "-m", "other")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.training.attempts import read_attempts
+from finetrail.training.checkpoints.attempts import read_attempts
 from tests.slurm.cluster import PATIENCE_S, Job, wait_until
 from tests.slurm.test_nodes import LOCAL, SITE
 from tests.slurm.test_resume_chain import STATE, TARGET, jobs_of

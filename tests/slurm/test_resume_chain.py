@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from finetrail.records import read_rows, sha256_file
+from finetrail.rows.records import read_rows, sha256_file
 from tests.chain.slow_endpoint import SlowEndpoint
 from tests.slurm.cluster import PATIENCE_S, Job, wait_until
 from tests.slurm.test_nodes import LOCAL, SITE

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.artifacts import read_json, write_json
 from finetrail.cluster.runs import MASTER, note_master
+from finetrail.rows.artifacts import read_json, write_json
 from tests.slurm.cluster import PATIENCE_S, wait_until
 from tests.slurm.workspace import WAIT, SlurmWorkspace
 from tests.workspace import BIN, RESULTS

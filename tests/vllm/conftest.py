@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from finetrail.config.model_serve import Serve
-from finetrail.config.schema import plain
+from finetrail.calls.store import CallStore
+from finetrail.config.sections.schema import plain
+from finetrail.config.sections.serve import Serve
 from finetrail.llm.ask import endpoint_of
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
-from finetrail.llm.store import CallStore
 from tests.unit.export.tiny_models import build_model
 from tests.workspace import ROOT
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from finetrail.calls.store import CallStore
 from finetrail.errors import FinetrailError
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
 from finetrail.llm.request import ChatAnswer, ChatRequest, Message, Sampling
-from finetrail.llm.store import CallStore
 from tests.unit.llm.test_serving import processes, wait_for
 from tests.vllm.conftest import ADAPTER, MakeEndpoint
 

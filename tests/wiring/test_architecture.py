@@ -2,20 +2,22 @@
 
 import ast
 import re
+from collections import Counter
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from finetrail.config.fields import Section
-from finetrail.config.model import ProjectConfig, RecipeConfig
-from finetrail.config.schema import kind_of, walk_keys
-from finetrail.lineage.code_digest import imported_files
+from finetrail.config.recipe import ProjectConfig, RecipeConfig
+from finetrail.config.sections.fields import Section
+from finetrail.config.sections.schema import kind_of, walk_keys
+from finetrail.digests.code_digest import direct_imports, imported_files
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 PHASES = ("ingest", "recall", "label", "synthesize", "folds", "train", "evaluate", "export", "audit")
-GROUND = ("errors", "records", "artifacts", "config")
+GROUND = ("errors", "rows")
 RECIPES = sorted(path.stem for path in (ROOT / "config" / "recipes").glob("*.yaml"))
 LIBRARY = sorted((SCRIPTS / "finetrail").rglob("*.py"))
 PHASE_FILES = sorted(path for phase in PHASES for path in (SCRIPTS / phase).rglob("*.py"))
@@ -115,6 +117,31 @@ def imports_at_load(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
+
+
+def room_of(path: Path) -> str:
+    """Return the folder that a module of the library stands in; one at its top is a room of its own."""
+    inner = path.relative_to(SCRIPTS / "finetrail")
+    return inner.parent.as_posix() if len(inner.parts) > 1 else inner.stem
+
+
+def test_there_is_no_circle_among_the_rooms() -> None:
+    """Imports count wherever they stand: also inside functions and for types only."""
+    graph: dict[str, set[str]] = {}
+    for path in LIBRARY:
+        others = {room_of(other) for other in direct_imports(path, SCRIPTS) if other.name != "__init__.py"}
+        graph.setdefault(room_of(path), set()).update(others - {room_of(path)})
+    assert len(graph) > 25
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
+
+
+def test_no_two_modules_of_the_library_have_one_name() -> None:
+    """A section of the configuration is named as its key, whatever else is."""
+    names = Counter(path.name for path in LIBRARY if path.parent.name != "sections" and "__" not in path.stem)
+    assert {name: count for name, count in names.items() if count > 1} == {}
 
 
 def test_the_ground_floor_leans_on_itself_only() -> None:
@@ -295,7 +322,7 @@ def files_given(key: str) -> set[Path]:
         entries += ["train.models", "limits"] if "settings=model_settings" in body else []
         if any(key == entry or key.startswith(f"{entry}.") for entry in entries):
             given |= code.get(name, set()) - shared
-    return {path for path in given if path.parent.name != "config"}
+    return {path for path in given if not path.is_relative_to(SCRIPTS / "finetrail/config")}
 
 
 def test_every_result_key_is_read_by_a_script_that_is_given_it() -> None:
@@ -312,7 +339,9 @@ def test_every_result_key_is_read_by_a_script_that_is_given_it() -> None:
 
 
 def test_every_operation_key_is_read_by_code() -> None:
-    files = [path for path in [*LIBRARY, *PHASE_FILES, *RULE_FILES] if path.parent.name != "config"]
+    files = [
+        path for path in [*LIBRARY, *PHASE_FILES, *RULE_FILES] if not path.is_relative_to(SCRIPTS / "finetrail/config")
+    ]
     sources = "\n".join(path.read_text() for path in [*files, SCRIPTS / "finetrail/config/current.py"])
     keys = leaves(RecipeConfig, "operation") | leaves(ProjectConfig, "operation")
     read_by_the_loader = {key for key in keys if key == "extends" or key.startswith("overrides.")}
@@ -326,5 +355,5 @@ def all_rules() -> str:
 
 def test_code_digests_reach_the_library() -> None:
     files = {path.name for path in imported_files(SCRIPTS / "label" / "label_relevance.py", SCRIPTS)}
-    assert {"records.py", "engine.py", "prompts.py", "step.py", "lookup.py"} <= files
+    assert {"records.py", "engine.py", "prompt_file.py", "step.py", "row_file.py"} <= files
     assert "bm25.py" not in files

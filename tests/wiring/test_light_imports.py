@@ -42,5 +42,5 @@ def test_a_data_step_starts_without_heavy_modules(script: Path, tmp_path: Path) 
     )
     code, *modules = done.stdout.rpartition("\nMODULES ")[2].split()
     assert code == "0"
-    assert ("finetrail.step" in modules) == (script not in ALONE)
+    assert ("finetrail.step.step" in modules) == (script not in ALONE)
     assert HEAVY.isdisjoint(modules)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from finetrail.config.load import load_config
-from finetrail.lineage.file_digest import env_digest
+from finetrail.digests.file_digest import env_digest
 from tests.wiring.test_architecture import rules
 from tests.workspace import Workspace, copy_project
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from finetrail.artifacts import read_json
+from finetrail.rows.artifacts import read_json
 
 SECONDS_PER_HOUR = 3600
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 from finetrail.cluster.queue import MASTER_COMMENT, masters
-from finetrail.config.model_site import Site
+from finetrail.config.sections.site import Site
 from finetrail.errors import FinetrailError
 
 LOG = Path("logs/slurm/master.log")

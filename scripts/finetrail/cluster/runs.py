@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import read_json, write_json
 from finetrail.errors import FinetrailError
-from finetrail.lineage.journal import utc_now
+from finetrail.rows.artifacts import read_json, write_json
+from finetrail.step.journal import utc_now
 
 MASTER = "master.json"
 RUN_FOLDERS = ("logs/runs", "logs/tutorial/runs")

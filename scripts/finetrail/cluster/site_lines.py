@@ -1,6 +1,6 @@
 """The shell lines that a site puts before every job's command."""
 
-from finetrail.config.model_site import CACHES, Site
+from finetrail.config.sections.site import CACHES, Site
 
 
 def shell_lines(site: Site) -> list[str]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from finetrail.cluster.queue import QueuedJob
-from finetrail.progress import format_seconds
+from finetrail.step.progress import format_seconds
 
 SECONDS_PER_HOUR = 3600
 ORDER = ("running", "starting", "waiting", "lost", "failed", "interrupted", "complete")

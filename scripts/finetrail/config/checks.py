@@ -4,16 +4,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from finetrail.artifacts import read_json
-from finetrail.config.fields import Section
-from finetrail.config.messages import did_you_mean, dotted
-from finetrail.config.model import RecipeConfig
-from finetrail.config.model_llm import OFFLINE_PREFIX, ModelReference
-from finetrail.config.model_recall import ELSEWHERE
-from finetrail.config.model_serve import pin_problem
-from finetrail.config.model_train import BaseModelChoice
-from finetrail.config.schema import as_section, child, is_mapping
+from finetrail.config.hints import did_you_mean, dotted
+from finetrail.config.recipe import RecipeConfig
+from finetrail.config.sections.fields import Section
+from finetrail.config.sections.llm import OFFLINE_PREFIX, ModelReference
+from finetrail.config.sections.recall import ELSEWHERE
+from finetrail.config.sections.schema import as_section, child, is_mapping
+from finetrail.config.sections.serve import pin_problem
+from finetrail.config.sections.train import BaseModelChoice
 from finetrail.config.yaml_lines import KeyPath
+from finetrail.rows.artifacts import read_json
 
 
 class Finding(NamedTuple):

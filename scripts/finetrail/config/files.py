@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from finetrail.config.messages import did_you_mean
-from finetrail.config.problems import Problem
+from finetrail.config.hints import did_you_mean
+from finetrail.config.validate import Problem
 from finetrail.config.yaml_lines import Document, load_yaml
 
 CONFIG_FILE = Path("config/config.yaml")

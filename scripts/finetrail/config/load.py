@@ -13,12 +13,12 @@ from typing import Any
 from pydantic import PrivateAttr, ValidationError
 
 from finetrail.config.checks import check_endpoints, check_prices, check_reader, check_search, cross_check
-from finetrail.config.fields import Section
 from finetrail.config.files import CONFIG_FILE, PROMPTS_FOLDER, RECIPES_FOLDER, TUTORIAL_FOLDER, ConfigFiles
-from finetrail.config.merge import COMMAND_LINE, Layer, Layers, Origin, command_line
-from finetrail.config.messages import describe, did_you_mean
-from finetrail.config.model import ProjectConfig, RecipeConfig, RunConfig
-from finetrail.config.problems import Problem, raise_problems
+from finetrail.config.hints import describe, did_you_mean
+from finetrail.config.layers import COMMAND_LINE, Layer, Layers, Origin, command_line
+from finetrail.config.recipe import ProjectConfig, RecipeConfig, RunConfig
+from finetrail.config.sections.fields import Section
+from finetrail.config.validate import Problem, raise_problems
 from finetrail.config.yaml_lines import Document, KeyPath
 from finetrail.errors import FinetrailError
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from finetrail.config.model import RecipeConfig
+from finetrail.config.recipe import RecipeConfig
 
 SMALL_GPU_GB = 24
 LONG = 512

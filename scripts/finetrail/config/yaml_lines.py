@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from finetrail.config.problems import Problem, raise_problems
+from finetrail.config.validate import Problem, raise_problems
 
 KeyPath = tuple[str | int, ...]
 

@@ -4,8 +4,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from finetrail.records import Row
-from finetrail.retrieval.chunks import sentence_spans
+from finetrail.rows.records import Row
+from finetrail.text.chunks import sentence_spans
 
 FULL_ENOUGH = 0.5  # share of the size from which a heading begins a new chunk
 

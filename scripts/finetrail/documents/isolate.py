@@ -15,7 +15,7 @@ from typing import Any
 from finetrail.documents.kinds import NotRead
 from finetrail.documents.read import failure, read_document
 from finetrail.errors import FinetrailError
-from finetrail.records import Row
+from finetrail.rows.records import Row
 
 AHEAD = 4  # files in hand for each process, so that none waits
 START_S = 120.0

@@ -9,7 +9,7 @@ from finetrail.documents.convert import READERS, Pages
 from finetrail.documents.kinds import NotRead, kind_of
 from finetrail.documents.normalise import normalise
 from finetrail.documents.structure import outline
-from finetrail.records import Row
+from finetrail.rows.records import Row
 
 PAGE_BREAK = "\n\n"
 FIRST_CHARACTERS = 2000

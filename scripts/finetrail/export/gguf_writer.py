@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import atomic_path
 from finetrail.export.gguf_config import add_shape, read_shape, rope_factors
 from finetrail.export.gguf_tensors import (
     check_quantization,
@@ -14,6 +13,7 @@ from finetrail.export.gguf_tensors import (
     tensor_type,
 )
 from finetrail.export.gguf_tokenizer import add_vocabulary, read_vocabulary
+from finetrail.rows.artifacts import atomic_path
 
 logger = logging.getLogger(__name__)
 

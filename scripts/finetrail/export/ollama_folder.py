@@ -5,11 +5,11 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
+from finetrail.chat.detect_layout import detect_layout
+from finetrail.chat.messages import Message, chat_messages, whole_messages
+from finetrail.examples.picture_tasks import SHOWN_IMAGES, shorter, task_prompt
 from finetrail.export.modelfile import render_modelfile
-from finetrail.records import Row
-from finetrail.text.detect_layout import detect_layout
-from finetrail.text.picture_tasks import SHOWN_IMAGES, shorter, task_prompt
-from finetrail.text.prompts import Message, chat_messages, whole_messages
+from finetrail.rows.records import Row
 
 CONVERSATIONS = 8
 

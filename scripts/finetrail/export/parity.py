@@ -12,12 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetrail.chat.chat_layout import ChatLayout, Role
+from finetrail.chat.detect_layout import detect_layout, first_difference, template_text
 from finetrail.errors import FinetrailError
-from finetrail.export.compare import compare_file
 from finetrail.export.go_template import go_version, render_go
+from finetrail.export.output_differences import compare_file
 from finetrail.export.trained_model import Messages, expect, split_answer
-from finetrail.text.chat_layout import ChatLayout, Role
-from finetrail.text.detect_layout import detect_layout, first_difference, template_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

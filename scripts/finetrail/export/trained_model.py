@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.text.chat_layout import ChatLayout
-from finetrail.text.detect_layout import template_text
+from finetrail.chat.chat_layout import ChatLayout
+from finetrail.chat.detect_layout import template_text
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import MANIFEST_NAME, check_manifest, read_json
 from finetrail.errors import FinetrailError
-from finetrail.records import sha256_file
-
-# Options that say how a step goes about its work, and not what comes out of it.
-NO_RESULT = ("plan", "shard", "shards", "shares", "processes", "threads")
+from finetrail.rows.artifacts import MANIFEST_NAME, check_manifest, read_json
+from finetrail.rows.records import sha256_file
+from finetrail.step.step import NO_RESULT
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Calls to language models: requests, the call store, the engine, prompts, and servers of our own."""
+"""The chat protocol on top of `finetrail.calls`: requests, schemas, prompts, and how a step asks."""

@@ -10,25 +10,25 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import read_json
+from finetrail.calls.budget import Budget
+from finetrail.calls.money import Price, Worth
+from finetrail.calls.store import CallStore
 from finetrail.config.current import current_run, operation_key, results_folder
 from finetrail.errors import FinetrailError
-from finetrail.lineage.journal import shared_run_folder
-from finetrail.llm import offline
-from finetrail.llm.asking import Asking
-from finetrail.llm.budget import Budget
+from finetrail.llm.ask_progress import Asking
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
 from finetrail.llm.merge_shards import merge_shards
-from finetrail.llm.money import Price, Worth
-from finetrail.llm.own_server import OwnServer
 from finetrail.llm.plan import plan_rows
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
 from finetrail.llm.schemas import ResponseSchema
-from finetrail.llm.store import CallStore
-from finetrail.records import Row
-from finetrail.shards import Shard
-from finetrail.step import Step, run_step, step_parser
+from finetrail.rows.artifacts import read_json
+from finetrail.rows.records import Row
+from finetrail.rows.shards import Shard
+from finetrail.serving.offline import teacher
+from finetrail.serving.own_server import OwnServer
+from finetrail.step.journal import shared_run_folder
+from finetrail.step.step import Step, run_step, step_parser
 
 LOGGER = logging.getLogger(__name__)
 # Rows whose answers are awaited, each with the prices of its calls.
@@ -130,7 +130,7 @@ def model_at(step: Step, dotted: str) -> Model:
         settings = settings[name]
     endpoint: str = operation_key(step.recipe, f"{dotted}.endpoint")
     if current_run()["llm"]["endpoints"][endpoint]["kind"] == "offline":
-        step.programs.append(offline.PROGRAM)  # it runs beside us, where no import shows it
+        step.programs.append(teacher.PROGRAM)  # it runs beside us, where no import shows it
     return Model(endpoint, settings)
 
 

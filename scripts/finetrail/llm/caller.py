@@ -10,18 +10,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from finetrail.calls.commit import Committer
+from finetrail.calls.concurrency import Ceilings, Lane, Turn
+from finetrail.calls.money import Ledger, Usage
+from finetrail.calls.segment import StoredCall
 from finetrail.errors import FinetrailError
-from finetrail.llm.commit import Committer
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.faults import UNASKED, Failed, Fault, judge_exception, nothing_works, place_of, redact
-from finetrail.llm.lane import Ceilings, Lane, Turn
-from finetrail.llm.money import Ledger
 from finetrail.llm.refusals import require_logprobs
-from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Usage
-from finetrail.llm.segment import StoredCall
+from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
+from finetrail.llm.samples import share_usage
 from finetrail.llm.structured import NotAsAsked, parse_answer, repair_request
-from finetrail.llm.versions import share_usage
-from finetrail.records import canonical_json, derive_seed
+from finetrail.rows.records import canonical_json, derive_seed
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal
 
+from finetrail.calls.money import FREE, Price
+from finetrail.calls.rate_limit import part_of
 from finetrail.errors import FinetrailError
-from finetrail.llm.launch import own_server
-from finetrail.llm.money import FREE, Price
-from finetrail.llm.offline import teacher_digest
-from finetrail.llm.own_server import OwnServer
-from finetrail.llm.pace import part_of
-from finetrail.llm.request import ImageLimits
-from finetrail.llm.serving import ServerSpec, offline_teacher
+from finetrail.serving.command_lines import own_server
+from finetrail.serving.offline.teacher import teacher_digest
+from finetrail.serving.own_server import OwnServer
+from finetrail.serving.server_process import ServerSpec, offline_teacher
+from finetrail.vision.image import ImageLimits
 
 Kind = Literal["openai", "offline", "vllm", "transformers"]
 

@@ -19,21 +19,21 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, Literal
 
+from finetrail.calls.budget import Budget
+from finetrail.calls.commit import Committer
+from finetrail.calls.concurrency import Turn
+from finetrail.calls.eta import Outlook
+from finetrail.calls.future import Promise
+from finetrail.calls.money import Ledger, Price
+from finetrail.calls.segment import StoredCall
+from finetrail.calls.store import CallStore
 from finetrail.errors import FinetrailError
-from finetrail.llm.budget import Budget
 from finetrail.llm.caller import Caller, answer_of, expected_tokens
-from finetrail.llm.commit import Committer
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.faults import UNASKED, place_of
-from finetrail.llm.lane import Turn
-from finetrail.llm.money import Ledger, Price
-from finetrail.llm.outlook import Outlook
-from finetrail.llm.promise import Promise
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
-from finetrail.llm.segment import StoredCall
-from finetrail.llm.serving import serve
-from finetrail.llm.store import CallStore
-from finetrail.llm.versions import Gathering
+from finetrail.llm.samples import Gathering
+from finetrail.serving.server_process import serve
 
 LOGGER = logging.getLogger(__name__)
 Mode = Literal["live", "replay"]

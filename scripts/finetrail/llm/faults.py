@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from finetrail.errors import FinetrailError
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.refusals import asks_for_too_much, raise_if_all_would_fail
-from finetrail.llm.request import ChatRequest, ImageTooLarge
+from finetrail.llm.request import ChatRequest
+from finetrail.vision.image import ImageTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import describe_file, read_json
+from finetrail.calls.money import sum_totals
 from finetrail.errors import FinetrailError
-from finetrail.llm.money import sum_totals
-from finetrail.records import read_rows
-from finetrail.shards import Shard, merge_rows
-from finetrail.step import Step
+from finetrail.rows.artifacts import describe_file, read_json
+from finetrail.rows.records import read_rows
+from finetrail.rows.shards import Shard, merge_rows
+from finetrail.step.step import Step
 
 META_SUFFIX = ".meta.json"
 AGAIN = "Remove the folder of the shards and run again: what was paid is kept"

@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from finetrail.calls.money import Usage
+from finetrail.calls.segment import StoredCall
 from finetrail.llm.engine import Engine
-from finetrail.llm.request import ChatRequest, Usage
-from finetrail.llm.segment import StoredCall
-from finetrail.records import Row
-from finetrail.step import Step
+from finetrail.llm.request import ChatRequest
+from finetrail.rows.records import Row
+from finetrail.step.step import Step
 
 CHARACTERS_A_TOKEN = 4
 ENOUGH_CALLS = 200

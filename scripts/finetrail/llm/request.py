@@ -1,79 +1,16 @@
 """What is asked of a language model and what comes back; a request's key names its answer for ever."""
 
-import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from finetrail.errors import FinetrailError
-from finetrail.llm.pictures import describe_picture
-from finetrail.records import canonical_json, derive_seed, sha256_file
+from finetrail.calls.money import Usage
+from finetrail.rows.records import canonical_json, derive_seed
+from finetrail.vision.image import Image, ImageLimits
 
 KEY_FORMAT = 1
-
-
-class ImageLimits(NamedTuple):
-    """The largest image that an endpoint takes; the fields are keys of its entry in the config."""
-
-    max_image_bytes: int = 20_000_000
-    max_image_pixels: int = 64_000_000
-
-
-class ImageTooLarge(Exception):
-    """An image is larger than its endpoint takes; `key` names the setting of the endpoint that says so."""
-
-    def __init__(self, message: str, key: str) -> None:
-        super().__init__(message)
-        self.key = key
-
-
-@dataclass(frozen=True)
-class Image:
-    """An image part of a message: its hash enters the key, its bytes go over the wire only."""
-
-    sha256: str
-    path: Path
-
-    @classmethod
-    def from_file(cls, path: Path) -> "Image":
-        """Describe an image file by the SHA-256 of its bytes."""
-        return cls(sha256_file(path), path)
-
-    def data_url(self, limits: ImageLimits) -> str:
-        """Read the image as a data URL.
-
-        Raises:
-            FinetrailError: the file is missing, has changed since it was hashed, or is of no known kind.
-            ImageTooLarge: it exceeds a limit.
-        """
-        try:
-            size = self.path.stat().st_size
-            if size > limits.max_image_bytes:
-                raise ImageTooLarge(
-                    f"the image {self.path} has {size:,} bytes, more than {limits.max_image_bytes:,}", "max_image_bytes"
-                )
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise FinetrailError(f"the image cannot be read: {error.strerror}", where=str(self.path)) from error
-        if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise FinetrailError(
-                "the image has changed since its hash was taken",
-                where=str(self.path),
-                hint="Run ingest again",
-            )
-        picture = describe_picture(content)
-        if picture is None:
-            raise FinetrailError("not a PNG, JPEG, GIF or WebP image", where=str(self.path), hint="Convert it")
-        if picture.width * picture.height > limits.max_image_pixels:
-            raise ImageTooLarge(
-                f"the image {self.path} has {picture.width} x {picture.height} pixels, more than "
-                f"{limits.max_image_pixels:,}",
-                "max_image_pixels",
-            )
-        return f"data:{picture.kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 @dataclass(frozen=True)
@@ -209,22 +146,6 @@ class ChatRequest:
                 "json_schema": {"name": self.schema_name, "schema": self.schema, "strict": True},
             }
         return {name: value for name, value in {**body, **self.extra_body}.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens that one answer cost; `cached_tokens` are those of the prompt that the server had cached."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_tokens: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.cached_tokens + other.cached_tokens,
-        )
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from finetrail.llm.request import ChatRequest, Message
-from finetrail.records import canonical_json
+from finetrail.rows.records import canonical_json
 
 LONGEST_PROBLEM = 300
 

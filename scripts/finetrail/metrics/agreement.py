@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from finetrail.records import round_score
+from finetrail.rows.records import round_score
 
 
 def cohen_kappa(first: Sequence[int], second: Sequence[int]) -> float | None:

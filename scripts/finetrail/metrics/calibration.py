@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from finetrail.errors import FinetrailError
 from finetrail.metrics.agreement import cohen_kappa
 from finetrail.metrics.bootstrap import Sample, bootstrap
-from finetrail.records import Row, round_score
+from finetrail.rows.records import Row, round_score
 
 if TYPE_CHECKING:
     import numpy as np

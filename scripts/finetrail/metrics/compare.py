@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from finetrail.errors import FinetrailError
 from finetrail.metrics.bootstrap import Sample, bootstrap, bounds_text, paired_bootstrap
-from finetrail.records import Row
+from finetrail.rows.records import Row
 
 
 class Measurement(NamedTuple):

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from finetrail.chat.bundles import Shown, cite, cited_facts, holds_support, is_refusal, read_reply
 from finetrail.metrics.hop_score import Overlap, Scored, average, join, score_answer, score_facts
-from finetrail.records import Row
-from finetrail.text.bundles import Shown, cite, cited_facts, holds_support, is_refusal, read_reply
+from finetrail.rows.records import Row
 
 SUPPORTED = 0.9
 """Share of an answer's citations that must hold a gold supporting sentence, for it to count as supported."""

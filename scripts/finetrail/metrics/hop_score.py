@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from finetrail.errors import FinetrailError
-from finetrail.metrics.answer_overlap import normal
-from finetrail.problems import Problems
+from finetrail.rows.problems import Problems
+from finetrail.text.answer_words import normal
 
 CLOSED = frozenset({"yes", "no", "noanswer"})
 """Answers that give no part of a point to another answer, whatever words they share."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from finetrail.metrics.compare import Measurement, compare
 from finetrail.metrics.hop_grades import summarise
-from finetrail.records import Row
+from finetrail.rows.records import Row
 
 AS_DEPLOYED = "retrieved"
 CLOSED_BOOK = "closed_book"

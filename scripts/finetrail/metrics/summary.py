@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import read_json
 from finetrail.metrics.bootstrap import bounds_text
+from finetrail.rows.artifacts import read_json
 
 
 def summary_lines(path: Path) -> list[str]:

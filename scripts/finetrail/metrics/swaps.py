@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetrail.metrics.bootstrap import Sample, bootstrap
-from finetrail.records import Row, derive_seed
+from finetrail.rows.records import Row, derive_seed
 
 SWAPS = 4
 """Other images that each row is compared with."""

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-from finetrail.config.fields import Section
-from finetrail.config.model import RunConfig
-from finetrail.config.model_llm import Endpoint, ModelReference
+from finetrail.config.recipe import RunConfig
+from finetrail.config.sections.fields import Section
+from finetrail.config.sections.llm import Endpoint, ModelReference
 from finetrail.preflight.finding import Finding, one_of
 
 SECONDS = 10

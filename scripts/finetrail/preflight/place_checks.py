@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from finetrail.config.model_site import Site
+from finetrail.config.sections.site import Site
 from finetrail.preflight.finding import Finding
 
 GIB = 1 << 30

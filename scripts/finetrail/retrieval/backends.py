@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.artifacts import MANIFEST_NAME, check_manifest
-from finetrail.retrieval import SearchIndex
+from finetrail.retrieval.bi_encoder import Encoder
 from finetrail.retrieval.bm25 import BM25Index
 from finetrail.retrieval.cross_encoder import PairScorer
-from finetrail.retrieval.encoder import Encoder
 from finetrail.retrieval.model_place import ModelPlace
 from finetrail.retrieval.postings import Corpus, open_postings
+from finetrail.retrieval.search_index import SearchIndex
 from finetrail.retrieval.tfidf import TfidfIndex
 from finetrail.retrieval.vectors import VectorIndex
+from finetrail.rows.artifacts import MANIFEST_NAME, check_manifest
 
 Folders = Mapping[str, Sequence[Path]]
 """``words`` and ``vectors`` → the folders of the shards of that index; ``encoder`` → that of one that was fetched."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from finetrail.retrieval import Hit
+from finetrail.retrieval.search_index import Hit
 
 if TYPE_CHECKING:
     import numpy as np

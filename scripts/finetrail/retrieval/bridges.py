@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
-from finetrail.retrieval import Passage, words
+from finetrail.retrieval.search_index import Passage, words
 
 if TYPE_CHECKING:
     import numpy as np

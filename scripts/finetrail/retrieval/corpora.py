@@ -6,9 +6,9 @@ from pathlib import Path
 
 from finetrail.documents.isolate import Bounds, Failed, read_all
 from finetrail.errors import FinetrailError
-from finetrail.records import Row, content_id
-from finetrail.retrieval.chunks import chunk_spans
 from finetrail.retrieval.passages import LONGEST, read_passages
+from finetrail.rows.records import Row, content_id
+from finetrail.text.chunks import chunk_spans
 
 BEIR_FILE = "corpus.jsonl"
 PASSAGE_WORDS = 200

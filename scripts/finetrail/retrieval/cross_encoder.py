@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from finetrail.errors import FinetrailError
-from finetrail.records import round_score
-from finetrail.retrieval.encoder import LONGEST_TEXT
+from finetrail.retrieval.bi_encoder import LONGEST_TEXT
 from finetrail.retrieval.model_place import ModelPlace
+from finetrail.rows.records import round_score
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

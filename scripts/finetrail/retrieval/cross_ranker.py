@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from finetrail.retrieval import Passage, in_batches
-from finetrail.retrieval.chunks import chunk_spans
 from finetrail.retrieval.cross_encoder import PairScorer
 from finetrail.retrieval.rerank import Chunk, best_chunks
+from finetrail.retrieval.search_index import Passage, in_batches
+from finetrail.text.chunks import chunk_spans
 
 BATCH = 64
 """Queries whose pairs are scored together: pairs of a like length then share a batch of the model."""

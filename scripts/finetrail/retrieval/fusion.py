@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from finetrail.records import Row, round_score
-from finetrail.retrieval import Hit
+from finetrail.retrieval.search_index import Hit
+from finetrail.rows.records import Row, round_score
 
 FUSION_K = 60
 """The constant of that paper."""

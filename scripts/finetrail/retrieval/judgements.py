@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
-from finetrail.problems import Problems, lines
+from finetrail.rows.problems import Problems, lines
 
 COLUMNS = ["query-id", "corpus-id", "score"]
 

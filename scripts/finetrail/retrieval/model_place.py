@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.errors import FinetrailError
-from finetrail.records import sha256_file, sha256_text
+from finetrail.rows.records import sha256_file, sha256_text
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from finetrail.records import Row, content_id
+from finetrail.rows.records import Row, content_id
 
 _TOKEN = re.compile(r"\w+|[^\w\s]")
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.json_array import Entry, read_objects
-from finetrail.problems import Problems
-from finetrail.records import Row
 from finetrail.retrieval.pages import page_passages
+from finetrail.rows.json_array import Entry, read_objects
+from finetrail.rows.problems import Problems
+from finetrail.rows.records import Row
 
 HINT = 'A passage is {"_id" or "id", "text"} with optional "title" and "url"; each id occurs once'
 LONGEST = 250

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from finetrail.artifacts import MANIFEST_NAME, read_json
-from finetrail.retrieval import Passage, passage_text, words
+from finetrail.retrieval.search_index import Passage, passage_text, words
 from finetrail.retrieval.texts import Texts
+from finetrail.rows.artifacts import MANIFEST_NAME, read_json
 
 if TYPE_CHECKING:
     import numpy as np

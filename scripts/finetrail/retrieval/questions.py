@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
+from finetrail.chat.bundles import Shown, cite
 from finetrail.errors import FinetrailError
-from finetrail.lookup import PassageFile
-from finetrail.records import Row
-from finetrail.text.bundles import Shown, cite
-from finetrail.text.curriculum import Question
+from finetrail.examples.curriculum import Question
+from finetrail.retrieval.passage_file import PassageFile
+from finetrail.rows.records import Row
 
 NEGATIVES = 50
 """Candidates among which hard negatives are looked for: the best by retrieval."""

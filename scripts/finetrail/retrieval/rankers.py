@@ -5,11 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.records import read_rows
 from finetrail.retrieval.backends import scorer_of
 from finetrail.retrieval.cross_ranker import CrossRanker
 from finetrail.retrieval.passage_file import PassageFile
 from finetrail.retrieval.rerank import ChunkRanker, Ranker
+from finetrail.rows.records import read_rows
 
 
 def search_text(queries: Sequence[str]) -> str:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from finetrail.records import Row
-from finetrail.retrieval import Hit, SearchIndex
 from finetrail.retrieval.fusion import found_by, fuse
 from finetrail.retrieval.rerank import candidate_rows
+from finetrail.retrieval.search_index import Hit, SearchIndex
+from finetrail.rows.records import Row
 
 
 def recall(queries: Sequence[Sequence[str]], indexes: Sequence[SearchIndex], top_k: int) -> Iterator[list[Row]]:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from finetrail.errors import FinetrailError
-from finetrail.records import Row
-from finetrail.retrieval import Passage, words
-from finetrail.retrieval.chunks import chunk_spans
+from finetrail.retrieval.search_index import Passage, words
+from finetrail.rows.records import Row
+from finetrail.text.chunks import chunk_spans
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.artifacts import MANIFEST_NAME, read_json, write_manifest
 from finetrail.errors import FinetrailError
-from finetrail.retrieval import Hit, Passage, in_batches, passage_text
 from finetrail.retrieval.best import MORE, best_hits, is_settled, merge_hits
-from finetrail.retrieval.encoder import Encoder
+from finetrail.retrieval.bi_encoder import Encoder
+from finetrail.retrieval.search_index import Hit, Passage, in_batches, passage_text
 from finetrail.retrieval.texts import Texts
+from finetrail.rows.artifacts import MANIFEST_NAME, read_json, write_manifest
 
 if TYPE_CHECKING:
     import numpy as np

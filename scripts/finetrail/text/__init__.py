@@ -1,1 +1,1 @@
-"""Texts: what is put before a model, and which of its answers are kept."""
+"""Small operations on texts: sentences, spans, equality."""

@@ -1,1 +1,1 @@
-"""Tiny base models, fine-tuning, merging, and what a model says and how likely it finds an answer."""
+"""Fine-tuning: settings, rows, hardware, the trainer, and merging."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.training.chat_tokens import chat_tokens, pad_id
-from finetrail.training.masks import prompt_ids
-from finetrail.training.prefix_rows import NO_CLASS, encode_task, prompt_messages
-from finetrail.vision.encoder import Eyes, pixels_of
+from finetrail.models.chat_tokens import chat_tokens, pad_id
+from finetrail.models.masks import prompt_ids
+from finetrail.training.prefix.prefix_rows import NO_CLASS, encode_task, prompt_messages
+from finetrail.vision.image_encoder import Eyes, pixels_of
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +38,7 @@ class Describer:
     """A model that is asked about images.
 
     Attributes:
-        model: from `finetrail.training.image_prefix.load_for_answers`.
+        model: from `finetrail.training.prefix.image_prefix.load_for_answers`.
         tokenizer, eyes: of the base, and what looks.
         images: folder that image paths are relative to.
         max_length: most tokens of a row, those of the image included.

@@ -17,14 +17,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from finetrail.artifacts import read_json, write_json
 from finetrail.errors import FinetrailError
-from finetrail.ports import free_port
+from finetrail.rows.artifacts import read_json, write_json
+from finetrail.serving.ports import free_port
 from finetrail.training import worker
-from finetrail.training.deadline import SIGNALS, Deadline
-from finetrail.training.job import Job, Stopped, job_as_plain
-from finetrail.training.operators import drop_stale_locks, operators_folder
-from finetrail.training.settings import Launch
+from finetrail.training.checkpoints.deadline import SIGNALS, Deadline
+from finetrail.training.settings.job import Job, Stopped, job_as_plain
+from finetrail.training.settings.train_settings import Launch
+from finetrail.training.trainer.operators import drop_stale_locks, operators_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -46,7 +46,7 @@ def fit_distributed(
     deadline: Deadline,
     progress: Callable[[int, int], None] | None,
 ) -> None:
-    """Train as `finetrail.training.fit.fit` does, in the processes that the settings ask for.
+    """Train as `finetrail.training.train_loop.fit` does, in the processes that the settings ask for.
 
     Rows go to the processes as Arrow files, which they map into memory instead of each encoding them.
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from finetrail.training.base import load_base
-from finetrail.training.hardware import Choices, choose, detect
-from finetrail.training.masks import IGNORED, Example
-from finetrail.training.merge import merge_adapter, save_merged
-from finetrail.training.model import build_model
-from finetrail.training.settings import Launch, TrainSettings
+from finetrail.models.base import load_base
+from finetrail.models.masks import IGNORED, Example
+from finetrail.training.merge_weights import merge_adapter, save_merged
+from finetrail.training.settings.hardware import Choices, choose, detect
+from finetrail.training.settings.train_settings import Launch, TrainSettings
+from finetrail.training.trainer.load_model import build_model
 
 if TYPE_CHECKING:
     import numpy as np

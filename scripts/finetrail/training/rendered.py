@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from finetrail.chat.chat_layout import ChatLayout
+from finetrail.chat.detect_layout import first_difference
 from finetrail.errors import FinetrailError
-from finetrail.text.chat_layout import ChatLayout
-from finetrail.text.detect_layout import first_difference
-from finetrail.training.chat_tokens import chat_tokens, render
-from finetrail.training.masks import Example
+from finetrail.models.chat_tokens import chat_tokens, render
+from finetrail.models.masks import Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

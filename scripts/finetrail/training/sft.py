@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.artifacts import read_json, write_json
 from finetrail.errors import FinetrailError
-from finetrail.records import canonical_json, sha256_file, sha256_text
-from finetrail.tracking.restore import restore_checkpoint
-from finetrail.training.attempts import (
+from finetrail.models.chat_tokens import check_chat, check_new_tokens
+from finetrail.models.image_inputs import copy_processor, load_vision
+from finetrail.models.masks import Example, encode_rows
+from finetrail.rows.artifacts import read_json, write_json
+from finetrail.rows.records import canonical_json, sha256_file, sha256_text
+from finetrail.training.checkpoints.attempts import (
     begin_attempt,
     end_attempt,
     note_attempt,
@@ -25,8 +27,7 @@ from finetrail.training.attempts import (
     trained,
     writers,
 )
-from finetrail.training.chat_tokens import check_chat, check_new_tokens
-from finetrail.training.checkpoints import (
+from finetrail.training.checkpoints.checkpoints import (
     IDENTITY,
     best_checkpoint,
     checkpoint_step,
@@ -37,21 +38,20 @@ from finetrail.training.checkpoints import (
     open_state,
     trainer_state,
 )
-from finetrail.training.deadline import Deadline, heed_signals
-from finetrail.training.fit import fit
-from finetrail.training.hardware import Choices, choose, detect, log_choices
-from finetrail.training.job import Job, Stopped
+from finetrail.training.checkpoints.deadline import Deadline, heed_signals
+from finetrail.training.checkpoints.publish import publish_checkpoint
 from finetrail.training.launch import fit_distributed
-from finetrail.training.masks import Example, encode_rows
-from finetrail.training.memory import fit_batch, shape_of
-from finetrail.training.model import count_parameters
-from finetrail.training.pictures import copy_processor, load_vision
-from finetrail.training.prefix_rows import TaskExample, build_task_dataset, encode_drawn
-from finetrail.training.prefix_trainer import SAMPLES
-from finetrail.training.publish import publish_checkpoint
-from finetrail.training.settings import Saving, TrainSettings
-from finetrail.training.training_log import drop_steps_after, write_training_log
-from finetrail.training.varlen import suits_varlen
+from finetrail.training.memory_estimate import fit_batch, shape_of
+from finetrail.training.prefix.prefix_rows import TaskExample, build_task_dataset, encode_drawn
+from finetrail.training.prefix.prefix_trainer import SAMPLES
+from finetrail.training.settings.hardware import Choices, choose, detect, log_choices
+from finetrail.training.settings.job import Job, Stopped
+from finetrail.training.settings.train_settings import Saving, TrainSettings
+from finetrail.training.tracking.restore import restore_checkpoint
+from finetrail.training.train_loop import fit
+from finetrail.training.trainer.load_model import count_parameters
+from finetrail.training.trainer.training_log import drop_steps_after, write_training_log
+from finetrail.training.trainer.varlen import suits_varlen
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -112,7 +112,7 @@ def train_adapter(
 
     Args:
         base_dir: model and tokenizer in the layout of the transformers library, with a chat template.
-        train_rows: see `finetrail.training.masks.encode_row` for their fields.
+        train_rows: see `finetrail.models.masks.encode_row` for their fields.
         eval_rows: dev rows for the evaluation loss; may be empty where nothing is chosen by it.
         settings: everything that decides the weights.
         state_dir: checkpoints and records of steps and attempts; a run that finds a checkpoint continues from the
@@ -125,9 +125,9 @@ def train_adapter(
 
     Raises:
         FinetrailError: no rows, a row with an image for a model that reads text only, a row that does not fit, a
-            tokenizer that would teach the wrong thing (`finetrail.training.chat_tokens.check_chat`), a state directory
+            tokenizer that would teach the wrong thing (`finetrail.models.chat_tokens.check_chat`), a state directory
             of another run, a loss that is not finite, a setting that needs a GPU, no memory or disk left, or an attempt
-            that had to stop (`finetrail.training.job.Stopped`).
+            that had to stop (`finetrail.training.settings.job.Stopped`).
     """
     deadline = Deadline()
     with hold(state_dir), heed_signals(deadline):
@@ -189,7 +189,7 @@ def refuse_hopeless(state_dir: Path) -> None:
     """Stop a retry that would advance nothing, before anything large is read.
 
     Raises:
-        FinetrailError: with the cause of the attempt before it (`finetrail.training.attempts.refuse_another`).
+        FinetrailError: with the cause of the attempt before it (see `refuse_another`).
     """
     refuse_another(state_dir, _reached(state_dir))
 
@@ -294,7 +294,7 @@ def _fit(
 
 
 def _dataset(examples: Sequence[Example], settings: TrainSettings | None) -> "Dataset":
-    from finetrail.training.dataset import build_dataset
+    from finetrail.training.trainer.dataset import build_dataset
 
     tasks = [example for example in examples if isinstance(example, TaskExample)]
     if tasks:

@@ -8,10 +8,10 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from finetrail.chat.student_tasks import task_of
 from finetrail.errors import FinetrailError
-from finetrail.records import derive_seed
-from finetrail.text.choices import answer_text
-from finetrail.text.student import task_of
+from finetrail.examples.choices import answer_text
+from finetrail.rows.records import derive_seed
 
 
 def shuffle_targets(rows: Sequence[Mapping[str, Any]], seed: int, group: str = "session_id") -> list[dict[str, Any]]:

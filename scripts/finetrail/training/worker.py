@@ -7,11 +7,11 @@ import signal
 import sys
 from pathlib import Path
 
-from finetrail.artifacts import read_json, write_json
 from finetrail.errors import FinetrailError
-from finetrail.training.deadline import Deadline, heed_signals
-from finetrail.training.fit import fit
-from finetrail.training.job import Stopped, job_from_plain
+from finetrail.rows.artifacts import read_json, write_json
+from finetrail.training.checkpoints.deadline import Deadline, heed_signals
+from finetrail.training.settings.job import Stopped, job_from_plain
+from finetrail.training.train_loop import fit
 
 JOB = "job.json"
 STOP = "stop"

@@ -4,7 +4,7 @@ import io
 import warnings
 from typing import NamedTuple
 
-from finetrail.llm.pictures import describe_picture
+from finetrail.vision.image_size import describe_picture
 
 SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif"}
 ORIENTATION = 0x0112  # EXIF: how the picture is to be turned

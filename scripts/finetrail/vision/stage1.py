@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
-from finetrail.vision.checkpoints import load_mapped, map_classifier, map_encoder, read_weights
-from finetrail.vision.encoder import (
+from finetrail.vision.encoder_weights import load_mapped, map_classifier, map_encoder, read_weights
+from finetrail.vision.image_encoder import (
     ClassifierShape,
     EncoderShape,
     Eyes,

@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from finetrail.records import Row, content_id
-from finetrail.retrieval import Hit
 from finetrail.retrieval.fusion import found_by, fuse
+from finetrail.retrieval.search_index import Hit
+from finetrail.rows.records import Row, content_id
 from finetrail.web.extract import PageText
 from finetrail.web.near import merge_near
 from finetrail.web.reader import place_of_url

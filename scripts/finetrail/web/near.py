@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from finetrail.records import sha256_text
-from finetrail.retrieval import words
+from finetrail.retrieval.search_index import words
+from finetrail.rows.records import sha256_text
 
 SHINGLE_WORDS = 5
 MOST_SHINGLES = 4000

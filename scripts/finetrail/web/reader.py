@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import Any
 from weakref import WeakValueDictionary
 
+from finetrail.calls.commit import Committer
+from finetrail.calls.segment import StoredCall
+from finetrail.calls.store import CallStore
 from finetrail.errors import FinetrailError
-from finetrail.llm.commit import Committer
-from finetrail.llm.segment import StoredCall
-from finetrail.llm.store import CallStore
-from finetrail.records import derive_seed
+from finetrail.rows.records import derive_seed
 from finetrail.web.extract import Extractors, PageText
 from finetrail.web.fetch import FetchFailed, PageFetcher, parse_url
-from finetrail.web.records import Asker, WebRequest
+from finetrail.web.web_request import Asker, WebRequest
 
 RETRIES = 2
 AT_ONCE_A_HOST = 2
@@ -115,7 +115,7 @@ class PageReader:
             raise FinetrailError(
                 f"the call store names a page that it does not hold (call {entry['page'][:12]})",
                 where=f"row {request.row_id}, phase {request.phase!r}",
-                hint="Restore the store (make pull); python -m finetrail.llm.inspect_store says what is damaged",
+                hint="Restore the store (make pull); python -m finetrail.calls.inspect_store says what is damaged",
             )
         self.counts["from_store"] += 1
         return PageText(call.answer["title"], call.answer["text"])

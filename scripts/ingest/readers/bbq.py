@@ -1,7 +1,7 @@
 """Rows of BBQ, the Bias Benchmark for Question Answering (Parrish et al., Findings of ACL 2022), as choices."""
 
-from finetrail.records import Row
-from finetrail.text.choices import option_lines
+from finetrail.examples.choices import option_lines
+from finetrail.rows.records import Row
 from ingest.readers.images import RowError
 from ingest.readers.rows import text_of
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from finetrail.problems import Problems, lines
-from finetrail.records import Line, Row, content_id
+from finetrail.rows.problems import Problems, lines
+from finetrail.rows.records import Line, Row, content_id
 from ingest.readers.images import ImageFinder, RowError, image_key
 
 SESSION_FIELDS = frozenset({"session_id", "image", "image_url", "turns", "answers"})

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from finetrail.documents.decode import decode
 from finetrail.errors import FinetrailError
-from finetrail.problems import Problems, lines
-from finetrail.records import Line, Row, content_id, read_jsonl
+from finetrail.rows.problems import Problems, lines
+from finetrail.rows.records import Line, Row, content_id, read_jsonl
 from ingest.readers.images import RowError
 from ingest.readers.rows import Single, text_of
 

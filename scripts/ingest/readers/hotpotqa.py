@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.json_array import Entry, read_objects
 from finetrail.metrics.hop_score import are_facts
-from finetrail.problems import Problems
-from finetrail.records import Row, content_id, sha256_text
 from finetrail.retrieval.pages import page_id
 from finetrail.retrieval.passages import are_pages
+from finetrail.rows.json_array import Entry, read_objects
+from finetrail.rows.problems import Problems
+from finetrail.rows.records import Row, content_id, sha256_text
 from ingest.readers.images import RowError
 from ingest.readers.rows import text_of
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from finetrail.records import Row, sha256_file, sha256_text
+from finetrail.rows.records import Row, sha256_file, sha256_text
 
 EMBEDDED = "data:image/"
 

@@ -9,9 +9,9 @@ An own row is ``{"prompt", "chosen"}``: ``chosen`` is the letter of an option (t
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from finetrail.problems import Problems, lines
-from finetrail.records import Row
-from finetrail.text.choices import FIXED, LETTERS, answer_text, split_prompt
+from finetrail.examples.choices import FIXED, LETTERS, answer_text, split_prompt
+from finetrail.rows.problems import Problems, lines
+from finetrail.rows.records import Row
 from ingest.readers.bbq import FIELDS, bbq_choice, bbq_prompt, bbq_template
 from ingest.readers.images import RowError
 from ingest.readers.rows import Single, text_of

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from finetrail.records import Row
+from finetrail.rows.records import Row
 from ingest.readers import crag_mm, documents, hotpotqa, multiple_choice, responses, weatherqa
 
 READERS: dict[str, Callable[..., Iterator[Row]]] = {

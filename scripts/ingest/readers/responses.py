@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from finetrail.problems import Problems, lines
-from finetrail.records import Row
-from finetrail.text.choices import Unreadable, read_prediction, split_prompt
+from finetrail.examples.choices import Unreadable, read_prediction, split_prompt
+from finetrail.rows.problems import Problems, lines
+from finetrail.rows.records import Row
 from ingest.readers.images import RowError
 from ingest.readers.rows import Single, text_of
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from finetrail.records import Row, content_id, sha256_text
+from finetrail.rows.records import Row, content_id, sha256_text
 from ingest.readers.images import RowError
 
 

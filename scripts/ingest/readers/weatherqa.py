@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from finetrail.problems import Problems, lines
-from finetrail.records import Row, content_id, sha256_file
+from finetrail.rows.problems import Problems, lines
+from finetrail.rows.records import Row, content_id, sha256_file
 from finetrail.text.sentences import sentences
 from ingest.readers.discussion_text import annotation_of, read_discussion, split_annotation
 from ingest.readers.images import RowError

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from finetrail.answering import student as module
-from finetrail.answering.searcher import Searcher
-from finetrail.answering.student import Student
-from finetrail.records import write_jsonl
-from finetrail.text.prompts import Message
-from finetrail.training.settings import Limits
+from finetrail.chat.messages import Message
+from finetrail.inference.answering import student_search as module
+from finetrail.inference.answering.corpus_search import Searcher
+from finetrail.inference.answering.student_search import Student
+from finetrail.models.limits import Limits
+from finetrail.rows.records import write_jsonl
 from recall import index_words
 
 PONDS = ("Pike hunt perch among reeds.", "Carp grow old in warm ponds.", "Trout need cold and clear streams.")

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from finetrail.artifacts import read_json, write_json
 from finetrail.cluster import runs
+from finetrail.rows.artifacts import read_json, write_json
 from tests.workspace import ROOT
 
 RESUME = ROOT / "scripts/setup/resume_run.py"

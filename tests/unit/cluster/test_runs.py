@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from finetrail.artifacts import read_json, write_json
 from finetrail.cluster import runs, table
 from finetrail.cluster.queue import QueuedJob
 from finetrail.errors import FinetrailError
-from finetrail.lineage.journal import Journal
+from finetrail.rows.artifacts import read_json, write_json
+from finetrail.step.journal import Journal
 
 NOW = datetime(2026, 3, 4, 12, 0, 0, tzinfo=UTC)
 

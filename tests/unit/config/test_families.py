@@ -6,13 +6,13 @@ from typing import Any, get_args
 
 import pytest
 
+from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.config.checks import TINY_FAMILIES
 from finetrail.config.load import load_config
-from finetrail.config.model_train import Family
+from finetrail.config.sections.train import Family
 from finetrail.errors import FinetrailError
-from finetrail.text.chat_layout import LAYOUTS
-from finetrail.training.settings import Architecture
-from finetrail.training.tiny_tokenizer import layout_of
+from finetrail.tiny.tiny_tokenizer import layout_of
+from finetrail.training.settings.train_settings import Architecture
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMIT = "0" * 40

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from finetrail.config.generate import json_schema, reference
 from finetrail.config.load import load_config
-from finetrail.config.model import PHASES, ProjectConfig, RecipeConfig
-from finetrail.config.schema import walk_keys
+from finetrail.config.recipe import PHASES, ProjectConfig, RecipeConfig
+from finetrail.config.reference import json_schema, reference
+from finetrail.config.sections.schema import walk_keys
 from finetrail.config.yaml_lines import read_yaml
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from finetrail.config.load import LoadedConfig, load_config
-from finetrail.config.model import PHASES, RecipeConfig
-from finetrail.config.model_train import Train, TrainedModel
-from finetrail.config.schema import kind_of, walk_keys
+from finetrail.config.recipe import PHASES, RecipeConfig
+from finetrail.config.sections.schema import kind_of, walk_keys
+from finetrail.config.sections.train import Train, TrainedModel
 from finetrail.errors import FinetrailError
 from tests.unit.config.fish_project import Project
 

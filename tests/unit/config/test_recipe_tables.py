@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from finetrail.config.load import load_config
-from finetrail.config.schema import plain
+from finetrail.config.sections.schema import plain
 from finetrail.errors import FinetrailError
 
 ROOT = Path(__file__).resolve().parents[3]

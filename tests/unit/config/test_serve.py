@@ -3,9 +3,9 @@
 import pytest
 
 from finetrail.config.load import load_config
-from finetrail.config.model_llm import Endpoint
-from finetrail.config.model_serve import Serve, settings_digest
-from finetrail.config.places import is_folder
+from finetrail.config.sections.llm import Endpoint
+from finetrail.config.sections.places import is_folder
+from finetrail.config.sections.serve import Serve, settings_digest
 from finetrail.errors import FinetrailError
 from tests.unit.config.fish_project import CONFIG, Project
 

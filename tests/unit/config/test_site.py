@@ -7,7 +7,7 @@ import pytest
 
 from finetrail.cluster.site_lines import shell_lines
 from finetrail.config.load import load_config
-from finetrail.config.model_site import CACHES, Site
+from finetrail.config.sections.site import CACHES, Site
 from finetrail.errors import FinetrailError
 from tests.unit.config.fish_project import Project
 

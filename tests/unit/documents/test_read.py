@@ -10,7 +10,7 @@ import pytest
 from finetrail.documents.isolate import Bounds, Failed, Reader, read_all
 from finetrail.documents.kinds import NotRead
 from finetrail.documents.read import read_document
-from finetrail.records import Row
+from finetrail.rows.records import Row
 from tests.unit.documents import made
 
 ODD = Path(__file__).resolve().parents[3] / "data/documents/files/encodings"

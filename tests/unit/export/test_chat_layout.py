@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from finetrail.chat.chat_layout import LAYOUTS
+from finetrail.chat.detect_layout import PROBES, detect_layout
 from finetrail.errors import FinetrailError
 from finetrail.export.go_template import render_go
-from finetrail.text.chat_layout import LAYOUTS
-from finetrail.text.detect_layout import PROBES, detect_layout
 from tests.unit.export.tiny_models import CONVERSATIONS
 
 SYSTEM = {"role": "system", "content": "Be 'brief', {{ please }}."}

@@ -11,7 +11,7 @@ import pytest
 from finetrail.errors import FinetrailError
 from finetrail.export.gguf_writer import convert_to_gguf
 from finetrail.export.llama_runtime import LlamaRuntime
-from finetrail.records import sha256_file
+from finetrail.rows.records import sha256_file
 from tests.unit.export.tiny_models import CONTEXT, TEXTS, build_model
 
 PROMPTS = [

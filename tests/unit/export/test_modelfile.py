@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.errors import FinetrailError
 from finetrail.export.modelfile import render_modelfile
-from finetrail.text.chat_layout import LAYOUTS
 
 
 def read_modelfile(text: str) -> list[tuple[str, str]]:

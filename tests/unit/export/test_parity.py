@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.errors import FinetrailError
 from finetrail.export.gguf_tensors import interleave_rotary
 from finetrail.export.gguf_writer import convert_to_gguf
 from finetrail.export.parity import check_parity, unverified_parity
-from finetrail.text.chat_layout import LAYOUTS
 from tests.unit.export.tiny_models import CONVERSATIONS, build_model
 
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from finetrail.chat.messages import Evidence, chat_messages, whole_messages
 from finetrail.export.ollama_folder import CONVERSATIONS, fitting, parity_conversations, parity_rows
-from finetrail.records import Row
-from finetrail.text.prompts import Evidence, chat_messages, whole_messages
+from finetrail.rows.records import Row
 
 
 def row(kind: str, number: int, **more: Any) -> Row:

@@ -45,7 +45,7 @@ def build_model(folder: Path, architecture: str, *, padding: int = 0, shard: str
     import torch
     import transformers
 
-    from finetrail.training.tiny_tokenizer import train_tokenizer
+    from finetrail.tiny.tiny_tokenizer import train_tokenizer
 
     tokenizer = train_tokenizer(architecture, TEXTS, vocabulary_size=512, context=CONTEXT)  # type: ignore[arg-type]
     name = architecture.capitalize()

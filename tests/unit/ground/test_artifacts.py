@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.artifacts import (
+from finetrail.errors import FinetrailError
+from finetrail.rows.artifacts import (
     UMASK,
     atomic_path,
     check_manifest,
@@ -12,7 +13,6 @@ from finetrail.artifacts import (
     write_json,
     write_manifest,
 )
-from finetrail.errors import FinetrailError
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

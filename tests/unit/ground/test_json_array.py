@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.json_array import read_objects
-from finetrail.problems import Problems
-from finetrail.records import Row
+from finetrail.rows.json_array import read_objects
+from finetrail.rows.problems import Problems
+from finetrail.rows.records import Row
 
 
 def read(path: Path) -> tuple[list[tuple[int, Row]], list[str]]:

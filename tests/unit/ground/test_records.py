@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.records import (
+from finetrail.rows.records import (
     canonical_json,
     content_id,
     derive_seed,

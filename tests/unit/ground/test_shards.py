@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.records import Row, read_rows, write_jsonl
-from finetrail.shards import Shard, merge_rows, shard_of
+from finetrail.rows.records import Row, read_rows, write_jsonl
+from finetrail.rows.shards import Shard, merge_rows, shard_of
 
 IDS = [f"row-{number}" for number in range(60)]
 ORDER: list[Row] = [{"id": name} for name in IDS]

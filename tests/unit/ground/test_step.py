@@ -12,9 +12,9 @@ import pytest
 
 from finetrail.config.current import RUN_CONFIG_VARIABLE
 from finetrail.errors import FinetrailError
-from finetrail.lineage.gate import DIGESTS_VARIABLE
 from finetrail.llm.ask import model_at
-from finetrail.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.step.gate import DIGESTS_VARIABLE
+from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
@@ -111,7 +111,7 @@ def test_rows_that_vanish_stop_the_step(tmp_path: Path, capfd: pytest.CaptureFix
 
 
 def digests(tmp_path: Path, **changes: Any) -> Path:
-    from finetrail.lineage.code_digest import digest_files
+    from finetrail.digests.code_digest import digest_files
 
     content = {
         "code": digest_files(SCRIPTS / "ingest" / "make_splits.py", SCRIPTS),
@@ -159,7 +159,7 @@ def test_an_edit_while_the_step_runs_publishes_nothing(tmp_path: Path, monkeypat
     path = digests(tmp_path, prompts={"prompt.md": "x"})
     prompt = tmp_path / "prompt.md"
     prompt.write_text("ask")
-    from finetrail.records import sha256_file
+    from finetrail.rows.records import sha256_file
 
     content = json.loads(path.read_text()) | {"prompts": {"prompt.md": sha256_file(prompt)}}
     path.write_text(json.dumps(content))

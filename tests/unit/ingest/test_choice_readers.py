@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.records import Row, write_jsonl
+from finetrail.rows.records import Row, write_jsonl
 from ingest.readers import multiple_choice, responses
 from tests.workspace import ROOT
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.records import read_rows, read_table, sha256_file
+from finetrail.rows.records import read_rows, read_table, sha256_file
 from ingest import chunk_documents, ingest_records, read_documents
 from ingest.readers import documents
 

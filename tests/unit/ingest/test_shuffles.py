@@ -5,7 +5,7 @@ from itertools import accumulate, combinations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from finetrail.shuffles import WINDOW, nearest_sum, shuffle_rows, targets
+from finetrail.splits.shuffles import WINDOW, nearest_sum, shuffle_rows, targets
 
 
 @settings(max_examples=80, deadline=None)

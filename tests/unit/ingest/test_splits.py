@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetrail.assigned import Assigned, prove_disjoint
 from finetrail.errors import FinetrailError
-from finetrail.grouping import chosen_keys, group_rows
-from finetrail.shuffles import shuffle_rows
-from finetrail.splits import assign, assign_folds
+from finetrail.splits.assign import assign, assign_folds
+from finetrail.splits.grouping import chosen_keys, group_rows
+from finetrail.splits.shuffles import shuffle_rows
+from finetrail.splits.split_table import Assigned, prove_disjoint
 from ingest.readers.crag_mm import read_records
 
 SHARES = {"train": 0.6, "dev": 0.2, "test": 0.2}

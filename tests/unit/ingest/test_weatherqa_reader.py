@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from finetrail.errors import FinetrailError
-from finetrail.held_out import hold_out
-from finetrail.records import Row
+from finetrail.rows.records import Row
+from finetrail.splits.held_out import hold_out
 from ingest.readers import weatherqa
 from ingest.readers.discussion_text import read_discussion
 from tests.workspace import ROOT

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from finetrail.artifacts import describe_file, write_json
 from finetrail.errors import FinetrailError
 from finetrail.lineage.adoption import Command, Judge
+from finetrail.rows.artifacts import describe_file, write_json
 
 WORDS = ("scripts/a/step.py", "--rows", "in.jsonl", "--code", "abc", "--out", "out.jsonl", "--meta", "out.meta.json")
 

@@ -11,15 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from finetrail.digests.code_digest import code_digest, digest_files, direct_imports, imported_files, tree_digests
+from finetrail.digests.source_text import read_source
 from finetrail.errors import FinetrailError
-from finetrail.lineage.code_digest import (
-    code_digest,
-    digest_files,
-    direct_imports,
-    imported_files,
-    tree_digests,
-)
-from finetrail.lineage.source_text import read_source
 
 ROOT = Path(__file__).resolve().parents[3] / "scripts"
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from finetrail.digests.code_digest import SETTLED_NS
+from finetrail.digests.file_digest import env_digest, source_digest
 from finetrail.errors import FinetrailError
-from finetrail.lineage.code_digest import SETTLED_NS
-from finetrail.lineage.file_digest import env_digest, source_digest
 
 ENV = "channels: [conda-forge]\ndependencies:\n  - python=3.11\n  - pip:\n      - numpy==2.4.6\n"
 

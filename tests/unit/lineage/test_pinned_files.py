@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from finetrail.digests.pinned_files import Pinned, SetAside, locked_outputs, pinned_files, pointed_output, unfaithful
 from finetrail.errors import FinetrailError
-from finetrail.lineage.pinned_files import (
-    Pinned,
-    SetAside,
-    locked_outputs,
-    pinned_files,
-    pointed_output,
-    unfaithful,
-)
 
 
 def md5(content: bytes) -> str:

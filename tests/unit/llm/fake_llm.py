@@ -7,11 +7,11 @@ from typing import Any
 
 from aiohttp import web
 
-from finetrail.llm.budget import Budget
+from finetrail.calls.budget import Budget
+from finetrail.calls.store import CallStore
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
-from finetrail.llm.store import CallStore
 from tests.unit.loopback import LoopbackServer
 
 Handler = Callable[[int, dict[str, Any], web.Request], Awaitable[web.StreamResponse]]

@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from finetrail.llm.store import CallStore
+from finetrail.calls.store import CallStore
 from tests.unit.llm.fake_llm import FakeServer, asked, completion, make_request
 
 WRITER = Path(__file__).with_name("store_writer.py")

@@ -33,10 +33,10 @@ def note_events(store: str, notes: str) -> None:
 
 def main() -> None:
     """Ask about the rows and print their answers."""
+    from finetrail.calls.store import CallStore
     from finetrail.llm.endpoints import Endpoint
     from finetrail.llm.engine import Engine
     from finetrail.llm.request import ChatAnswer
-    from finetrail.llm.store import CallStore
     from tests.unit.llm.fake_llm import make_request
 
     url, folder, first, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from finetrail.llm.asking import Asking
+from finetrail.calls.eta import LATELY, Outlook
+from finetrail.calls.store import CallStore
+from finetrail.llm.ask_progress import Asking
 from finetrail.llm.engine import Engine
-from finetrail.llm.outlook import LATELY, Outlook
-from finetrail.llm.store import CallStore
-from finetrail.progress import Progress
+from finetrail.step.progress import Progress
 from tests.unit.llm.fake_llm import FakeServer, Harness, completion, make_request, refusal
 
 

@@ -13,14 +13,14 @@ import pytest
 import yaml
 from aiohttp import web
 
+from finetrail.calls.budget import Budget, Spent
+from finetrail.calls.money import Price, Usage
+from finetrail.calls.store import CallStore
 from finetrail.config.current import RUN_CONFIG_VARIABLE
 from finetrail.llm.ask import Model, ask_rows, asking_parser, open_engine
-from finetrail.llm.budget import Budget, Spent
-from finetrail.llm.money import Price
-from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Usage
+from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message
 from finetrail.llm.schemas import ANSWER_VERDICT
-from finetrail.llm.store import CallStore
-from finetrail.step import Step, add_input, add_output, run_step
+from finetrail.step.step import Step, add_input, add_output, run_step
 from tests.unit.llm.fake_llm import FakeServer, Harness, completion, echo
 
 Ask = Callable[..., ChatRequest]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from finetrail.calls.segment import StoredCall
+from finetrail.calls.store import CallStore
 from finetrail.errors import FinetrailError
-from finetrail.llm.segment import StoredCall
-from finetrail.llm.store import CallStore
-from finetrail.records import canonical_json, sha256_text
+from finetrail.rows.records import canonical_json, sha256_text
 
 
 def make_call(number: int, text: str = "yes", padding: int = 0) -> StoredCall:

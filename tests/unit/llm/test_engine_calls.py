@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from finetrail.calls.money import Price
+from finetrail.calls.store import CallStore
 from finetrail.errors import FinetrailError
 from finetrail.llm.engine import Engine
-from finetrail.llm.money import Price
-from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Image, Message, Sampling
+from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
 from finetrail.llm.schemas import RELEVANCE
-from finetrail.llm.store import CallStore
+from finetrail.vision.image import Image
 from tests.unit.llm.fake_llm import FakeServer, Harness, asked, completion, echo, refusal
 
 Ask = Callable[..., ChatRequest]

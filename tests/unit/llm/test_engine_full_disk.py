@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from finetrail.calls.budget import Budget
+from finetrail.calls.segment import StoredCall
+from finetrail.calls.store import CallStore
 from finetrail.errors import FinetrailError
-from finetrail.llm.budget import Budget
-from finetrail.llm.segment import StoredCall
-from finetrail.llm.store import CallStore
 from tests.unit.llm.fake_llm import FakeServer, asked, completion
 from tests.unit.llm.test_call_store import make_call
 
@@ -89,7 +89,7 @@ def test_an_index_that_cannot_be_written_is_no_failure(tmp_path: Path, monkeypat
     def full(path: Path) -> Path:
         return path / "no" / "such" / "folder"
 
-    monkeypatch.setattr("finetrail.artifacts.temporary_name", full)
+    monkeypatch.setattr("finetrail.rows.artifacts.temporary_name", full)
     calls = [make_call(number) for number in range(40)]
     with CallStore(tmp_path, segment_bytes=2000) as store:
         for call in calls:

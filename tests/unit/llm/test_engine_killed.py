@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from finetrail.llm.store import CallStore
+from finetrail.calls.store import CallStore
 from tests.unit.llm.fake_llm import FakeServer, asked, completion, make_request
 
 ROOT = Path(__file__).parents[3]

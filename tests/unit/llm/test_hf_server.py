@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from finetrail.config.model_serve import Serve
-from finetrail.config.schema import plain
+from finetrail.calls.store import CallStore
+from finetrail.config.sections.schema import plain
+from finetrail.config.sections.serve import Serve
 from finetrail.llm.ask import endpoint_of
 from finetrail.llm.engine import Engine
-from finetrail.llm.hf_server.__main__ import make_app
-from finetrail.llm.hf_server.draw import Draw
-from finetrail.llm.hf_server.model import LoadedModel, Prompt
-from finetrail.llm.hf_server.protocol import Refusal, read_chat
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
-from finetrail.llm.store import CallStore
+from finetrail.serving.hf_server.__main__ import make_app
+from finetrail.serving.hf_server.draw import Draw
+from finetrail.serving.hf_server.hf_model import LoadedModel, Prompt
+from finetrail.serving.hf_server.protocol import Refusal, read_chat
 from tests.unit.export.tiny_models import build_model
 
 SCHEMA = {

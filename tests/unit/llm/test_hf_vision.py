@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from finetrail.llm.hf_server.model import LoadedModel
-from finetrail.llm.hf_server.protocol import Written, read_chat
-from finetrail.training.tiny_tokenizer import train_tokenizer
+from finetrail.serving.hf_server.hf_model import LoadedModel
+from finetrail.serving.hf_server.protocol import Written, read_chat
+from finetrail.tiny.tiny_tokenizer import train_tokenizer
 from tests.unit.export.tiny_models import TEXTS
 
 TEMPLATE = (

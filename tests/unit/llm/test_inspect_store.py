@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.llm.inspect_store import main
-from finetrail.llm.segment import StoredCall
-from finetrail.llm.store import CallStore
+from finetrail.calls.inspect_store import main
+from finetrail.calls.segment import StoredCall
+from finetrail.calls.store import CallStore
 from tests.unit.llm.test_call_store import fill, make_call
 
 SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
@@ -17,7 +17,7 @@ SCRIPTS = Path(__file__).resolve().parents[3] / "scripts"
 
 def test_a_whole_store(tmp_path: Path) -> None:
     fill(tmp_path, range(5))
-    command = [sys.executable, "-m", "finetrail.llm.inspect_store", "verify", str(tmp_path)]
+    command = [sys.executable, "-m", "finetrail.calls.inspect_store", "verify", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(SCRIPTS)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "5 calls in 1 segments are whole, 0 torn, 0 damaged\n"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from finetrail.llm.lane import Ceilings, Lane, Turn
-from finetrail.llm.pace import Pace
+from finetrail.calls.concurrency import Ceilings, Lane, Turn
+from finetrail.calls.rate_limit import Pace
 from tests.unit.llm.virtual_clock import run_virtually
 
 RETRY_AFTER_S = 1.0

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from finetrail.config.model_serve import Serve
-from finetrail.config.schema import plain
+from finetrail.config.sections.schema import plain
+from finetrail.config.sections.serve import Serve
 from finetrail.errors import FinetrailError
-from finetrail.llm import gpus
-from finetrail.llm.gpus import gpu_memory
-from finetrail.llm.memory import Need, estimate, is_foreseeable
-from finetrail.llm.own_server import OwnServer, Weights
-from finetrail.llm.preflight import GIB, check_before_start, check_fit, stored_bytes
+from finetrail.serving import gpus
+from finetrail.serving.gpu_memory import Need, estimate, is_foreseeable
+from finetrail.serving.gpus import gpu_memory
+from finetrail.serving.model_support import GIB, check_before_start, check_fit, stored_bytes
+from finetrail.serving.own_server import OwnServer, Weights
 
 LLAMA_8B = {
     "architectures": ["LlamaForCausalLM"],

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw
 
-from finetrail.llm.offline import MODEL_ID
-from finetrail.llm.offline.server import Refusal, complete
+from finetrail.serving.offline.server import Refusal, complete
+from finetrail.serving.offline.teacher import MODEL_ID
 from finetrail.text.sentences import sentences
 
 

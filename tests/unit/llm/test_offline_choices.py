@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.llm.offline import MODEL_ID
-from finetrail.llm.offline.sections import UnknownRequest
-from finetrail.llm.offline.server import complete
-from finetrail.llm.offline.tasks import write_text
-from finetrail.text.choices import CONTRADICTION, NO_LAYOUT, Unreadable, answer_text, read_reply
+from finetrail.examples.choices import CONTRADICTION, NO_LAYOUT, Unreadable, answer_text, read_reply
+from finetrail.serving.offline.sections import UnknownRequest
+from finetrail.serving.offline.server import complete
+from finetrail.serving.offline.tasks import write_text
+from finetrail.serving.offline.teacher import MODEL_ID
 from ingest.readers.multiple_choice import read_records
 
 ROOT = Path(__file__).resolve().parents[3]

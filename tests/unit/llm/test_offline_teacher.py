@@ -5,13 +5,10 @@ from typing import Any
 
 import pytest
 
+from finetrail.calls.store import CallStore
 from finetrail.errors import FinetrailError
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
-from finetrail.llm.offline import MODEL_ID, teacher_digest
-from finetrail.llm.offline.sections import UnknownRequest
-from finetrail.llm.offline.server import Refusal, complete
-from finetrail.llm.offline.tasks import NO_ANSWER, TASKS, perform
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
 from finetrail.llm.schemas import (
     ANSWER_VERDICT,
@@ -27,8 +24,11 @@ from finetrail.llm.schemas import (
     scores_schema,
     text_scores_schema,
 )
-from finetrail.llm.store import CallStore
 from finetrail.llm.structured import parse_answer
+from finetrail.serving.offline.sections import UnknownRequest
+from finetrail.serving.offline.server import Refusal, complete
+from finetrail.serving.offline.tasks import NO_ANSWER, TASKS, perform
+from finetrail.serving.offline.teacher import MODEL_ID, teacher_digest
 
 RENT = """Berkeley voters approved strict rent control in 1980. Landlords sued the city and lost.
 The board sets the yearly increase. In Oakland, rent control covers buildings from before 1983.

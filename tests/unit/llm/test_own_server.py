@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from finetrail.config.model_serve import Serve
-from finetrail.config.schema import kind_of, plain
+from finetrail.config.sections.schema import kind_of, plain
+from finetrail.config.sections.serve import Serve
 from finetrail.errors import FinetrailError
-from finetrail.llm.launch import own_server
-from finetrail.llm.own_server import OwnServer
-from finetrail.llm.preflight import check_served, served_by_vllm
+from finetrail.serving.command_lines import own_server
+from finetrail.serving.model_support import check_served, served_by_vllm
+from finetrail.serving.own_server import OwnServer
 from tests.unit.llm.test_memory import LLAMA_8B
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from finetrail.llm.pictures import Picture, describe_picture
-from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Image, Message
+from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message
+from finetrail.vision.image import Image
+from finetrail.vision.image_size import Picture, describe_picture
 from tests.unit.llm.fake_llm import Harness
 
 Ask = Callable[..., ChatRequest]

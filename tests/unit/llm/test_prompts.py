@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.llm.offline.tasks import perform
-from finetrail.llm.prompts import load_prompt
-from finetrail.llm.request import Image
+from finetrail.llm.prompt_file import load_prompt
+from finetrail.serving.offline.tasks import perform
+from finetrail.vision.image import Image
 
 PROMPTS = Path(__file__).resolve().parents[3] / "config" / "prompts"
 HISTORY = [{"role": "user", "content": "Who is she?"}, {"role": "assistant", "content": "Ada Lovelace."}]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.llm.serving import ServerSpec, offline_teacher, serve
+from finetrail.serving.server_process import ServerSpec, offline_teacher, serve
 
 PARENT = """
 import os, signal, sys, time

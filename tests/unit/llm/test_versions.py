@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from finetrail.calls.money import Usage
+from finetrail.calls.store import CallStore
 from finetrail.errors import FinetrailError
 from finetrail.llm.engine import Engine
-from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Usage
+from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
+from finetrail.llm.samples import share_usage
 from finetrail.llm.schemas import GROUNDED_ANSWER
-from finetrail.llm.store import CallStore
-from finetrail.llm.versions import share_usage
 from tests.unit.llm.fake_llm import FakeServer, Harness, asked, completion, refusal
 
 Ask = Callable[..., ChatRequest]

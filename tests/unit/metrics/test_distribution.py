@@ -3,7 +3,7 @@
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.metrics.distribution import as_svg, as_text, bin_of, summarise, verdict_of
+from finetrail.report.plots.distribution import as_svg, as_text, bin_of, summarise, verdict_of
 
 EXAMPLE = """\
 ==================================================

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.metrics.answer_overlap import normal
 from finetrail.metrics.hop_score import average, check_prediction, score_answer, score_facts, score_question
+from finetrail.text.answer_words import normal
 
 VECTORS = Path(__file__).parents[2] / "data/eval_vectors"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from evaluate import compare_texts, score_texts
-from finetrail.metrics.histogram import as_svg, points_svg, quantiles
 from finetrail.metrics.rouge import rouge
 from finetrail.metrics.similarity import STAND_IN
-from finetrail.records import Row, read_rows, write_jsonl
-from finetrail.text.comparison_page import comparison_page
+from finetrail.report.comparison_page import comparison_page
+from finetrail.report.plots.histogram import as_svg, points_svg, quantiles
+from finetrail.rows.records import Row, read_rows, write_jsonl
 
 EVIL = '<script>alert(1)</script> & "quotes" | pipe'
 PLACES = ("Ohio and Indiana", "western Texas")

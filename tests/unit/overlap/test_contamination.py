@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.overlap.benchmarks import benchmark_texts
-from finetrail.overlap.contamination import HeldOut, Hit, Text
+from finetrail.splits.overlap.benchmarks import benchmark_texts
+from finetrail.splits.overlap.contamination import HeldOut, Hit, Text
 from tests.unit.overlap.texts import text_of
 
 

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetrail.errors import FinetrailError
-from finetrail.overlap.near import LEAST_RECALL, NearTexts, band_shape
-from finetrail.overlap.rows import row_text
-from finetrail.overlap.shingles import jaccard, shingles, tokens
+from finetrail.splits.overlap.near_duplicates import LEAST_RECALL, NearTexts, band_shape
+from finetrail.splits.overlap.row_text import row_text
+from finetrail.splits.overlap.shingles import jaccard, shingles, tokens
 from tests.unit.overlap.texts import changed, text_of
 
 

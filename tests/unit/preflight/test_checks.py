@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.config.model_site import Site
+from finetrail.config.sections.site import Site
 from finetrail.preflight import cluster_checks, endpoint_checks, place_checks
 from finetrail.preflight.asked import Asked, asked_by
 from finetrail.preflight.partitions import NO_LIMIT, NodeKind, Partition, minutes, read_gpus

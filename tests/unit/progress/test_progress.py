@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from finetrail.progress import Progress, Recent, Standing
+from finetrail.step.progress import Progress, Recent, Standing
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from finetrail.lineage.journal import SCHEMA, Journal
-from finetrail.progress import Progress
-from finetrail.pulse import BEAT_S, LINE_S, Pulse
+from finetrail.step.journal import SCHEMA, Journal
+from finetrail.step.progress import Progress
+from finetrail.step.reporter import BEAT_S, LINE_S, Pulse
 
 ROOT = Path(__file__).resolve().parents[3]
 DEADLINE_S = 60

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.retrieval import SearchIndex
 from finetrail.retrieval.bm25 import BM25Index
 from finetrail.retrieval.postings import Corpus, count_words
+from finetrail.retrieval.search_index import SearchIndex
 
 K1, B = 0.9, 0.4
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetrail.retrieval.chunks import LONGEST_WORD, chunk_spans
+from finetrail.text.chunks import LONGEST_WORD, chunk_spans
 
 TEXT = 'One two. Three four five! "Six seven?" Version 1.2 is eight.\nNine ten'
 

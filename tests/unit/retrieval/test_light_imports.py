@@ -3,15 +3,15 @@ import sys
 from pathlib import Path
 
 MODULES = (
-    "finetrail.splits",
+    "finetrail.splits.assign",
     "finetrail.metrics.bootstrap",
     "finetrail.metrics.compare",
     "finetrail.metrics.turn_score",
     "finetrail.retrieval.bm25",
-    "finetrail.retrieval.chunks",
+    "finetrail.text.chunks",
     "finetrail.retrieval.passages",
     "finetrail.retrieval.rerank",
-    "finetrail.text.select",
+    "finetrail.examples.select",
     "ingest.readers.registry",
 )
 HEAVY = {"numpy", "scipy", "sklearn", "bm25s", "numba", "torch", "transformers"}

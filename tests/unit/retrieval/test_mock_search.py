@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.records import read_rows, write_jsonl
-from finetrail.retrieval.mock_search import open_pipeline
+from finetrail.rows.records import read_rows, write_jsonl
+from finetrail.web.benchmark_search import open_pipeline
 from tests.unit.retrieval.conftest import SCRIPTS
 
 # As in cragmm-search-pipeline 0.5.1: what a text query returns, and what it takes for the place of an image.

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.records import sha256_text
+from finetrail.retrieval.bi_encoder import Encoder
 from finetrail.retrieval.cross_encoder import PairScorer
-from finetrail.retrieval.encoder import Encoder
 from finetrail.retrieval.model_place import ModelPlace
+from finetrail.rows.records import sha256_text
 from tests.unit.retrieval.tiny_encoder import save_tiny_scorer
 
 MINILM = ModelPlace(

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from finetrail.artifacts import write_manifest
 from finetrail.errors import FinetrailError
-from finetrail.retrieval import SearchIndex, bm25
 from finetrail.retrieval.bm25 import BM25Index
 from finetrail.retrieval.postings import Corpus, Postings, count_words, open_postings
+from finetrail.retrieval.search_index import SearchIndex, bm25
 from finetrail.retrieval.tfidf import TfidfIndex
+from finetrail.rows.artifacts import write_manifest
 
 Rows = list[dict[str, Any]]
 INDEXES: dict[str, Callable[[Corpus], SearchIndex]] = {

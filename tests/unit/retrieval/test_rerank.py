@@ -7,8 +7,8 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from finetrail.errors import FinetrailError
 from finetrail.retrieval.bm25 import BM25Index
-from finetrail.retrieval.chunks import chunk_spans
 from finetrail.retrieval.rerank import ChunkRanker, candidate_rows, chunk_rows
+from finetrail.text.chunks import chunk_spans
 
 WORDS = 60
 

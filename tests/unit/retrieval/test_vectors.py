@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetrail.artifacts import check_manifest
 from finetrail.errors import FinetrailError
-from finetrail.retrieval import Hit
-from finetrail.retrieval.encoder import Encoder
+from finetrail.retrieval.bi_encoder import Encoder
 from finetrail.retrieval.model_place import ModelPlace
+from finetrail.retrieval.search_index import Hit
 from finetrail.retrieval.vectors import VectorIndex, build_vectors
+from finetrail.rows.artifacts import check_manifest
 from tests.unit.retrieval.tiny_encoder import WORDS, save_tiny_encoder
 
 QUERIES = ["red fox", "the old house by the river", "", "nothing known"]

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from finetrail.records import Row, write_jsonl
+from finetrail.rows.records import Row, write_jsonl
 
 PROMPTS = Path(__file__).resolve().parents[3] / "config" / "prompts" / "crag_mm"
 MODEL: dict[str, Any] = {

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from finetrail.artifacts import read_json
 from finetrail.config.current import RUN_CONFIG_VARIABLE
-from finetrail.records import Row, derive_seed, read_rows, write_jsonl
-from finetrail.text.select import BROKEN
+from finetrail.examples.select import BROKEN
+from finetrail.rows.artifacts import read_json
+from finetrail.rows.records import Row, derive_seed, read_rows, write_jsonl
 from synthesize import generate_answers, select_answers
 from tests.unit.llm.fake_llm import FakeServer, completion
 from tests.unit.steps.asking import MODEL, PROMPTS, prepare

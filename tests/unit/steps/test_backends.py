@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from finetrail.artifacts import read_json
-from finetrail.records import Row, read_rows, write_jsonl
-from finetrail.retrieval.chunks import chunk_spans
 from finetrail.retrieval.cross_encoder import PairScorer
 from finetrail.retrieval.model_place import ModelPlace
+from finetrail.rows.artifacts import read_json
+from finetrail.rows.records import Row, read_rows, write_jsonl
+from finetrail.text.chunks import chunk_spans
 from recall import index_vectors, index_words, recall_passages, rerank_passages
 from tests.unit.retrieval.tiny_encoder import save_tiny_encoder, save_tiny_scorer
 

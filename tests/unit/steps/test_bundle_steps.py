@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from finetrail.records import Row, write_jsonl
 from finetrail.retrieval.bm25 import BM25Index
 from finetrail.retrieval.passages import read_passages
+from finetrail.rows.records import Row, write_jsonl
 from ingest.readers.hotpotqa import read_records
 
 DATA = Path(__file__).parents[3] / "data/hotpotqa"

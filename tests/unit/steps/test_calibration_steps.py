@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from finetrail.artifacts import read_json
-from finetrail.records import Row, read_rows, write_jsonl
+from finetrail.rows.artifacts import read_json
+from finetrail.rows.records import Row, read_rows, write_jsonl
 from label import pair_gold, plot_calibration, report_calibration
 from synthesize import plant_defects, report_judging
 

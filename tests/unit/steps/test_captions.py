@@ -10,8 +10,8 @@ from aiohttp import web
 from PIL import Image
 
 from finetrail.config.current import RUN_CONFIG_VARIABLE
-from finetrail.records import Row, read_rows, sha256_file, write_jsonl
-from finetrail.text.picture_tasks import shorter, task_prompt
+from finetrail.examples.picture_tasks import shorter, task_prompt
+from finetrail.rows.records import Row, read_rows, sha256_file, write_jsonl
 from synthesize import describe_images, lay_out_tasks, link_captions, summarize_discussions
 from tests.unit.llm.fake_llm import FakeServer, asked, completion
 from tests.unit.steps.asking import MODEL, prepare

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from evaluate.check_criteria import criteria, main
-from finetrail.answering.deployed import unpack_adapter
 from finetrail.errors import FinetrailError
-from finetrail.records import write_jsonl
-from finetrail.tracking.registry import Registry
+from finetrail.inference.answering.deployed import unpack_adapter
+from finetrail.rows.records import write_jsonl
+from finetrail.training.tracking.artifact_registry import Registry
 
 KEYS = {"save_steps": 100, "save_before_minutes": 30.0, "max_hours": 12.0}
 TRAINED = {"steps_per_second": 0.5, "tokens_per_second": 80.0, "peak_memory_mb": 12_000}

@@ -8,10 +8,10 @@ import bm25s
 import pytest
 import pytrec_eval
 
-from finetrail.artifacts import read_json
-from finetrail.retrieval import words
 from finetrail.retrieval.judgements import read_qrels, read_queries
 from finetrail.retrieval.passages import read_passages
+from finetrail.retrieval.search_index import words
+from finetrail.rows.artifacts import read_json
 from recall import evaluate_retrieval, index_words, load_passages, plot_retrieval
 
 DATA = Path(__file__).parents[3] / "data/crag_mm"

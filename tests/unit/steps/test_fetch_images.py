@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from finetrail.artifacts import read_json
 from finetrail.config.current import RUN_CONFIG_VARIABLE
-from finetrail.records import Row, read_rows, write_jsonl
-from finetrail.vision.images import images_of
+from finetrail.rows.artifacts import read_json
+from finetrail.rows.records import Row, read_rows, write_jsonl
+from finetrail.vision.row_images import images_of
 from ingest import fetch_images, ingest_records
 from tests.unit.web.site import Site
 from tests.unit.web.test_pictures import BLUE, picture

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from evaluate import grade_choices, score_answers
-from finetrail.records import read_rows, write_jsonl
-from finetrail.text.choices import CONTRADICTION, NO_OPTION
+from finetrail.examples.choices import CONTRADICTION, NO_OPTION
+from finetrail.rows.records import read_rows, write_jsonl
 
 KEYS = ("ambig", "disambig")
 Said = tuple[str, list[float] | None]

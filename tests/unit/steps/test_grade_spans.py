@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evaluate import grade_spans, score_answers
-from finetrail.records import read_rows, write_jsonl
+from finetrail.rows.records import read_rows, write_jsonl
 
 SETTINGS = {"evaluate": {"metric": "spans", "resamples": 200, "seed": 1}}
 

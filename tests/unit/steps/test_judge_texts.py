@@ -10,9 +10,9 @@ from aiohttp import web
 
 from evaluate import judge_texts
 from finetrail.config.current import RUN_CONFIG_VARIABLE
-from finetrail.llm.offline.tasks import perform
-from finetrail.llm.prompts import load_prompt
-from finetrail.records import Row, read_rows, write_jsonl
+from finetrail.llm.prompt_file import load_prompt
+from finetrail.rows.records import Row, read_rows, write_jsonl
+from finetrail.serving.offline.tasks import perform
 from tests.unit.llm.fake_llm import FakeServer, asked, completion
 from tests.unit.steps.asking import MODEL
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from finetrail.artifacts import read_json
 from finetrail.config.current import RUN_CONFIG_VARIABLE
-from finetrail.llm.offline import MODEL_ID
-from finetrail.records import Row, read_rows, write_jsonl
+from finetrail.rows.artifacts import read_json
+from finetrail.rows.records import Row, read_rows, write_jsonl
+from finetrail.serving.offline.teacher import MODEL_ID
 from label import filter_passages, label_listwise, label_relevance
 from tests.unit.llm.fake_llm import FakeServer, completion
 from tests.unit.steps.asking import MODEL, PROMPTS, prepare

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from audit.list_artifacts import main
-from finetrail.artifacts import describe_file, write_json, write_manifest
-from finetrail.records import sha256_file
+from finetrail.rows.artifacts import describe_file, write_json, write_manifest
+from finetrail.rows.records import sha256_file
 
 SETTINGS = {"description": "fish", "source": {"licence": "MIT", "citation": None}}
 METAS = ("records.meta.json", "model.meta.json")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from finetrail.records import read_rows, write_jsonl
+from finetrail.rows.records import read_rows, write_jsonl
 from folds import describe_fold, make_folds
 from tests.unit.overlap.texts import changed, text_of
 

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from finetrail.config.current import RUN_CONFIG_VARIABLE
-from finetrail.records import read_rows, write_jsonl
+from finetrail.rows.records import read_rows, write_jsonl
 from recall.make_queries import main
 from tests.unit.llm.fake_llm import FakeServer, completion
 

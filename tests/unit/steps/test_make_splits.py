@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from finetrail.assigned import Assigned, prove_disjoint
 from finetrail.errors import FinetrailError
-from finetrail.records import Row, read_rows, write_jsonl
+from finetrail.rows.records import Row, read_rows, write_jsonl
+from finetrail.splits.split_table import Assigned, prove_disjoint
 from ingest import make_splits
 from tests.unit.overlap.texts import changed, text_of
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from finetrail.records import read_rows, write_jsonl
-from finetrail.text.choices import CONTRADICTION, NO_LAYOUT, NO_OPTION
+from finetrail.examples.choices import CONTRADICTION, NO_LAYOUT, NO_OPTION
+from finetrail.rows.records import read_rows, write_jsonl
 from synthesize import match_answers
 from synthesize.match_answers import CUT, NOT_BEST, NOT_KEY, REPEATED
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from finetrail.config.current import RUN_CONFIG_VARIABLE
-from finetrail.records import read_rows, write_jsonl
+from finetrail.rows.records import read_rows, write_jsonl
 from label import label_relevance
 from recall import make_queries
 from synthesize import generate_answers, judge_answers

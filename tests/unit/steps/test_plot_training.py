@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.records import dump_row
-from finetrail.training.loss_picture import read_losses, smooth
+from finetrail.report.plots.loss_picture import read_losses, smooth
+from finetrail.rows.records import dump_row
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 LOG = [

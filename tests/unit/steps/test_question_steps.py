@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from finetrail.records import Row, read_rows, write_jsonl
+from finetrail.rows.records import Row, read_rows, write_jsonl
 from synthesize import combine_qa, format_qa, report_validation, select_qa
 from synthesize.combine_qa import EMPTY, HOLDS_CONTROL, NO_SUPPORT, REPEATED
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from evaluate.score_ranking import rankings
-from finetrail.artifacts import MANIFEST_NAME, write_manifest
-from finetrail.records import Row, unit_interval, write_jsonl
 from finetrail.retrieval.bm25 import BM25Index
 from finetrail.retrieval.passages import read_passages
 from finetrail.retrieval.postings import count_words
+from finetrail.rows.artifacts import MANIFEST_NAME, write_manifest
+from finetrail.rows.records import Row, unit_interval, write_jsonl
 from ingest.readers.hotpotqa import read_records
 
 DATA = Path(__file__).parents[3] / "data/hotpotqa"

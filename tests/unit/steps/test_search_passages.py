@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from finetrail.calls.inspect_store import main as inspect_store
+from finetrail.calls.money import Ledger
+from finetrail.calls.store import CallStore
 from finetrail.config.current import RUN_CONFIG_VARIABLE
-from finetrail.llm.inspect_store import main as inspect_store
-from finetrail.llm.money import Ledger
-from finetrail.llm.store import CallStore
-from finetrail.progress import Progress
-from finetrail.records import read_rows, write_jsonl
-from finetrail.web.searching import Searching
+from finetrail.rows.records import read_rows, write_jsonl
+from finetrail.step.progress import Progress
+from finetrail.web.search_progress import Searching
 from recall.search_passages import main
 from tests.unit.web.site import Site
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from finetrail.artifacts import describe_file, read_json, write_json
 from finetrail.config.current import RUN_CONFIG_VARIABLE
-from finetrail.records import read_rows, write_jsonl
-from finetrail.shards import Shard
+from finetrail.rows.artifacts import describe_file, read_json, write_json
+from finetrail.rows.records import read_rows, write_jsonl
+from finetrail.rows.shards import Shard
 from synthesize.generate_answers import main
 from tests.unit.llm.fake_llm import FakeServer, asked, completion
 

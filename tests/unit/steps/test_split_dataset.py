@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.shuffles import shuffle_rows
+from finetrail.splits.shuffles import shuffle_rows
 from folds import split_dataset
 from tests.conftest import ROOT
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from finetrail.artifacts import read_json
-from finetrail.records import Row, read_rows, write_jsonl
+from finetrail.rows.artifacts import read_json
+from finetrail.rows.records import Row, read_rows, write_jsonl
 from folds import make_folds
 from synthesize import write_student_tasks
 from tests.unit.steps.test_answer_versions import select

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from finetrail.config.current import RUN_CONFIG_VARIABLE
-from finetrail.records import read_rows, write_jsonl
+from finetrail.rows.records import read_rows, write_jsonl
 from ingest.readers.multiple_choice import read_records
 from synthesize.match_answers import fault_of
 from synthesize.write_reasoning import main

@@ -1,6 +1,6 @@
 import pytest
 
-from finetrail.text.bundles import (
+from finetrail.chat.bundles import (
     Citation,
     Shown,
     bundle_turn,

@@ -1,6 +1,6 @@
 """The layout of a chat example."""
 
-from finetrail.text.prompts import Evidence, chat_messages
+from finetrail.chat.messages import Evidence, chat_messages
 
 
 def test_white_space_around_a_turn_goes() -> None:

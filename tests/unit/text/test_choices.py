@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from finetrail.text.choices import (
+from finetrail.examples.choices import (
     CONTRADICTION,
     NO_LAYOUT,
     NO_OPTION,

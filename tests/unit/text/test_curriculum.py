@@ -3,8 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from finetrail.text.bundles import REFUSAL
-from finetrail.text.curriculum import Curriculum, Question, bundle, false_negatives, holds_answer, training_order
+from finetrail.chat.bundles import REFUSAL
+from finetrail.examples.curriculum import Curriculum, Question, bundle, false_negatives, holds_answer, training_order
 
 PLAN = Curriculum(epochs=4, gold_epochs=2, passages=4, hard_negatives=1, refuse_missing=1.0, most_words=None, seed=42)
 

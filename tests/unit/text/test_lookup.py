@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.lookup import RowFile, place_without
-from finetrail.records import write_jsonl
+from finetrail.rows.records import write_jsonl
+from finetrail.rows.row_file import RowFile, place_without
 
 
 @pytest.mark.parametrize("left_out", [[], [0], [1, 2], [4, 0, 2], [0, 1, 2, 3]])

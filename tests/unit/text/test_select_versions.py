@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetrail.errors import FinetrailError
-from finetrail.text import select
+from finetrail.examples import select
+from finetrail.examples.select import Drop, select_versions
 from finetrail.text.equal import normalise
-from finetrail.text.select import Drop, select_versions
 
 
 def version(record: str, number: int, answer: str, correct: bool = True) -> dict[str, Any]:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from finetrail.text.layouts import without_a_passage
-from finetrail.text.prompts import Evidence
-from finetrail.text.student import CHOICE, choice_text, queries_text, read_choice, read_queries
+from finetrail.chat.layouts import without_a_passage
+from finetrail.chat.messages import Evidence
+from finetrail.chat.student_tasks import CHOICE, choice_text, queries_text, read_choice, read_queries
 
 
 def test_queries_come_back_as_they_were_laid_out() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from finetrail.text.families import CONTROL, control_tokens
-from finetrail.text.templates import TEMPLATES
+from finetrail.chat.families import CONTROL, control_tokens
+from finetrail.models.templates import TEMPLATES
 
 WHOLE = {
     "chatml": "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nQ?<|im_end|>\n<|im_start|>assistant\nA.<|im_end|>\n",

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.artifacts import write_json
 from finetrail.errors import FinetrailError
 from finetrail.metrics.answer_overlap import exact_match, token_f1
-from finetrail.records import sha256_file
-from finetrail.tracking.adapter_zip import LIMIT, unzip_checkpoint, zip_checkpoint
-from finetrail.tracking.registry import REGISTRY, Registry
-from finetrail.tracking.tracker import artifact_metadata, score_of
-from finetrail.training.checkpoints import is_complete, mark_complete
+from finetrail.rows.artifacts import write_json
+from finetrail.rows.records import sha256_file
+from finetrail.training.checkpoints.checkpoints import is_complete, mark_complete
+from finetrail.training.tracking.adapter_zip import LIMIT, unzip_checkpoint, zip_checkpoint
+from finetrail.training.tracking.artifact_registry import REGISTRY, Registry
+from finetrail.training.tracking.tracker import artifact_metadata, score_of
 
 
 def file_of(folder: Path, step: int) -> Path:

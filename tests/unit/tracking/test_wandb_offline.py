@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.records import sha256_file
-from finetrail.tracking.adapter_zip import zip_checkpoint
-from finetrail.tracking.registry import Registry
-from finetrail.tracking.restore import restore_checkpoint
-from finetrail.tracking.tracker import FOLDER
-from finetrail.tracking.wandb_run import check_tracking
-from finetrail.training.attempts import read_attempts, segments
-from finetrail.training.checkpoints import mark_complete, newest_complete
-from finetrail.training.settings import Limits, Saving, Tracking, TrainSettings
+from finetrail.models.limits import Limits
+from finetrail.rows.records import sha256_file
+from finetrail.training.checkpoints.attempts import read_attempts, segments
+from finetrail.training.checkpoints.checkpoints import mark_complete, newest_complete
+from finetrail.training.settings.train_settings import Saving, Tracking, TrainSettings
 from finetrail.training.sft import TrainReport, train_adapter
-from finetrail.training.training_log import MEASURED
+from finetrail.training.tracking.adapter_zip import zip_checkpoint
+from finetrail.training.tracking.artifact_registry import Registry
+from finetrail.training.tracking.restore import restore_checkpoint
+from finetrail.training.tracking.tracker import FOLDER
+from finetrail.training.tracking.wandb_run import check_tracking
+from finetrail.training.trainer.training_log import MEASURED
 
 BLOCK = 1 << 15
 TRACKING = Tracking(name="r.m.f", base_model="tiny llama", answers=2)
@@ -238,9 +239,9 @@ def test_a_state_directory_that_was_lost_whole_comes_back_with_its_attempts(
     assert found is not None
     shutil.copyfile(found[0], there)
     shutil.rmtree(tmp_path / "state")
-    monkeypatch.setattr("finetrail.tracking.restore.check_tracking", lambda tracking: None)
-    monkeypatch.setattr("finetrail.tracking.restore.download", lambda *_: there)
-    monkeypatch.setattr("finetrail.training.fit.tracked", lambda *_: contextlib.nullcontext([]))
+    monkeypatch.setattr("finetrail.training.tracking.restore.check_tracking", lambda tracking: None)
+    monkeypatch.setattr("finetrail.training.tracking.restore.download", lambda *_: there)
+    monkeypatch.setattr("finetrail.training.train_loop.tracked", lambda *_: contextlib.nullcontext([]))
     steps: list[int] = []
     online = dataclasses.replace(TRACKING, mode="online")
     out = train(base_dir, rows, tmp_path, online, code="b", progress=lambda step, _: steps.append(step))

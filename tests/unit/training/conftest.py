@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from finetrail.text.prompts import Evidence, chat_messages
-from finetrail.training.settings import TinyBaseSettings
-from finetrail.training.tiny_base import build_tiny_base
+from finetrail.chat.messages import Evidence, chat_messages
+from finetrail.tiny.tiny_base import build_tiny_base
+from finetrail.training.settings.train_settings import TinyBaseSettings
 from tests.unit.training.training_process import SETTINGS, Training
 
 # On a GPU a training takes bf16, and Liger's kernels replace those of every later model of the process.

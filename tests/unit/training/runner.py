@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.errors import FinetrailError
-from finetrail.training.settings import Launch, Limits, Saving, TrainSettings
+from finetrail.models.limits import Limits
+from finetrail.training.settings.train_settings import Launch, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.training.attempts import (
+from finetrail.models.limits import Limits
+from finetrail.training.checkpoints.attempts import (
     begin_attempt,
     end_attempt,
     note_attempt,
@@ -21,13 +22,20 @@ from finetrail.training.attempts import (
     refuse_another,
     segments,
 )
-from finetrail.training.checkpoints import checkpoint_folder, hold, is_complete, mark_complete, newest_complete, rotate
-from finetrail.training.deadline import Deadline, find_limits, heed_signals, parse_left, slurm_end
-from finetrail.training.job import Stopped
-from finetrail.training.keeping import build_keeper, check_finite
-from finetrail.training.settings import Limits, Saving, TrainSettings
+from finetrail.training.checkpoints.checkpoint_callback import build_keeper, check_finite
+from finetrail.training.checkpoints.checkpoints import (
+    checkpoint_folder,
+    hold,
+    is_complete,
+    mark_complete,
+    newest_complete,
+    rotate,
+)
+from finetrail.training.checkpoints.deadline import Deadline, find_limits, heed_signals, parse_left, slurm_end
+from finetrail.training.settings.job import Stopped
+from finetrail.training.settings.train_settings import Saving, TrainSettings
 from finetrail.training.sft import TrainReport, train_adapter
-from finetrail.training.training_log import drop_steps_after
+from finetrail.training.trainer.training_log import drop_steps_after
 from tests.unit.training.conftest import cpu_only
 
 SETTINGS = TrainSettings(
@@ -100,7 +108,7 @@ def test_the_keeper_stops_before_a_dev_loss_for_which_no_time_is_left(
     """A dev loss is taken every third step and takes 500 seconds, a step one."""
     now = [0.0]
     for name in ("time", "monotonic"):
-        monkeypatch.setattr(f"finetrail.training.keeping.time.{name}", lambda: now[0])
+        monkeypatch.setattr(f"finetrail.training.checkpoints.checkpoint_callback.time.{name}", lambda: now[0])
     deadline = Deadline([(1000.0, 0.0, "the limit")], last_save=1.0)
     keeper: Any = build_keeper(tmp_path, 2, deadline, evaluate=True, fp16=False)
     args = SimpleNamespace(
@@ -125,7 +133,7 @@ def test_the_keeper_stops_before_a_dev_loss_for_which_no_time_is_left(
 
 
 def test_the_last_step_takes_a_dev_loss_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finetrail.training.keeping.time.time", lambda: 0.0)
+    monkeypatch.setattr("finetrail.training.checkpoints.checkpoint_callback.time.time", lambda: 0.0)
     args = SimpleNamespace(world_size=1, save_strategy="no", eval_strategy="no", eval_steps=None)
     for evaluate, stops in ((True, True), (False, False)):
         deadline = Deadline([(100.0, 0.0, "the limit")], last_save=1.0, longest_evaluation=500.0)

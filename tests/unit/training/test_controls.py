@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.text.choices import read_answer
-from finetrail.training.masks import IGNORED, Example
+from finetrail.examples.choices import read_answer
+from finetrail.inference.unigram import Unigram
+from finetrail.models.masks import IGNORED, Example
 from finetrail.training.shuffle import shuffle_targets
-from finetrail.training.unigram import Unigram
 
 
 @pytest.mark.parametrize("seed", range(5))

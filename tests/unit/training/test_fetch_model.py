@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from finetrail.text.chat_layout import LAYOUTS
+from finetrail.chat.chat_layout import LAYOUTS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

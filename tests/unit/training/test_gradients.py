@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, TrainerCallback
 
-from finetrail.training.arguments import build_arguments
-from finetrail.training.dataset import build_dataset
-from finetrail.training.hardware import choose, detect
-from finetrail.training.masks import encode_row
-from finetrail.training.settings import Limits, Saving, TrainSettings
-from finetrail.training.trainer import build_trainer
-from finetrail.training.training_log import step_recorder
+from finetrail.models.limits import Limits
+from finetrail.models.masks import encode_row
+from finetrail.training.settings.hardware import choose, detect
+from finetrail.training.settings.train_settings import Saving, TrainSettings
+from finetrail.training.trainer.arguments import build_arguments
+from finetrail.training.trainer.dataset import build_dataset
+from finetrail.training.trainer.trainer import build_trainer
+from finetrail.training.trainer.training_log import step_recorder
 from tests.unit.training.conftest import make_row
 
 SETTINGS = TrainSettings(

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.training.hardware import Choices, Hardware, choose, detect, use_gpus
-from finetrail.training.memory import Shape, estimate, fit_batch, is_out_of_memory, out_of_memory
-from finetrail.training.model import weights_dtype
-from finetrail.training.settings import Launch, Limits, TrainSettings
+from finetrail.models.limits import Limits
+from finetrail.training.memory_estimate import Shape, estimate, fit_batch, is_out_of_memory, out_of_memory
+from finetrail.training.settings.hardware import Choices, Hardware, choose, detect, use_gpus
+from finetrail.training.settings.train_settings import Launch, TrainSettings
+from finetrail.training.trainer.load_model import weights_dtype
 
 CPU = Hardware("cpu", 0, 0, bf16=False, flash_attention=False, liger=False)
 T4 = Hardware("Tesla T4", 1, 16 * 10**9, bf16=False, flash_attention=False, liger=True)

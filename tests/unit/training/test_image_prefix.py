@@ -14,17 +14,18 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from finetrail.errors import FinetrailError
-from finetrail.records import read_rows, sha256_file
-from finetrail.text.picture_tasks import task_prompt
-from finetrail.training.chat_tokens import chat_tokens
-from finetrail.training.drawing import counts_of, draw_rows
-from finetrail.training.image_prefix import load_for_answers
-from finetrail.training.prefix_rows import encode_task
-from finetrail.training.prefix_trainer import PrefixSteps
-from finetrail.training.settings import DrawingPhase, Launch, Limits, Prefix, Saving, TrainSettings
+from finetrail.examples.picture_tasks import task_prompt
+from finetrail.models.chat_tokens import chat_tokens
+from finetrail.models.limits import Limits
+from finetrail.rows.records import read_rows, sha256_file
+from finetrail.tiny.tiny_base import build_tiny_base
+from finetrail.training.prefix.drawing import counts_of, draw_rows
+from finetrail.training.prefix.image_prefix import load_for_answers
+from finetrail.training.prefix.prefix_rows import encode_task
+from finetrail.training.prefix.prefix_trainer import PrefixSteps
+from finetrail.training.settings.train_settings import DrawingPhase, Launch, Prefix, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
-from finetrail.training.tiny_base import build_tiny_base
-from finetrail.vision.encoder import (
+from finetrail.vision.image_encoder import (
     ClassifierShape,
     EncoderShape,
     Eyes,

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.training.checkpoints import newest_complete
-from finetrail.training.hardware import choose, detect
-from finetrail.training.job import Job, job_as_plain, job_from_plain
+from finetrail.models.limits import Limits
+from finetrail.training.checkpoints.checkpoints import newest_complete
 from finetrail.training.launch import launcher
-from finetrail.training.operators import drop_stale_locks, operators_folder
-from finetrail.training.settings import Launch, Limits, Saving, TrainSettings
+from finetrail.training.settings.hardware import choose, detect
+from finetrail.training.settings.job import Job, job_as_plain, job_from_plain
+from finetrail.training.settings.train_settings import Launch, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
+from finetrail.training.trainer.operators import drop_stale_locks, operators_folder
 from tests.unit.training import fake_srun
 from tests.unit.training.conftest import cpu_only
 

@@ -4,11 +4,12 @@ from typing import Any, get_args
 
 import pytest
 
+from finetrail.chat.messages import user_turn
 from finetrail.errors import FinetrailError
-from finetrail.text.prompts import user_turn
-from finetrail.training.masks import IGNORED, encode_row
-from finetrail.training.settings import Architecture, Limits
-from finetrail.training.tiny_tokenizer import train_tokenizer
+from finetrail.models.limits import Limits
+from finetrail.models.masks import IGNORED, encode_row
+from finetrail.tiny.tiny_tokenizer import train_tokenizer
+from finetrail.training.settings.train_settings import Architecture
 
 WHOLE = Limits(max_length=4096)
 

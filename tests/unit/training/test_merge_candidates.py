@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from finetrail.artifacts import write_manifest
-from finetrail.records import dump_row
-from finetrail.training.generate import load_model
-from finetrail.training.likelihood import answer_loss
-from finetrail.training.masks import encode_row
+from finetrail.inference.generate import load_model
+from finetrail.inference.likelihood import answer_loss
+from finetrail.models.limits import Limits
+from finetrail.models.masks import encode_row
+from finetrail.rows.artifacts import write_manifest
+from finetrail.rows.records import dump_row
+from finetrail.tiny.tiny_base import build_tiny_base
 from finetrail.training.merge_candidates import choose_merge, trained_targets
-from finetrail.training.settings import Launch, Limits, TrainSettings
+from finetrail.training.settings.train_settings import Launch, TrainSettings
 from finetrail.training.sft import train_adapter
-from finetrail.training.tiny_base import build_tiny_base
 from tests.unit.training.conftest import SMALL
 
 LIMITS = Limits(max_length=256)

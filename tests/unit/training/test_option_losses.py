@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from finetrail.training.generate import load_model
-from finetrail.training.likelihood import answer_loss, option_losses
-from finetrail.training.masks import IGNORED, encode_row
-from finetrail.training.settings import Limits
+from finetrail.inference.generate import load_model
+from finetrail.inference.likelihood import answer_loss, option_losses
+from finetrail.models.limits import Limits
+from finetrail.models.masks import IGNORED, encode_row
 
 ROW: dict[str, Any] = {
     "id": "q",

@@ -10,16 +10,17 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from finetrail.errors import FinetrailError
-from finetrail.llm.request import Image
-from finetrail.training.base import load_base
-from finetrail.training.chat_tokens import pad_id
-from finetrail.training.collator import make_collator
-from finetrail.training.dataset import build_dataset
-from finetrail.training.masks import Example, encode_row
-from finetrail.training.settings import Limits, Saving, TrainSettings
+from finetrail.models.base import load_base
+from finetrail.models.chat_tokens import pad_id
+from finetrail.models.limits import Limits
+from finetrail.models.masks import Example, encode_row
+from finetrail.tiny.tiny_base import new_model
+from finetrail.tiny.tiny_tokenizer import train_tokenizer
+from finetrail.training.settings.train_settings import Saving, TrainSettings
 from finetrail.training.sft import train_adapter
-from finetrail.training.tiny_base import new_model
-from finetrail.training.tiny_tokenizer import train_tokenizer
+from finetrail.training.trainer.collator import make_collator
+from finetrail.training.trainer.dataset import build_dataset
+from finetrail.vision.image import Image
 from tests.unit.training.conftest import SMALL, cpu_only, make_row
 
 LIMITS = Limits(max_length=256)

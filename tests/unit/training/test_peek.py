@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from finetrail.training.masks import encode_row
+from finetrail.models.limits import Limits
+from finetrail.models.masks import encode_row
 from finetrail.training.peek import MARKS, show_row, show_summary, stretches
-from finetrail.training.settings import Limits
 from tests.unit.training.conftest import make_row
 
 LIMITS = Limits(max_length=256)

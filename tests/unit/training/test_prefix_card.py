@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from finetrail.training.prefix_card import card_text
+from finetrail.training.prefix.prefix_card import card_text
 
 TUNING: dict[str, Any] = {"rank": 8, "alpha": 16, "learning_rate": 2e-5, "seed": 42}
 TUNING |= {"prefix": {"image_tokens": 4, "trainable_blocks": 1, "encoder_learning_rate": 5e-6}}

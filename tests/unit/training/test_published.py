@@ -10,12 +10,12 @@ from transformers import Qwen3Config
 from trl import SFTConfig
 
 from finetrail.config.load import load_config
-from finetrail.config.model_train import TrainedModel
-from finetrail.config.schema import result_keys
-from finetrail.training.arguments import build_arguments, build_deepspeed
-from finetrail.training.hardware import Choices, Hardware, choose
-from finetrail.training.model import build_lora, build_quantization, count_parameters, weights_dtype
-from finetrail.training.settings import Saving, TrainSettings, train_settings
+from finetrail.config.sections.schema import result_keys
+from finetrail.config.sections.train import TrainedModel
+from finetrail.training.settings.hardware import Choices, Hardware, choose
+from finetrail.training.settings.train_settings import Saving, TrainSettings, train_settings
+from finetrail.training.trainer.arguments import build_arguments, build_deepspeed
+from finetrail.training.trainer.load_model import build_lora, build_quantization, count_parameters, weights_dtype
 
 ROOT = Path(__file__).resolve().parents[3]
 GPU = Hardware("A100", 8, 80 * 10**9, bf16=True, flash_attention=False, liger=False)

@@ -9,16 +9,17 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from finetrail.config.model_train import Template
+from finetrail.chat.chat_layout import LAYOUTS
+from finetrail.config.sections.train import Template
 from finetrail.errors import FinetrailError
-from finetrail.text.chat_layout import LAYOUTS
-from finetrail.training.base import load_base
-from finetrail.training.base_tokenizer import prepare_tokenizer
-from finetrail.training.chat_tokens import check_chat, check_new_tokens, pad_id
-from finetrail.training.generate import load_model
-from finetrail.training.masks import encode_row
-from finetrail.training.merge import merge_adapter
-from finetrail.training.settings import Limits, TrainSettings
+from finetrail.inference.generate import load_model
+from finetrail.models.base import load_base
+from finetrail.models.base_tokenizer import prepare_tokenizer
+from finetrail.models.chat_tokens import check_chat, check_new_tokens, pad_id
+from finetrail.models.limits import Limits
+from finetrail.models.masks import encode_row
+from finetrail.training.merge_weights import merge_adapter
+from finetrail.training.settings.train_settings import TrainSettings
 from finetrail.training.sft import train_adapter
 from tests.unit.training.conftest import cpu_only, make_row
 

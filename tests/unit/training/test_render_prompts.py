@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from finetrail.artifacts import write_manifest
+from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.errors import FinetrailError
 from finetrail.export.go_template import go_version, render_go
-from finetrail.records import read_rows, write_jsonl
-from finetrail.text.chat_layout import LAYOUTS
-from finetrail.training.masks import encode_row
+from finetrail.models.limits import Limits
+from finetrail.models.masks import encode_row
+from finetrail.rows.artifacts import write_manifest
+from finetrail.rows.records import read_rows, write_jsonl
+from finetrail.tiny.tiny_tokenizer import train_tokenizer
 from finetrail.training.rendered import rendered
-from finetrail.training.settings import Limits
-from finetrail.training.tiny_tokenizer import train_tokenizer
 from synthesize import format_qa
 from tests.unit.training.conftest import make_row, make_texts
 from train import render_prompts

@@ -13,14 +13,15 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetrail.errors import FinetrailError
-from finetrail.training.generate import answer_sessions, load_model
-from finetrail.training.likelihood import answer_loss
-from finetrail.training.masks import encode_row
-from finetrail.training.merge import merge_adapter
-from finetrail.training.model import build_model
-from finetrail.training.settings import Limits, Saving, TrainSettings
+from finetrail.inference.generate import answer_sessions, load_model
+from finetrail.inference.likelihood import answer_loss
+from finetrail.models.limits import Limits
+from finetrail.models.masks import encode_row
+from finetrail.training.merge_weights import merge_adapter
+from finetrail.training.settings.train_settings import Saving, TrainSettings
 from finetrail.training.sft import train_adapter
-from finetrail.training.training_log import MEASURED
+from finetrail.training.trainer.load_model import build_model
+from finetrail.training.trainer.training_log import MEASURED
 from tests.unit.training.conftest import cpu_only, make_row
 
 LIMITS = Limits(max_length=256)
@@ -192,7 +193,7 @@ def test_deterministic_operations(
         while_loading.append(torch.are_deterministic_algorithms_enabled() and all(os.environ[name] for name in names))
         return build_model(*args, **kwargs)
 
-    monkeypatch.setattr("finetrail.training.trainer.build_model", look)
+    monkeypatch.setattr("finetrail.training.trainer.trainer.build_model", look)
     settings = dataclasses.replace(SETTINGS, max_steps=1)
     plain = _train(base_dir, rows, tmp_path / "plain", settings)
     try:

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
+from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.errors import FinetrailError
-from finetrail.text.chat_layout import LAYOUTS
-from finetrail.training.base_tokenizer import prepare_tokenizer
-from finetrail.training.chat_tokens import chat_tokens
-from finetrail.training.dataset import build_dataset
-from finetrail.training.masks import IGNORED, encode_row
-from finetrail.training.settings import Architecture, Limits, Loss
-from finetrail.training.tiny_tokenizer import train_tokenizer
+from finetrail.models.base_tokenizer import prepare_tokenizer
+from finetrail.models.chat_tokens import chat_tokens
+from finetrail.models.limits import Limits, Loss
+from finetrail.models.masks import IGNORED, encode_row
+from finetrail.tiny.tiny_tokenizer import train_tokenizer
+from finetrail.training.settings.train_settings import Architecture
+from finetrail.training.trainer.dataset import build_dataset
 from tests.unit.training.conftest import make_row, make_texts
 
 WHOLE = Limits(max_length=4096)

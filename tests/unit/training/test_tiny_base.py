@@ -7,17 +7,10 @@ from typing import get_args
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.training.base import load_base
-from finetrail.training.lookups import (
-    ANSWERING,
-    COPYING,
-    Difficulty,
-    difficulty_at,
-    made_up_lookup,
-    wordstock,
-)
-from finetrail.training.settings import Architecture
-from finetrail.training.tiny_base import build_tiny_base
+from finetrail.models.base import load_base
+from finetrail.tiny.lookup_task import ANSWERING, COPYING, Difficulty, difficulty_at, made_up_lookup, wordstock
+from finetrail.tiny.tiny_base import build_tiny_base
+from finetrail.training.settings.train_settings import Architecture
 from tests.unit.training.conftest import SMALL
 
 

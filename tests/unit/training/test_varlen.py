@@ -10,16 +10,17 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention as attend
 from transformers import AutoConfig, AutoTokenizer
 
-from finetrail.training.base import load_base
-from finetrail.training.collator import make_collator
-from finetrail.training.dataset import build_dataset
-from finetrail.training.hardware import Hardware, choose
-from finetrail.training.masks import encode_row
-from finetrail.training.settings import Limits, TrainSettings
-from finetrail.training.tiny_base import new_model
-from finetrail.training.tiny_tokenizer import train_tokenizer
-from finetrail.training.trainer import _cast_outside_autocast
-from finetrail.training.varlen import VARLEN, register_varlen, suits_varlen
+from finetrail.models.base import load_base
+from finetrail.models.limits import Limits
+from finetrail.models.masks import encode_row
+from finetrail.tiny.tiny_base import new_model
+from finetrail.tiny.tiny_tokenizer import train_tokenizer
+from finetrail.training.settings.hardware import VARLEN, Hardware, choose
+from finetrail.training.settings.train_settings import TrainSettings
+from finetrail.training.trainer.collator import make_collator
+from finetrail.training.trainer.dataset import build_dataset
+from finetrail.training.trainer.trainer import _cast_outside_autocast
+from finetrail.training.trainer.varlen import register_varlen, suits_varlen
 from tests.unit.training.conftest import SMALL, make_row
 
 H100 = Hardware("H100", 1, 80 * 10**9, bf16=True, flash_attention=False, liger=False, varlen=True)

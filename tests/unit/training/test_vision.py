@@ -14,18 +14,19 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from finetrail.errors import FinetrailError
-from finetrail.records import sha256_file
-from finetrail.training.base import adapter_targets, load_base
-from finetrail.training.collator import make_collator
-from finetrail.training.dataset import build_dataset
-from finetrail.training.generate import answer_sessions, load_model
-from finetrail.training.likelihood import answer_loss
-from finetrail.training.masks import IGNORED, encode_row, encode_rows
-from finetrail.training.merge import merge_adapter
-from finetrail.training.pictures import IMAGE_TOKEN, Vision, load_vision
-from finetrail.training.settings import Limits, Saving, TrainSettings
+from finetrail.inference.generate import answer_sessions, load_model
+from finetrail.inference.likelihood import answer_loss
+from finetrail.models.base import adapter_targets, load_base
+from finetrail.models.image_inputs import IMAGE_TOKEN, Vision, load_vision
+from finetrail.models.limits import Limits
+from finetrail.models.masks import IGNORED, encode_row, encode_rows
+from finetrail.rows.records import sha256_file
+from finetrail.tiny.tiny_base import build_tiny_base
+from finetrail.training.merge_weights import merge_adapter
+from finetrail.training.settings.train_settings import Saving, TrainSettings
 from finetrail.training.sft import train_adapter
-from finetrail.training.tiny_base import build_tiny_base
+from finetrail.training.trainer.collator import make_collator
+from finetrail.training.trainer.dataset import build_dataset
 from tests.unit.training.conftest import SMALL, cpu_only, make_row, make_texts
 
 LIMITS = Limits(max_length=256)

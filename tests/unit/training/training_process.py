@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from finetrail.training.training_log import MEASURED
+from finetrail.training.trainer.training_log import MEASURED
 
 ROOT = Path(__file__).resolve().parents[3]
 SETTINGS: dict[str, Any] = {

@@ -9,8 +9,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from finetrail.errors import FinetrailError
-from finetrail.vision.checkpoints import load_mapped, map_classifier, map_encoder, read_weights
-from finetrail.vision.encoder import (
+from finetrail.vision.encoder_weights import load_mapped, map_classifier, map_encoder, read_weights
+from finetrail.vision.image_encoder import (
     ClassifierShape,
     EncoderShape,
     VisionSettings,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.vision.images import images_of
+from finetrail.vision.row_images import images_of
 
 
 def row(image: dict[str, Any] | None) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from finetrail.errors import FinetrailError
 from finetrail.web.candidates import candidates_of, fuse_results
 from finetrail.web.extract import PageText
 from finetrail.web.near import merge_near, shingles
-from finetrail.web.records import Asker
 from finetrail.web.services import PRESETS, NoResults, Result, at_path, filled, read_results, service_of
+from finetrail.web.web_request import Asker
 
 SETTINGS: dict[str, Any] = {"page_characters": 400, "merge_above": 0.9}
 WORDS = " ".join(f"word{number}" for number in range(200))

@@ -13,10 +13,10 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from finetrail.records import Row
+from finetrail.rows.records import Row
 from finetrail.vision.check import BadImage, check_image
 from finetrail.web.fetch import PageLimits
-from finetrail.web.pictures import ImageGetter, ImageStore, embedded_bytes
+from finetrail.web.image_downloads import ImageGetter, ImageStore, embedded_bytes
 from tests.unit.web.site import Site
 
 PIXELS = 1_000_000

@@ -1,0 +1,1 @@
+"""What a training example shows and says, and which examples are kept."""

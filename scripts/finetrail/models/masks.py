@@ -1,0 +1,280 @@
+"""Turn chat rows into token ids and labels: the assistant's last turn carries loss, or all of its turns do."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from finetrail.chat.layouts import turn_of, without_a_passage
+from finetrail.chat.messages import Evidence, Message
+from finetrail.errors import FinetrailError
+from finetrail.models.chat_tokens import CLOSED_THOUGHTS, chat_tokens, render, without_thoughts
+from finetrail.models.image_inputs import Vision
+from finetrail.models.limits import Limits, Loss
+from finetrail.vision.image import Image
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IGNORED = -100
+"""The label of a token that carries no loss (torch's cross entropy skips it)."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row as the model sees it.
+
+    Attributes:
+        row_id: the row's id.
+        input_ids: prompt and target; nothing follows the end-of-turn token.
+        labels: as long as input_ids; IGNORED but for what is learned.
+        dropped_passages: how many passages of the evidence were left out so that the row fits.
+        images: the row's images, in the order of their tokens.
+        messages: what is shown of the row's messages, without images.
+    """
+
+    row_id: str
+    input_ids: list[int]
+    labels: list[int]
+    dropped_passages: int
+    images: tuple[Image, ...] = ()
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        """The ids before the last answer."""
+        last = max(place for place, label in enumerate(self.labels) if label == IGNORED)
+        return self.input_ids[: last + 1]
+
+    @property
+    def target_tokens(self) -> int:
+        """How many tokens carry loss: the answer's and the end of the turn."""
+        return sum(label != IGNORED for label in self.labels)
+
+
+def refuse_images(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Stop before a model that reads text only is trained on images or asked about them.
+
+    Raises:
+        FinetrailError: names the first such row.
+    """
+    for row in rows:
+        if row.get("image") is not None:
+            raise FinetrailError(
+                "the question is about an image, and this model reads text only",
+                where=str(row["id"]),
+                hint="Choose a vision model, or set limits.images to `drop` to show the text alone",
+            )
+
+
+def encode_row(
+    row: Mapping[str, Any],
+    tokenizer: "PreTrainedTokenizerBase",
+    limits: Limits,
+    *,
+    loss: Loss = "answer",
+    vision: Vision | None = None,
+) -> Example:
+    """Encode one training or evaluation row, leaving out its last passages until it fits.
+
+    Args:
+        row: ``id``, ``messages`` (the last is the assistant's target) and, where passages may be dropped,
+            ``question`` and ``evidence``, from which the last user turn was laid out; ``image`` where there is one.
+        tokenizer: with its chat template.
+        limits: how much history and how many tokens a row may have.
+        loss: whether the last answer carries loss, or every turn of the assistant that is left in the row.
+        vision: how the model is shown the row's image; None for the text alone.
+
+    Raises:
+        FinetrailError: the row does not fit even without evidence, its last turn is not the assistant's, its image
+            cannot be read, or the chat template renders it so that prompt and target cannot be told apart.
+    """
+    row_id = str(row["id"])
+    messages = shorten_history(row["messages"], tokenizer, limits)
+    if not messages or messages[-1]["role"] != "assistant" or not messages[-1]["content"].strip():
+        raise FinetrailError("the last message is not an answer of the assistant", where=row_id)
+    images = vision.images_of(row) if vision else ()
+    evidence: Sequence[Evidence] = row.get("evidence") or []
+    shorter: Sequence[Evidence] = evidence
+    for kept in range(len(evidence), -1, -1):
+        if kept < len(evidence):
+            messages, shorter = _with_fewer_passages(messages, row, shorter)
+        shown = vision.show(messages, images, row_id) if vision else messages
+        ids, labels = (_answer_labels if loss == "answer" else _assistant_labels)(shown, tokenizer, row_id)
+        if len(ids) <= limits.max_length:
+            return Example(row_id, ids, labels, len(evidence) - kept, images, tuple(messages))
+    raise FinetrailError(
+        f"the row has {len(ids)} tokens without any evidence, the limit is {limits.max_length}",
+        where=row_id,
+        hint="Raise max_length, or lower history_turns",
+    )
+
+
+def encode_rows(
+    rows: Sequence[Mapping[str, Any]],
+    tokenizer: "PreTrainedTokenizerBase",
+    limits: Limits,
+    *,
+    loss: Loss = "answer",
+    vision: Vision | None = None,
+) -> tuple[list[Example], int]:
+    """Encode rows, and count those whose image is not shown, by ``limits.images``.
+
+    Raises:
+        FinetrailError: as `encode_row`; or a row has an image that the model cannot read and nothing allows to drop.
+    """
+    shown = choose_images(rows, limits, vision)
+    examples = [encode_row(row, tokenizer, limits, loss=loss, vision=shown) for row in rows]
+    return examples, 0 if shown else sum(row.get("image") is not None for row in rows)
+
+
+def choose_images(rows: Iterable[Mapping[str, Any]], limits: Limits, vision: Vision | None) -> Vision | None:
+    """Return how images are shown: as the model can, or not at all where the limits say so.
+
+    Raises:
+        FinetrailError: a row has an image, and the model reads text only.
+    """
+    if limits.images == "drop":
+        return None
+    if vision is None:
+        refuse_images(rows)
+    return vision
+
+
+def prompt_ids(messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", *, where: str) -> list[int]:
+    """Render messages up to where the assistant's answer begins.
+
+    Raises:
+        FinetrailError: the prompt begins with two BOS tokens, or the template shows no system message.
+    """
+    if messages[0]["role"] == "system" and not chat_tokens(tokenizer).keeps_system:
+        raise FinetrailError(
+            "the chat template drops or refuses the system message",
+            where=where,
+            hint="Name a layout in base_model.template, or set folds.system_prompt to nothing",
+        )
+    ids: list[int] = render(tokenizer, messages, where=where, add_generation_prompt=True)
+    bos = tokenizer.bos_token_id
+    if bos is not None and ids[:2] == [bos, bos]:
+        raise FinetrailError("the prompt begins with two BOS tokens", where=where, hint="Mend the chat template")
+    return ids
+
+
+def split_ids(
+    messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", where: str
+) -> tuple[list[int], list[int]]:
+    """Tokenize prompt and target: the target is the answer and the end-of-turn token, nothing else.
+
+    Raises:
+        FinetrailError: the prompt is no prefix of the whole, the turn's end is missing, or the answer itself
+            holds the end-of-turn token or thoughts that the prompt has closed.
+    """
+    prompt = prompt_ids(messages[:-1], tokenizer, where=where)
+    chat = chat_tokens(tokenizer)
+    if chat.closes_thoughts and CLOSED_THOUGHTS in messages[-1]["content"]:
+        raise FinetrailError(
+            "the answer holds thoughts, but the prompt has closed them",
+            where=where,
+            hint="Cut them off, or name a layout without them in base_model.template (qwen for Qwen3)",
+        )
+    whole: list[int] = render(tokenizer, messages, where=where)
+    if whole[: len(prompt)] != prompt:
+        raise FinetrailError("the chat template renders the prompt otherwise when an answer follows", where=where)
+    target = whole[len(prompt) :]
+    if chat.end not in target:
+        raise FinetrailError("the chat template does not end the assistant's turn", where=where)
+    if target.count(chat.end) > 1:
+        raise FinetrailError("the answer holds the end-of-turn token", where=where, hint="Clean the text")
+    return prompt, target[: target.index(chat.end) + 1]
+
+
+def _answer_labels(
+    messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", where: str
+) -> tuple[list[int], list[int]]:
+    prompt, target = split_ids(messages, tokenizer, where)
+    return prompt + target, [IGNORED] * len(prompt) + target
+
+
+def _assistant_labels(
+    messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", where: str
+) -> tuple[list[int], list[int]]:
+    """Ids and labels by the template's own generation markers; what they leave out is compared with the last answer.
+
+    Raises:
+        FinetrailError: as `split_ids`, or a marked turn ends with another token than the turn's end.
+    """
+    prompt, target = split_ids(messages, tokenizer, where)
+    marked: Mapping[str, list[int]] = render(
+        tokenizer, messages, where=where, return_dict=True, return_assistant_tokens_mask=True
+    )
+    ids = prompt + target
+    carries = marked["assistant_masks"][: len(ids)]
+    labels = [token if keep else IGNORED for token, keep in zip(ids, carries, strict=True)]
+    end = chat_tokens(tokenizer).end
+    answers = sum(message["role"] == "assistant" for message in messages)
+    stops = [
+        token
+        for place, token in enumerate(labels)
+        if token != IGNORED and (place + 1 == len(labels) or labels[place + 1] == IGNORED)
+    ]
+    last_answer_alone = labels[len(prompt) - 1 :] == [IGNORED, *target]
+    if marked["input_ids"][: len(ids)] != ids or not last_answer_alone or stops != [end] * answers:
+        raise FinetrailError(
+            "what {% generation %} marks is not each answer with its end-of-turn token as the final trained one, and"
+            " nothing else",
+            where=where,
+            hint="Name a layout in base_model.template",
+        )
+    return ids, labels
+
+
+def shorten_history(messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", limits: Limits) -> list[Message]:
+    """Keep the latest exchanges before the last question, answers cut and without thoughts; a system message stays.
+
+    Args:
+        messages: system (or none), exchanges, the last question and, where there is one, its answer.
+    """
+    system = [message for message in messages[:1] if message["role"] == "system"]
+    turns = list(messages[len(system) :])
+    asked = max(index for index, message in enumerate(turns) if message["role"] == "user")
+    history, last = turns[:asked], turns[asked:]
+    if limits.history_turns is not None:
+        history = history[max(0, len(history) - 2 * limits.history_turns) :]
+    history = [_without_thoughts(message) if message["role"] == "assistant" else message for message in history]
+    if limits.history_answer_tokens is not None:
+        history = [_cut_answer(message, tokenizer, limits.history_answer_tokens) for message in history]
+    return [*system, *history, *last]
+
+
+def _cut_answer(message: Message, tokenizer: "PreTrainedTokenizerBase", tokens: int) -> Message:
+    if message["role"] != "assistant":
+        return message
+    return Message(role="assistant", content=cut_text(message["content"], tokenizer, tokens))
+
+
+def _without_thoughts(message: Message) -> Message:
+    return Message(role=message["role"], content=without_thoughts(message["content"]))
+
+
+def cut_text(text: str, tokenizer: "PreTrainedTokenizerBase", tokens: int) -> str:
+    """Cut a text to its first tokens."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return text if len(ids) <= tokens else tokenizer.decode(ids[:tokens]).strip()
+
+
+def _with_fewer_passages(
+    messages: Sequence[Message], row: Mapping[str, Any], shown: Sequence[Evidence]
+) -> tuple[list[Message], Sequence[Evidence]]:
+    """The same messages with a passage less in the last user turn, and the passages that are left.
+
+    Raises:
+        FinetrailError: the row's last user turn was laid out in another way, so that it cannot be shortened.
+    """
+    if row.get("question") is None or messages[-2]["content"] != turn_of(row, shown):
+        raise FinetrailError(
+            "the row is too long and its last user turn is not its question with its evidence",
+            where=str(row["id"]),
+            hint="Raise max_length",
+        )
+    left, target = without_a_passage(row, shown, messages[-1]["content"])
+    turns = [Message(role="user", content=turn_of(row, left)), Message(role="assistant", content=target)]
+    return [*messages[:-2], *turns], left

@@ -1,0 +1,1 @@
+"""Plots, each from the numbers of a report."""

@@ -1,0 +1,1 @@
+"""What every program does: arguments, digest gate, journal, progress, publishing."""

@@ -1,0 +1,1 @@
+"""Models that read an image as a prefix of soft tokens."""

@@ -1,0 +1,1 @@
+"""The trainer: model, rows, batches, arguments and the log of its steps."""
