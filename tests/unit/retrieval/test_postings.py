@@ -10,9 +10,10 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from finetrail.errors import FinetrailError
+from finetrail.retrieval import bm25
 from finetrail.retrieval.bm25 import BM25Index
 from finetrail.retrieval.postings import Corpus, Postings, count_words, open_postings
-from finetrail.retrieval.search_index import SearchIndex, bm25
+from finetrail.retrieval.search_index import SearchIndex
 from finetrail.retrieval.tfidf import TfidfIndex
 from finetrail.rows.artifacts import write_manifest
 
