@@ -45,7 +45,7 @@ def told(recorded: Mapping[str, Keys], found: Mapping[str, Keys]) -> str:
     more = [f"  and {len(lines) - LINES_SHOWN} more"] if len(lines) > LINES_SHOWN else []
     return "\n".join(
         [
-            f"{len(lines)} keys of stored calls are not the recorded ones (recipe / step / row / call):",
+            f"keys of stored calls that are not the recorded ones: {len(lines)} (recipe / step / row / call)",
             *lines[:LINES_SHOWN],
             *more,
             "Users who have paid for such calls would pay for them again. If you do not mean that, find what of the",
