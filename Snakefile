@@ -37,23 +37,23 @@ rule all:
     """Metrics, pictures, export and audit files of the chosen recipes."""
     default_target: True
     input:
-        metrics_files(),
-        plot_files() + retrieval_files(),
-        export_files(),
-        audit_files(),
+        TARGETS.metrics(),
+        TARGETS.plots() + TARGETS.retrieval(),
+        TARGETS.exports(),
+        TARGETS.audits(),
 
 
 rule data:
     """The folds of the chosen recipes, formatted pairs too: all that needs no GPU."""
     input:
-        per_fold("report.json"),
-        data_files(),
+        TARGETS.per_fold("report.json"),
+        TARGETS.data(),
 
 
 rule models:
     """The trained models of the chosen recipes."""
     input:
-        model_files(),
+        TARGETS.models(),
 
 
 onstart:

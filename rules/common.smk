@@ -1,13 +1,11 @@
 # What the rules share: the checked configuration and the run; the functions that rules use are in common/.
 
-import itertools
-import operator
 import os
 import re
 import secrets
-import shlex
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,7 +26,6 @@ from finetrail.cluster.runs import note_end, note_master
 from finetrail.cluster.site_lines import shell_lines
 from finetrail.config.load import load_config
 from finetrail.config.sections.serve import settings_digest
-from finetrail.config.sections.places import is_folder
 from finetrail.config.recipe import PHASES
 from finetrail.config.warnings import memory_warnings
 from finetrail.config.current import (
@@ -42,12 +39,36 @@ from finetrail.digests.file_digest import env_digest, source_digest
 from finetrail.step.gate import DIGESTS_VARIABLE, check_rules, current_digests
 from finetrail.step.journal import RUN_VARIABLE, git_state
 from finetrail.serving.offline.teacher import teacher_digest
-from finetrail.serving.command_lines import interpreter
-from finetrail.serving.model_support import check_served as check_served_by_vllm
-from finetrail.serving.model_support import model_file
-from finetrail.llm.prompt_file import load_prompt
-from finetrail.metrics.summary import summary_lines
+from finetrail.digests.prompt_text import read_prompt
 from finetrail.rows.records import canonical_json, sha256_file
+from finetrail.workflow import originals
+from finetrail.workflow.job_resources import JobResources
+from finetrail.workflow.models_asked import (
+    check_own_servers,
+    model_asked,
+    served_files,
+    served_manifests,
+)
+from finetrail.workflow.targets import Targets
+from finetrail.workflow.traits import (
+    TEXT_CONTROLS,
+    answers_questions,
+    control_names,
+    fusing,
+    has_one_fold,
+    has_report,
+    judge_is_tested,
+    judges_texts,
+    neural_models,
+    plain_model,
+    recalling,
+    reporting,
+    searches_a_corpus,
+    searches_for_itself,
+    source_paths,
+    text_models,
+    trained_whole,
+)
 from ingest.readers.registry import READERS
 
 RULE_FILES = sorted((ROOT / "rules").rglob("*.smk"))
@@ -85,17 +106,8 @@ if workflow.is_main_process and workflow.global_resources.get("llm").value < 1:
         "--resources llm: at least 1 is needed, or no job may ask a model"
     )
 
-# Where a recipe refers to a model that is asked.
-MODEL_KEYS = (
-    "queries.model",
-    "label.model",
-    "label.listwise",
-    "label.second",
-    "synthesize.teacher",
-    "synthesize.judge",
-    "evaluate.judge",
-)
 RESULTS = CONFIG.results.as_posix()
+TARGETS = Targets(CONFIG)
 TUTORIAL = CONFIG.scale == "tutorial"
 LOGS = "logs/tutorial" if TUTORIAL else "logs"
 BENCHMARKS = "benchmarks/tutorial" if TUTORIAL else "benchmarks"
@@ -166,7 +178,7 @@ def run_digests():
         "rules": rule_digests(),
         "code": tree_digests(SCRIPTS.rglob("*.py"), SCRIPTS),
         "prompts": {
-            path.relative_to(ROOT).as_posix(): load_prompt(path).digest
+            path.relative_to(ROOT).as_posix(): read_prompt(path).digest
             for path in prompts
         },
         "settings": {name: CONFIG.result_settings(name) for name in CONFIG.recipes},
@@ -186,6 +198,7 @@ if workflow.remote_exec and (started_with := current_digests()):
 
 
 include: "common/params.smk"
+include: "common/step.smk"
 include: "common/originals.smk"
 include: "common/resources.smk"
 include: "common/inputs.smk"
@@ -195,7 +208,21 @@ include: "common/targets.smk"
 include: "common/versions.smk"
 
 
+def check_before_jobs():
+    """Stop, or warn, before any job at what can be known by then."""
+    try:
+        if missing := list(originals.missing_files(CONFIG)):
+            raise WorkflowError("\n".join(missing))
+        if workflow.remote_exec:
+            return
+        for name, recipe in CONFIG.recipes.items():
+            for warning in memory_warnings(name, recipe):
+                logger.warning(warning)
+        for warning in check_own_servers(CONFIG) if CONFIG.llm.mode == "live" else ():
+            logger.warning(warning)
+    except FinetrailError as error:
+        raise WorkflowError(str(error))
+
+
 if VERSIONS_VARIABLE not in os.environ:
-    check_originals()
-    warn_of_memory()
-    check_served()
+    check_before_jobs()

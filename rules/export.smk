@@ -6,25 +6,14 @@ rule merge_adapter:
     output:
         manifest="<results>/{recipe}/models/{model}/{fold}/final_merged_checkpoint/manifest.json",
         meta="<results>/{recipe}/models/{model}/{fold}.merged.meta.json",
-    log:
-        "<logs>/{recipe}/merge_adapter.{model}.{fold}.log",
-    benchmark:
-        "<benchmarks>/{recipe}/merge_adapter.{model}.{fold}.jsonl"
     wildcard_constraints:
         model=models_trained_by("lora", "image_prefix"),
-    retries: retries_of("merge_adapter")
     conda:
         "../envs/train.yaml"
-    threads: threads_of("merge_adapter")
-    resources:
-        **resources_of("merge_adapter"),
     params:
-        environment=env_of("train"),
-        code=code_of("export/merge_adapter.py"),
+        **of("export/merge_adapter.py"),
     shell:
-        "python scripts/export/merge_adapter.py --recipe {wildcards.recipe} --base {input.base:q}"
-        " --adapter {input.adapter:q} --environment {params.environment} --code {params.code}"
-        " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule choose_merge:
@@ -37,26 +26,14 @@ rule choose_merge:
         manifest="<results>/{recipe}/models/{model}/{fold}/final_merged_checkpoint/manifest.json",
         report="<results>/{recipe}/models/{model}/{fold}/merge.json",
         meta="<results>/{recipe}/models/{model}/{fold}.merged.meta.json",
-    log:
-        "<logs>/{recipe}/choose_merge.{model}.{fold}.log",
-    benchmark:
-        "<benchmarks>/{recipe}/choose_merge.{model}.{fold}.jsonl"
     wildcard_constraints:
         model=models_trained_by("qlora"),
     conda:
         "../envs/export.yaml"
-    threads: threads_of("choose_merge")
-    resources:
-        **resources_of("choose_merge"),
     params:
-        settings=merge_settings,
-        environment=env_of("export"),
-        code=code_of("export/choose_merge.py"),
+        **of("export/choose_merge.py"),
     shell:
-        "python scripts/export/choose_merge.py --recipe {wildcards.recipe} --base {input.base:q}"
-        " --adapter {input.adapter:q} --eval {input.eval:q} --threads {threads}"
-        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
-        " --manifest {output.manifest:q} --report {output.report:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule convert_gguf:
@@ -66,24 +43,12 @@ rule convert_gguf:
     output:
         gguf="<results>/{recipe}/ollama/{model}/{fold}/model.gguf",
         meta="<results>/{recipe}/ollama/{model}/{fold}/model.gguf.meta.json",
-    log:
-        "<logs>/{recipe}/convert_gguf.{model}.{fold}.log",
-    benchmark:
-        "<benchmarks>/{recipe}/convert_gguf.{model}.{fold}.jsonl"
-    retries: retries_of("convert_gguf")
     conda:
         "../envs/export.yaml"
-    threads: threads_of("convert_gguf")
-    resources:
-        **resources_of("convert_gguf"),
     params:
-        settings=settings_of("export.quantization", "export.name"),
-        environment=env_of("export"),
-        code=code_of("export/convert_gguf.py"),
+        **of("export/convert_gguf.py"),
     shell:
-        "python scripts/export/convert_gguf.py --recipe {wildcards.recipe} --merged {input.merged:q}"
-        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
-        " --gguf {output.gguf:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule check_parity:
@@ -96,32 +61,14 @@ rule check_parity:
         parity="<results>/{recipe}/ollama/{model}/{fold}/parity.json",
         modelfile="<results>/{recipe}/ollama/{model}/{fold}/Modelfile",
         meta="<results>/{recipe}/ollama/{model}/{fold}/Modelfile.meta.json",
-    log:
-        "<logs>/{recipe}/check_parity.{model}.{fold}.log",
-    benchmark:
-        "<benchmarks>/{recipe}/check_parity.{model}.{fold}.jsonl"
     wildcard_constraints:
         recipe=recipes_exporting("gguf"),
-    retries: retries_of("check_parity")
     conda:
         "../envs/export.yaml"
-    threads: threads_of("check_parity")
-    resources:
-        **resources_of("check_parity"),
     params:
-        settings=settings_of(
-            "export",
-            "limits.max_length",
-            "folds.system_prompt",
-            "predict.max_answer_tokens",
-        ),
-        environment=env_of("export"),
-        code=code_of("export/check_parity.py"),
+        **of("export/check_parity.py"),
     shell:
-        "python scripts/export/check_parity.py --recipe {wildcards.recipe} --test {input.test:q}"
-        " --merged {input.merged:q} --gguf {input.gguf:q}"
-        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
-        " --parity {output.parity:q} --modelfile {output.modelfile:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule export_safetensors:
@@ -133,26 +80,11 @@ rule export_safetensors:
         parity="<results>/{recipe}/ollama/{model}/{fold}/parity.json",
         modelfile="<results>/{recipe}/ollama/{model}/{fold}/Modelfile",
         meta="<results>/{recipe}/ollama/{model}/{fold}/Modelfile.meta.json",
-    log:
-        "<logs>/{recipe}/export_safetensors.{model}.{fold}.log",
-    benchmark:
-        "<benchmarks>/{recipe}/export_safetensors.{model}.{fold}.jsonl"
     wildcard_constraints:
         recipe=recipes_exporting("safetensors"),
-    retries: retries_of("export_safetensors")
     conda:
         "../envs/export.yaml"
-    threads: threads_of("export_safetensors")
-    resources:
-        **resources_of("export_safetensors"),
     params:
-        settings=settings_of(
-            "export", "folds.system_prompt", "predict.max_answer_tokens"
-        ),
-        environment=env_of("export"),
-        code=code_of("export/export_safetensors.py"),
+        **of("export/export_safetensors.py"),
     shell:
-        "python scripts/export/export_safetensors.py --recipe {wildcards.recipe} --test {input.test:q}"
-        " --merged {input.merged:q}"
-        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
-        " --parity {output.parity:q} --modelfile {output.modelfile:q} --meta {output.meta:q} 2> {log:q}"
+        STEP

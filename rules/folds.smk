@@ -14,27 +14,12 @@ checkpoint make_folds:
         dropped="<results>/{recipe}/folds/{fold}/train.dropped.jsonl",
         report="<results>/{recipe}/folds/{fold}/report.json",
         meta="<results>/{recipe}/folds/{fold}/fold.meta.json",
-    log:
-        "<logs>/{recipe}/make_folds.{fold}.log",
-    benchmark:
-        "<benchmarks>/{recipe}/make_folds.{fold}.jsonl"
-    retries: retries_of("make_folds")
     conda:
         "../envs/data.yaml"
-    threads: threads_of("make_folds")
-    resources:
-        **resources_of("make_folds"),
     params:
-        settings=settings_of("folds", "student", "splits.method", "splits.group_by"),
-        source=digest_of(benchmark_files),
-        code=code_of("folds/make_folds.py"),
+        **of("folds/make_folds.py", source=digest_of(benchmark_files)),
     shell:
-        "python scripts/folds/make_folds.py --recipe {wildcards.recipe} --fold {wildcards.fold} --rows {input.rows:q}"
-        " --records {input.records:q} --splits {input.splits:q} --passages {input.passages:q}"
-        " --benchmarks {input.benchmarks:q} --source {params.source}"
-        " --held-out {input.held_out:q}"
-        " --settings {params.settings:q} --code {params.code} --train {output.train:q} --eval {output.eval:q}"
-        " --test {output.test:q} --dropped {output.dropped:q} --report {output.report:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule describe_fold:
@@ -48,20 +33,9 @@ rule describe_fold:
     output:
         card="<results>/{recipe}/folds/{fold}/card.md",
         meta="<results>/{recipe}/folds/{fold}/card.meta.json",
-    log:
-        "<logs>/{recipe}/describe_fold.{fold}.log",
-    benchmark:
-        "<benchmarks>/{recipe}/describe_fold.{fold}.jsonl"
     conda:
         "../envs/data.yaml"
-    threads: threads_of("describe_fold")
-    resources:
-        **resources_of("describe_fold"),
     params:
-        settings=settings_of("description", "source.licence", "source.citation"),
-        code=code_of("folds/describe_fold.py"),
+        **of("folds/describe_fold.py"),
     shell:
-        "python scripts/folds/describe_fold.py --recipe {wildcards.recipe} --fold {wildcards.fold}"
-        " --train {input.train:q} --eval {input.eval:q} --test {input.test:q} --report {input.report:q}"
-        " --records {input.records:q} --settings {params.settings:q} --code {params.code}"
-        " --out {output.card:q} --meta {output.meta:q} 2> {log:q}"
+        STEP

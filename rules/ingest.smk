@@ -4,32 +4,16 @@ rule read_documents:
         rows="<results>/{recipe}/documents.jsonl",
         report="<results>/{recipe}/ingest_report.json",
         meta="<results>/{recipe}/documents.meta.json",
-    log:
-        "<logs>/{recipe}/read_documents.log",
-    benchmark:
-        "<benchmarks>/{recipe}/read_documents.jsonl"
     wildcard_constraints:
         recipe=recipes_where(lambda recipe: recipe.documents),
     conda:
         "../envs/data.yaml"
-    threads: threads_of("read_documents")
-    resources:
-        **resources_of("read_documents"),
     params:
-        settings=settings_of(
-            "documents.max_file_mb",
-            "documents.seconds_per_file",
-            "documents.memory_mb_per_file",
+        **of(
+            "ingest/read_documents.py", files=document_paths, source=source_of("files")
         ),
-        files=document_paths,
-        source=source_of("files"),
-        environment=env_of("data"),
-        code=code_of("ingest/read_documents.py"),
     shell:
-        "python scripts/ingest/read_documents.py --recipe {wildcards.recipe} --files {params.files}"
-        " --settings {params.settings:q} --source {params.source} --environment {params.environment}"
-        " --processes {threads} --code {params.code}"
-        " --out {output.rows:q} --report {output.report:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule chunk_documents:
@@ -40,29 +24,14 @@ rule chunk_documents:
     output:
         rows="<results>/{recipe}/chunks.jsonl",
         meta="<results>/{recipe}/chunks.meta.json",
-    log:
-        "<logs>/{recipe}/chunk_documents.log",
-    benchmark:
-        "<benchmarks>/{recipe}/chunk_documents.jsonl"
     wildcard_constraints:
         recipe=recipes_where(lambda recipe: recipe.documents),
     conda:
         "../envs/data.yaml"
-    threads: threads_of("chunk_documents")
-    resources:
-        **resources_of("chunk_documents"),
     params:
-        settings=settings_of(
-            "documents.unit",
-            "documents.chunk_size",
-            "documents.overlap",
-            "documents.tokenizer",
-        ),
-        code=code_of("ingest/chunk_documents.py"),
+        **of("ingest/chunk_documents.py"),
     shell:
-        "python scripts/ingest/chunk_documents.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --settings {params.settings:q} --code {params.code}"
-        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule fetch_images:
@@ -73,27 +42,14 @@ rule fetch_images:
         rows="<results>/{recipe}/images.jsonl",
         failed="<results>/{recipe}/images.failed.jsonl",
         meta="<results>/{recipe}/images.meta.json",
-    log:
-        "<logs>/{recipe}/fetch_images.log",
-    benchmark:
-        "<benchmarks>/{recipe}/fetch_images.jsonl"
     wildcard_constraints:
         recipe=recipes_where(lambda recipe: recipe.source.fetch),
-    retries: retries_of("fetch_images")
     conda:
         "../envs/data.yaml"
-    threads: threads_of("fetch_images")
-    resources:
-        **resources_of("fetch_images"),
     params:
-        settings=settings_of("source.fetch", "source.images"),
-        source=source_of("files", "images"),
-        environment=env_of("data"),
-        code=code_of("ingest/fetch_images.py"),
+        **of("ingest/fetch_images.py", source=source_of("files", "images")),
     shell:
-        "python scripts/ingest/fetch_images.py --recipe {wildcards.recipe} --files {input.files:q}"
-        " --settings {params.settings:q} --source {params.source} --environment {params.environment}"
-        " --code {params.code} --out {output.rows:q} --failed {output.failed:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule ingest_records:
@@ -106,34 +62,15 @@ rule ingest_records:
     output:
         rows="<results>/{recipe}/records.jsonl",
         meta="<results>/{recipe}/records.meta.json",
-    log:
-        "<logs>/{recipe}/ingest_records.log",
-    benchmark:
-        "<benchmarks>/{recipe}/ingest_records.jsonl"
-    retries: retries_of("ingest_records")
     conda:
         "../envs/data.yaml"
-    threads: threads_of("ingest_records")
-    resources:
-        **resources_of("ingest_records"),
     params:
-        settings=settings_of(
-            "limit",
-            "source.format",
-            "source.files",
-            "source.images",
-            "source.fetch",
-            "source.questions",
-            "source.held_out",
+        **of(
+            "ingest/ingest_records.py",
+            source=source_of("files", "images", "questions", "held_out"),
         ),
-        source=source_of("files", "images", "questions", "held_out"),
-        code=code_of("ingest/ingest_records.py"),
     shell:
-        "python scripts/ingest/ingest_records.py --recipe {wildcards.recipe} --files {input.files:q}"
-        " --held-out {input.held_out:q}"
-        " --settings {params.settings:q} --source {params.source} --code {params.code}"
-        " --fetched {input.fetched:q} --failed {input.failed:q}"
-        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule make_splits:
@@ -144,21 +81,9 @@ rule make_splits:
     output:
         rows="<results>/{recipe}/splits.jsonl",
         meta="<results>/{recipe}/splits.meta.json",
-    log:
-        "<logs>/{recipe}/make_splits.log",
-    benchmark:
-        "<benchmarks>/{recipe}/make_splits.jsonl"
-    retries: retries_of("make_splits")
     conda:
         "../envs/data.yaml"
-    threads: threads_of("make_splits")
-    resources:
-        **resources_of("make_splits"),
     params:
-        settings=settings_of("splits", "folds.names", "limit"),
-        source=digest_of(previous_splits),
-        code=code_of("ingest/make_splits.py"),
+        **of("ingest/make_splits.py", source=digest_of(previous_splits)),
     shell:
-        "python scripts/ingest/make_splits.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --previous {input.previous:q} --settings {params.settings:q} --source {params.source} --code {params.code}"
-        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+        STEP

@@ -5,26 +5,14 @@ rule load_passages:
     output:
         rows="<results>/{recipe}/passages.jsonl",
         meta="<results>/{recipe}/passages.meta.json",
-    log:
-        "<logs>/{recipe}/load_passages.log",
-    benchmark:
-        "<benchmarks>/{recipe}/load_passages.jsonl"
     wildcard_constraints:
         recipe=recipes_with_corpus(),
-    retries: retries_of("load_passages")
     conda:
         "../envs/data.yaml"
-    threads: threads_of("load_passages")
-    resources:
-        **resources_of("load_passages"),
     params:
-        settings=settings_of("recall.chunk_tokens"),
-        source=source_of("corpus"),
-        code=code_of("recall/load_passages.py"),
+        **of("recall/load_passages.py", source=source_of("corpus")),
     shell:
-        "python scripts/recall/load_passages.py --recipe {wildcards.recipe} --files {input.files:q}"
-        " --settings {params.settings:q} --source {params.source} --code {params.code}"
-        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule index_words:
@@ -34,25 +22,14 @@ rule index_words:
     output:
         manifest="<results>/{recipe}/index/words/{shard}-of-{shards}/manifest.json",
         meta="<results>/{recipe}/index/words/{shard}-of-{shards}.meta.json",
-    log:
-        "<logs>/{recipe}/index_words.{shard}-of-{shards}.log",
-    benchmark:
-        "<benchmarks>/{recipe}/index_words.{shard}-of-{shards}.jsonl"
     wildcard_constraints:
         recipe=recipes_with_corpus(),
-    retries: retries_of("index_words")
     conda:
         "../envs/data.yaml"
-    threads: threads_of("index_words")
-    resources:
-        **resources_of("index_words"),
     params:
-        environment=env_of("data"),
-        code=code_of("recall/index_words.py"),
+        **of("recall/index_words.py"),
     shell:
-        "python scripts/recall/index_words.py --recipe {wildcards.recipe} --passages {input.passages:q}"
-        " --shard {wildcards.shard}/{wildcards.shards} --environment {params.environment} --code {params.code}"
-        " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule fetch_encoder:
@@ -60,38 +37,24 @@ rule fetch_encoder:
     output:
         manifest="<results>/{recipe}/encoder/manifest.json",
         meta="<results>/{recipe}/encoder.meta.json",
-    log:
-        "<logs>/{recipe}/fetch_encoder.log",
-    benchmark:
-        "<benchmarks>/{recipe}/fetch_encoder.jsonl"
-    retries: retries_of("fetch_encoder")
     conda:
         "../envs/dense.yaml"
-    threads: threads_of("fetch_encoder")
-    resources:
-        **resources_of("fetch_encoder"),
     params:
-        section="encoder",
-        settings=settings_of("encoder.hub", "encoder.revision"),
-        code=code_of("recall/fetch_encoder.py"),
+        **of("recall/fetch_encoder.py", section="encoder"),
     shell:
-        "python scripts/recall/fetch_encoder.py --recipe {wildcards.recipe} --section {params.section}"
-        " --settings {params.settings:q} --code {params.code}"
-        " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 use rule fetch_encoder as fetch_reranker with:
     output:
         manifest="<results>/{recipe}/reranker_base/manifest.json",
         meta="<results>/{recipe}/reranker_base.meta.json",
-    log:
-        "<logs>/{recipe}/fetch_reranker.log",
-    benchmark:
-        "<benchmarks>/{recipe}/fetch_reranker.jsonl"
     params:
-        section="rerank.train",
-        settings=settings_of("rerank.train.hub", "rerank.train.revision"),
-        code=code_of("recall/fetch_encoder.py"),
+        **of(
+            "recall/fetch_encoder.py",
+            section="rerank.train",
+            settings=("rerank.train.hub", "rerank.train.revision"),
+        ),
 
 
 rule index_vectors:
@@ -102,75 +65,38 @@ rule index_vectors:
     output:
         manifest="<results>/{recipe}/index/vectors/{shard}-of-{shards}/manifest.json",
         meta="<results>/{recipe}/index/vectors/{shard}-of-{shards}.meta.json",
-    log:
-        "<logs>/{recipe}/index_vectors.{shard}-of-{shards}.log",
-    benchmark:
-        "<benchmarks>/{recipe}/index_vectors.{shard}-of-{shards}.jsonl"
     wildcard_constraints:
         recipe=recipes_with_corpus(),
-    retries: retries_of("index_vectors")
     conda:
         "../envs/dense.yaml"
-    threads: threads_of("index_vectors")
-    resources:
-        **resources_of("index_vectors"),
     params:
-        settings=settings_of("encoder"),
-        source=digest_of(encoder_files),
-        environment=env_of("dense"),
-        code=code_of("recall/index_vectors.py"),
+        **of("recall/index_vectors.py", source=digest_of(encoder_files)),
     shell:
-        "python scripts/recall/index_vectors.py --recipe {wildcards.recipe} --passages {input.passages:q}"
-        " --encoder {input.encoder:q} --shard {wildcards.shard}/{wildcards.shards}"
-        " --settings {params.settings:q} --source {params.source}"
-        " --environment {params.environment} --code {params.code}"
-        " --manifest {output.manifest:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule make_queries:
     """Write the search queries of each question, from the user's turns only."""
     input:
+        **asking("queries.model", shards="queries"),
         rows="<results>/{recipe}/records.jsonl",
         splits=taught_splits,
-        shards=shard_files("queries", "queries"),
-        served=served_model("queries.model"),
     output:
         rows="<results>/{recipe}/queries.jsonl",
         meta="<results>/{recipe}/queries.meta.json",
-    log:
-        "<logs>/{recipe}/make_queries.log",
-    benchmark:
-        "<benchmarks>/{recipe}/make_queries.jsonl"
     wildcard_constraints:
         recipe=recipes_with("recall"),
-    retries: retries_of("make_queries")
     conda:
         "../envs/data.yaml"
-    threads: threads_of("make_queries")
-    resources:
-        **resources_of("make_queries", asks="queries.model"),
     params:
-        settings=settings_of("queries", "source.images"),
-        prompt=querying_prompt,
-        teacher=teacher_of("queries.model"),
-        code=code_of("recall/make_queries.py"),
-        shard=shard_option,
+        **of("recall/make_queries.py"),
     shell:
-        "python scripts/recall/make_queries.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --splits {input.splits:q}"
-        " --settings {params.settings:q} {params.prompt}"
-        " --shares {resources.llm} --code {params.code} {params.shard} --shards {input.shards:q}"
-        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 use rule make_queries as make_queries_shard with:
     output:
-        rows=temp("<results>/{recipe}/shards/queries/{shard}-of-{shards}.jsonl"),
-        meta=temp("<results>/{recipe}/shards/queries/{shard}-of-{shards}.meta.json"),
-    log:
-        "<logs>/{recipe}/make_queries.{shard}-of-{shards}.log",
-    benchmark:
-        "<benchmarks>/{recipe}/make_queries.{shard}-of-{shards}.jsonl"
+        **shard_of("queries"),
 
 
 rule recall_passages:
@@ -183,42 +109,27 @@ rule recall_passages:
     output:
         rows="<results>/{recipe}/recall.jsonl",
         meta="<results>/{recipe}/recall.meta.json",
-    log:
-        "<logs>/{recipe}/recall_passages.log",
-    benchmark:
-        "<benchmarks>/{recipe}/recall_passages.jsonl"
     wildcard_constraints:
         recipe=recipes_recalling("bm25", "tfidf"),
-    retries: retries_of("recall_passages")
     conda:
         "../envs/data.yaml"
-    threads: threads_of("recall_passages")
-    resources:
-        **resources_of("recall_passages"),
     params:
-        settings=settings_of("recall"),
-        environment=env_of("data"),
-        code=code_of("recall/recall_passages.py"),
+        **of("recall/recall_passages.py"),
     shell:
-        "python scripts/recall/recall_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --words {input.words:q} --vectors {input.vectors:q} --encoder {input.encoder:q} --threads {threads}"
-        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
-        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 use rule recall_passages as recall_by_meaning with:
-    log:
-        "<logs>/{recipe}/recall_by_meaning.log",
-    benchmark:
-        "<benchmarks>/{recipe}/recall_by_meaning.jsonl"
     wildcard_constraints:
         recipe=recipes_recalling("dense", "hybrid"),
     conda:
         "../envs/dense.yaml"
     params:
-        settings=settings_of("recall", "encoder"),
-        environment=env_of("dense"),
-        code=code_of("recall/recall_passages.py"),
+        **of(
+            "recall/recall_passages.py",
+            settings=("recall", "encoder"),
+            environment="dense",
+        ),
 
 
 rule search_mock:
@@ -229,26 +140,14 @@ rule search_mock:
         rows="<results>/{recipe}/recall.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
         meta="<results>/{recipe}/recall.meta.json",
-    log:
-        "<logs>/{recipe}/search_mock.log",
-    benchmark:
-        "<benchmarks>/{recipe}/search_mock.jsonl"
     wildcard_constraints:
         recipe=recipes_recalling("cragmm"),
-    retries: retries_of("search_mock")
     conda:
         "../envs/dense.yaml"
-    threads: threads_of("search_mock")
-    resources:
-        **resources_of("search_mock"),
     params:
-        settings=settings_of("recall"),
-        environment=env_of("dense"),
-        code=code_of("recall/search_mock.py"),
+        **of("recall/search_mock.py"),
     shell:
-        "python scripts/recall/search_mock.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
-        " --out {output.rows:q} --passages {output.passages:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule search_passages:
@@ -259,27 +158,14 @@ rule search_passages:
         rows="<results>/{recipe}/recall.jsonl",
         passages="<results>/{recipe}/passages.jsonl",
         meta="<results>/{recipe}/recall.meta.json",
-    log:
-        "<logs>/{recipe}/search_passages.log",
-    benchmark:
-        "<benchmarks>/{recipe}/search_passages.jsonl"
     wildcard_constraints:
         recipe=recipes_recalling("http"),
-    retries: retries_of("search_passages")
     conda:
         "../envs/data.yaml"
-    threads: threads_of("search_passages")
-    resources:
-        **resources_of("search_passages", searches=True),
     params:
-        settings=settings_of("recall"),
-        environment=env_of("data"),
-        code=code_of("recall/search_passages.py"),
+        **of("recall/search_passages.py"),
     shell:
-        "python scripts/recall/search_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --settings {params.settings:q} --environment {params.environment}"
-        " --shares {resources.llm} --code {params.code}"
-        " --out {output.rows:q} --passages {output.passages:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule rerank_passages:
@@ -290,26 +176,14 @@ rule rerank_passages:
     output:
         rows="<results>/{recipe}/reranked.jsonl",
         meta="<results>/{recipe}/reranked.meta.json",
-    log:
-        "<logs>/{recipe}/rerank_passages.log",
-    benchmark:
-        "<benchmarks>/{recipe}/rerank_passages.jsonl"
     wildcard_constraints:
         recipe=recipes_reranking("tfidf"),
-    retries: retries_of("rerank_passages")
     conda:
         "../envs/data.yaml"
-    threads: threads_of("rerank_passages")
-    resources:
-        **resources_of("rerank_passages"),
     params:
-        settings=settings_of("rerank"),
-        environment=env_of("data"),
-        code=code_of("recall/rerank_passages.py"),
+        **of("recall/rerank_passages.py"),
     shell:
-        "python scripts/recall/rerank_passages.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --passages {input.passages:q} --settings {params.settings:q} --environment {params.environment}"
-        " --code {params.code} --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule score_candidates:
@@ -322,26 +196,14 @@ rule score_candidates:
     output:
         rows="<results>/{recipe}/pair_scores.jsonl",
         meta="<results>/{recipe}/pair_scores.meta.json",
-    log:
-        "<logs>/{recipe}/score_candidates.log",
-    benchmark:
-        "<benchmarks>/{recipe}/score_candidates.jsonl"
     wildcard_constraints:
         recipe=recipes_reranking("trained"),
     conda:
         "../envs/dense.yaml"
-    threads: threads_of("score_candidates")
-    resources:
-        **resources_of("score_candidates"),
     params:
-        settings=settings_of("rerank"),
-        environment=env_of("dense"),
-        code=code_of("recall/score_candidates.py"),
+        **of("recall/score_candidates.py"),
     shell:
-        "python scripts/recall/score_candidates.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --passages {input.passages:q} --splits {input.splits:q} --reranker {input.reranker:q}"
-        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
-        " --out {output.rows:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 rule rank_candidates:
@@ -356,42 +218,27 @@ rule rank_candidates:
         rows="<results>/{recipe}/reranked.jsonl",
         weights="<results>/{recipe}/fusion.json",
         meta="<results>/{recipe}/reranked.meta.json",
-    log:
-        "<logs>/{recipe}/rank_candidates.log",
-    benchmark:
-        "<benchmarks>/{recipe}/rank_candidates.jsonl"
     wildcard_constraints:
         recipe=recipes_reranking("trained"),
     conda:
         "../envs/data.yaml"
-    threads: threads_of("rank_candidates")
-    resources:
-        **resources_of("rank_candidates"),
     params:
-        settings=settings_of("rerank", "recall.k1", "recall.b", "recall.top_k"),
-        environment=env_of("data"),
-        code=code_of("recall/rank_candidates.py"),
+        **of("recall/rank_candidates.py"),
     shell:
-        "python scripts/recall/rank_candidates.py --recipe {wildcards.recipe} --rows {input.rows:q}"
-        " --scores {input.scores:q} --passages {input.passages:q} --words {input.words:q} --splits {input.splits:q}"
-        " --settings {params.settings:q} --environment {params.environment} --code {params.code}"
-        " --out {output.rows:q} --weights {output.weights:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 use rule rerank_passages as rerank_by_reading with:
-    log:
-        "<logs>/{recipe}/rerank_by_reading.log",
-    benchmark:
-        "<benchmarks>/{recipe}/rerank_by_reading.jsonl"
     wildcard_constraints:
         recipe=recipes_reranking("cross_encoder"),
     conda:
         "../envs/dense.yaml"
     params:
-        settings=settings_of("rerank"),
-        source=digest_of(scorer_files),
-        environment=env_of("dense"),
-        code=code_of("recall/rerank_passages.py"),
+        **of(
+            "recall/rerank_passages.py",
+            source=digest_of(scorer_files),
+            environment="dense",
+        ),
 
 
 rule evaluate_retrieval:
@@ -405,29 +252,14 @@ rule evaluate_retrieval:
     output:
         report="<results>/{recipe}/metrics/retrieval.json",
         meta="<results>/{recipe}/metrics/retrieval.meta.json",
-    log:
-        "<logs>/{recipe}/evaluate_retrieval.log",
-    benchmark:
-        "<benchmarks>/{recipe}/evaluate_retrieval.jsonl"
     wildcard_constraints:
         recipe=recipes_reporting(dense=False),
-    retries: retries_of("evaluate_retrieval")
     conda:
         "../envs/data.yaml"
-    threads: threads_of("evaluate_retrieval")
-    resources:
-        **resources_of("evaluate_retrieval"),
     params:
-        settings=settings_of("retrieval_report", "recall"),
-        source=digest_of(judgement_files),
-        environment=env_of("data"),
-        code=code_of("recall/evaluate_retrieval.py"),
+        **of("recall/evaluate_retrieval.py", source=digest_of(judgement_files)),
     shell:
-        "python scripts/recall/evaluate_retrieval.py --recipe {wildcards.recipe} --qrels {input.qrels:q}"
-        " --queries {input.queries:q} --words {input.words:q} --vectors {input.vectors:q}"
-        " --encoder {input.encoder:q} --threads {threads}"
-        " --settings {params.settings:q} --source {params.source} --environment {params.environment}"
-        " --code {params.code} --out {output.report:q} --meta {output.meta:q} 2> {log:q}"
+        STEP
 
 
 use rule evaluate_retrieval as evaluate_dense_retrieval with:
@@ -436,10 +268,12 @@ use rule evaluate_retrieval as evaluate_dense_retrieval with:
     conda:
         "../envs/dense.yaml"
     params:
-        settings=settings_of("retrieval_report", "recall", "encoder"),
-        source=digest_of(judgement_files),
-        environment=env_of("dense"),
-        code=code_of("recall/evaluate_retrieval.py"),
+        **of(
+            "recall/evaluate_retrieval.py",
+            settings=("retrieval_report", "recall", "encoder"),
+            source=digest_of(judgement_files),
+            environment="dense",
+        ),
 
 
 rule plot_retrieval:
@@ -449,20 +283,9 @@ rule plot_retrieval:
     output:
         picture="<results>/{recipe}/plots/retrieval.svg",
         meta="<results>/{recipe}/plots/retrieval.meta.json",
-    log:
-        "<logs>/{recipe}/plot_retrieval.log",
-    benchmark:
-        "<benchmarks>/{recipe}/plot_retrieval.jsonl"
-    retries: retries_of("plot_retrieval")
     conda:
         "../envs/plots.yaml"
-    threads: threads_of("plot_retrieval")
-    resources:
-        **resources_of("plot_retrieval"),
     params:
-        environment=env_of("plots"),
-        code=code_of("recall/plot_retrieval.py"),
+        **of("recall/plot_retrieval.py", title="{recipe}: retrieval"),
     shell:
-        "python scripts/recall/plot_retrieval.py --recipe {wildcards.recipe} --report {input.report:q}"
-        " --title '{wildcards.recipe}: retrieval' --environment {params.environment} --code {params.code}"
-        " --picture {output.picture:q} --meta {output.meta:q} 2> {log:q}"
+        STEP

@@ -23,11 +23,6 @@ def before(phase):
     return rows
 
 
-def searches_for_itself(recipe):
-    """Say whether a recipe's model writes its own queries and chooses its passages when it is deployed."""
-    return recipe.student is not None
-
-
 def example_files(wildcards):
     """Return what train rows are made of: the examples, and what teaches a student to search for itself."""
     taught = searches_for_itself(CONFIG.recipe(wildcards.recipe))
@@ -65,22 +60,11 @@ def recipes_synthesizing(kind):
     )
 
 
-def judge_is_tested(recipe):
-    """Say whether defects are planted to test the judge of a recipe's answers."""
-    made = recipe.synthesize
-    return bool(made and made.kind == "answers" and made.planted)
-
-
 def recipes_scoring(metric):
     """Match the recipes that are scored by a metric."""
     return recipes_where(
         lambda recipe: recipe.evaluate and recipe.evaluate.metric == metric
     )
-
-
-def answers_questions(recipe):
-    """Say whether a recipe's models answer questions; the others write texts about images."""
-    return bool(recipe.evaluate and recipe.evaluate.metric != "texts")
 
 
 def recipes_answering(alone=None):
@@ -91,19 +75,21 @@ def recipes_answering(alone=None):
     )
 
 
+# Whether functions may name what stands behind the folds before these are made: to list what a recipe makes.
+FOLDS = {"laid_out": False}
+
+
 def made_fold(wildcards):
     """Return the fold's checkpoint. A rule behind it whose inputs do not ask for it is never looked at again."""
+    if FOLDS["laid_out"]:
+        maker = workflow.get_rule("make_folds")
+        return SimpleNamespace(output=maker.expand_output(wildcards)[0])
     return checkpoints.make_folds.get(recipe=wildcards.recipe, fold=wildcards.fold)
 
 
 def fold_file(name):
     """Return a file of a fold, known once the fold was made: unchanged bytes then rerun nothing."""
     return lambda wildcards: made_fold(wildcards).output.get(name)
-
-
-def has_one_fold(recipe):
-    """Say whether a recipe has one fold, so that a path need not name it."""
-    return len(recipe.folds.names) == 1
 
 
 def of_only_fold(inputs):
@@ -123,27 +109,16 @@ def base_manifest(wildcards):
     return f"{RESULTS}/{wildcards.recipe}/base_model/manifest.json"
 
 
-def trained_whole(recipe, model):
-    """Tell whether training changes all weights of a model, so that there is no adapter."""
-    tuned = CONFIG.recipe(recipe).train.models.get(plain_model(model))
-    return tuned is not None and tuned.method == "full"
-
-
 def models_trained_by(*methods):
     """Match the models, and their shuffled controls, that are trained by some methods; nothing where there is none."""
     # Two recipes may have models of one name: what stands before the model's name in a path tells them apart.
     names = [
         f"(?<=/{name}/models/){model}(?:_shuffled)?"
         for name, recipe in CONFIG.recipes.items()
-        for model in models_of(name)
+        for model in (recipe.train.models if recipe.train else ())
         if recipe.train.models[model].method in methods
     ]
     return "|".join(names) or "(?!)"
-
-
-def weights_folder(recipe, model):
-    """Name the folder that training publishes."""
-    return "final_checkpoint" if trained_whole(recipe, model) else "final_adapter"
 
 
 def model_manifest(wildcards, folder):
@@ -155,7 +130,7 @@ def model_manifest(wildcards, folder):
 def merged_manifest(wildcards):
     """Return the manifest of the model as it is exported: merged, or trained whole."""
     made_fold(wildcards)
-    whole = trained_whole(wildcards.recipe, wildcards.model)
+    whole = trained_whole(CONFIG.recipe(wildcards.recipe), wildcards.model)
     return model_manifest(
         wildcards, "final_checkpoint" if whole else "final_merged_checkpoint"
     )
@@ -171,7 +146,9 @@ def training_log(wildcards):
 def adapter_manifest(wildcards):
     """Return the manifest of a model's adapter; the untuned base and a model trained whole have none."""
     made_fold(wildcards)
-    if wildcards.model == "base" or trained_whole(wildcards.recipe, wildcards.model):
+    if wildcards.model == "base" or trained_whole(
+        CONFIG.recipe(wildcards.recipe), wildcards.model
+    ):
         return []
     return model_manifest(wildcards, "final_adapter")
 
@@ -187,19 +164,11 @@ def asked_rows(wildcards):
 
 def predicting_manifest(wildcards):
     """Return the manifest of what predicts: a model trained whole, else the base (with its adapter)."""
-    if wildcards.model != "base" and trained_whole(wildcards.recipe, wildcards.model):
+    if wildcards.model != "base" and trained_whole(
+        CONFIG.recipe(wildcards.recipe), wildcards.model
+    ):
         return model_manifest(wildcards, "final_checkpoint")
     return base_manifest(wildcards)
-
-
-def plain_model(model):
-    """Return the model that a shuffled control belongs to; other models are themselves."""
-    return model.removesuffix("_shuffled")
-
-
-def control_names(model):
-    """Return what a model is compared with: untuned base, shuffled labels, trivial answers."""
-    return ["base", f"{model}_shuffled", "trivial"]
 
 
 def control_files(wildcards):
@@ -220,27 +189,12 @@ def scored_model(wildcards):
     )
 
 
-TEXT_CONTROLS = ("base", "frequent", "nearest", "class_name")
-
-
-def text_models():
-    """Match the models that write about images, and the baselines beside them."""
-    tuned = {model for recipe in CONFIG.recipes for model in models_of(recipe)}
-    return "|".join(sorted({*tuned, *TEXT_CONTROLS}))
-
-
 def text_adapter(wildcards):
     """Return the manifest of a model that writes about images; baselines have none."""
     made_fold(wildcards)
     if wildcards.model in TEXT_CONTROLS:
         return []
     return model_manifest(wildcards, "final_adapter")
-
-
-def judges_texts(recipe):
-    """Say whether a model scores what a recipe's models write about images."""
-    scored = recipe.evaluate
-    return bool(scored and scored.metric == "texts" and scored.judge)
 
 
 def unjudged_texts(wildcards):
@@ -274,12 +228,6 @@ def compared_predictions(wildcards):
     folder = f"{RESULTS}/{wildcards.recipe}/predictions"
     models = CONFIG.recipe(wildcards.recipe).evaluate.compare
     return [f"{folder}/{name}/{wildcards.fold}.jsonl" for name in models]
-
-
-def neural_models():
-    """Match the models that predict with a network: the tuned ones, their shuffled controls and the base."""
-    tuned = {model for recipe in CONFIG.recipes for model in models_of(recipe)}
-    return "|".join(sorted({"base", *tuned, *(f"{model}_shuffled" for model in tuned)}))
 
 
 def recipes_exporting(form):

@@ -1,14 +1,10 @@
 # What the rules of the label phase share: the prompt, and which judges there are.
 
 
-def label_prompt(of):
-    """Return what `of` says of the prompt that a recipe's scale is labelled by."""
-
-    def said(wildcards):
-        graded = CONFIG.recipe(wildcards.recipe).label.scale == "graded"
-        return of("grade_relevance" if graded else "label_relevance")(wildcards)
-
-    return said
+def relevance_prompt(wildcards):
+    """Name the prompt that a recipe's scale is labelled by."""
+    graded = CONFIG.recipe(wildcards.recipe).label.scale == "graded"
+    return "grade_relevance" if graded else "label_relevance"
 
 
 def listwise_labels(wildcards):
@@ -26,4 +22,6 @@ def second_labels(wildcards):
 
 def gold_files(wildcards):
     """Return the files of people's labels."""
-    return [Path(path) for path in gold_of(CONFIG.recipe(wildcards.recipe))]
+    return [
+        Path(path) for path in originals.gold_files(CONFIG.recipe(wildcards.recipe))
+    ]

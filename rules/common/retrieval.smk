@@ -1,13 +1,5 @@
 # What the rules of retrieval ask of the configuration: indexes, their shards, and the report.
 
-from finetrail.config.sections.recall import ELSEWHERE
-
-
-def recall_backend(recipe):
-    """Return the backend of a recipe's recall; none where the recipe has no such phase."""
-    chosen = CONFIG.recipes[recipe]
-    return chosen.recall.backend if chosen.recall else None
-
 
 def recipes_recalling(*backends):
     """Match the recipes whose recall has one of some backends; nothing where there is none."""
@@ -18,9 +10,7 @@ def recipes_recalling(*backends):
 
 def recipes_with_corpus():
     """Match the recipes whose recall searches a corpus of their own."""
-    return recipes_where(
-        lambda recipe: recipe.recall and recipe.recall.backend not in ELSEWHERE
-    )
+    return recipes_where(searches_a_corpus)
 
 
 def recipes_reranking(method):
@@ -28,15 +18,6 @@ def recipes_reranking(method):
     return recipes_where(
         lambda recipe: recipe.recall
         and method == ("trained" if recipe.rerank.train else recipe.rerank.method)
-    )
-
-
-def has_report(recipe):
-    """Tell whether a recipe reports on retrieval: a search service has nothing that was judged."""
-    return (
-        recipe.retrieval_report
-        and recipe.recall
-        and recipe.recall.backend not in ELSEWHERE
     )
 
 
@@ -48,27 +29,12 @@ def recipes_reporting(dense):
     )
 
 
-def recalling(recipe):
-    """Return the plain backends that recall searches."""
-    return recipe.recall.members if recipe.recall else []
-
-
-def reporting(recipe):
-    """Return the plain backends that the report measures."""
-    return recipe.retrieval_report.members if has_report(recipe) else []
-
-
-def fusing(recipe):
-    """Return the plain backends whose scores the trained ranking fuses beside those of recall."""
-    return ["bm25"] if recipe.recall and recipe.rerank.train else []
-
-
 INDEXES = {"words": {"bm25", "tfidf"}, "vectors": {"dense"}}
 
 
 def index_shards(kind, recipe, members):
     """List the shards of an index that some backends search, as parts of file names."""
-    if INDEXES[kind].isdisjoint(members) or recipe.recall.backend in ELSEWHERE:
+    if INDEXES[kind].isdisjoint(members) or not searches_a_corpus(recipe):
         return []
     count = recipe.recall.index_shards
     return [f"index/{kind}/{number}-of-{count}" for number in range(1, count + 1)]
@@ -87,12 +53,6 @@ def index_manifests(kind, *ways):
         ]
 
     return manifests
-
-
-def index_steps(recipe):
-    """Name the shards of the indexes of a recipe."""
-    searched = {*recalling(recipe), *reporting(recipe), *fusing(recipe)}
-    return [shard for kind in INDEXES for shard in index_shards(kind, recipe, searched)]
 
 
 def fetched_encoder(*ways):
@@ -114,14 +74,6 @@ def fetched_reranker(wildcards):
     from_hub = CONFIG.recipe(wildcards.recipe).rerank.train.hub
     place = f"{RESULTS}/{wildcards.recipe}/reranker_base/manifest.json"
     return [place] if from_hub else []
-
-
-def fetched_steps(recipe):
-    """Name what a recipe's retrieval fetches from the hub."""
-    dense = "dense" in (*recalling(recipe), *reporting(recipe))
-    steps = ["encoder"] if dense and recipe.encoder.hub else []
-    trained = recipe.rerank.train
-    return steps + (["reranker_base"] if trained and trained.hub else [])
 
 
 def local_model(chosen):
@@ -153,13 +105,3 @@ def judged_query_files(wildcards):
 def judgement_files(wildcards):
     """Return all files that the report on retrieval reads beside the indexes."""
     return [qrels_file(wildcards), *judged_query_files(wildcards)]
-
-
-def retrieval_files():
-    """List the reports on retrieval of all chosen recipes."""
-    return [
-        f"{RESULTS}/{name}/{file}"
-        for name, recipe in CONFIG.recipes.items()
-        if has_report(recipe)
-        for file in ("metrics/retrieval.json", "plots/retrieval.svg")
-    ]

@@ -1,7 +1,8 @@
 """List every artifact of a recipe with its hash, rule, parameters and inputs, taken from the meta files.
 
-Each file is hashed again: an artifact that no longer is what its meta file says is an error, by name. An input that
-no listed step made is marked as original.
+The step begins with the meta files that it is given, and follows their inputs back to the originals. It hashes each
+file again: an artifact that no longer is what its meta file says is an error, by name. An input from outside the
+recipe's folder that no listed step made is marked as original.
 """
 
 import argparse
@@ -14,6 +15,8 @@ from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import MANIFEST_NAME, check_manifest, read_json, render_json
 from finetrail.rows.records import sha256_file
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
+
+SETTINGS = ("description", "source.licence", "source.citation")
 
 AGAIN = "Remove the file and run the workflow again"
 
@@ -36,6 +39,54 @@ def check_output(output: dict[str, Any], meta: Path) -> list[dict[str, Any]]:
         return []
     files: list[dict[str, Any]] = check_manifest(path.parent, path)["files"]
     return [entry | {"path": (path.parent / entry["path"]).as_posix()} for entry in files]
+
+
+class Makers:
+    """The meta files below a recipe's folder, by what they describe; some may be left from earlier settings."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._metas: dict[str, list[tuple[str, Path]]] = {}
+        for meta in sorted(folder.rglob("*.meta.json")):
+            for output in read_json(meta)["outputs"]:
+                self._metas.setdefault(output["path"], []).append((output["sha256"], meta))
+
+    def of(self, item: dict[str, Any], reader: Path) -> Path | None:
+        """Return the meta file of the step that made an input; None of an original.
+
+        Raises:
+            FinetrailError: the file lies in the recipe's folder, and no meta file says how these bytes were made.
+        """
+        made = self._metas.get(item["path"], [])
+        fitting = [meta for digest, meta in made if digest == item["sha256"]] or [meta for _, meta in made]
+        if fitting:
+            return fitting[0]
+        if Path(item["path"]).is_relative_to(self._folder):
+            raise FinetrailError(
+                f"was read by the step of {reader}, and no meta file says how it was made",
+                where=item["path"],
+                hint=AGAIN,
+            )
+        return None
+
+
+def walk(metas: Sequence[Path], folder: Path) -> list[Path]:
+    """Return the given meta files, and those of all steps whose files they were made of, in order of their paths.
+
+    Args:
+        metas: where to begin.
+        folder: the recipe's, which holds the others.
+
+    Raises:
+        FinetrailError: a meta file is missing.
+    """
+    makers, waiting, found = Makers(folder), [*metas], set(metas)
+    while waiting:
+        meta = waiting.pop()
+        makers_of_inputs = {maker for item in read_json(meta)["inputs"] if (maker := makers.of(item, meta))}
+        waiting += makers_of_inputs - found
+        found |= makers_of_inputs
+    return sorted(found)
 
 
 def describe(meta: Path) -> list[dict[str, Any]]:
@@ -80,7 +131,8 @@ def mark_origins(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the list."""
-    entries = [entry for meta in step.progress("steps", len(args.metas)).over(args.metas) for entry in describe(meta)]
+    metas = walk(args.metas, args.out.parent.parent)
+    entries = [entry for meta in step.progress("steps", len(metas)).over(metas) for entry in describe(meta)]
     listed = mark_origins(sorted(entries, key=lambda entry: str(entry["path"])))
     originals = {item["path"]: item["sha256"] for entry in listed for item in entry["inputs"] if item["original"]}
     content = {
@@ -97,7 +149,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
     parser = step_parser(__doc__)
-    add_input(parser, "--metas", "the meta files of the recipe", nargs="+")
+    add_input(parser, "--metas", "meta files to begin with; those of all that led to them are found", nargs="+")
     add_output(parser, "--out", "files.json")
     return run_step(parser, argv, __file__, work)
 

@@ -18,6 +18,8 @@ from finetrail.rows.records import Row, derive_seed, read_rows
 from finetrail.rows.row_file import RowFile
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("evaluate.distractors", "evaluate.seed")
+
 AS_DEPLOYED = "retrieved"
 
 

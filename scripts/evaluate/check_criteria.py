@@ -14,6 +14,9 @@ from finetrail.rows.records import Row, read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.training.tracking.artifact_registry import Registry
 
+SETTINGS = ("train.models.{model}", "limits", "source.images")
+ENVIRONMENT = "plots"
+
 MET, NOT_MET, UNKNOWN = "met", "not met", "not measurable here"
 GAIN, SECONDS, MEGABYTES, TOKENS, MEMORY_GB, STEPS = 0.05, 2.0, 500, 50, 16, 100
 

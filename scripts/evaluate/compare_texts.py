@@ -16,6 +16,9 @@ from finetrail.rows.records import read_rows
 from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
 from finetrail.vision.image_size import describe_picture
 
+SETTINGS = ("evaluate", "source.images")
+ENVIRONMENT = "dense"
+
 
 def data_url(path: Path) -> str:
     """Return an image as a data URL.

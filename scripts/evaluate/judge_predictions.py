@@ -13,6 +13,10 @@ from finetrail.metrics.turn_score import grade, needs_judge
 from finetrail.rows.records import Row, zip_rows
 from finetrail.step.step import Step, add_input, add_output
 
+SETTINGS = ("evaluate",)
+ASKS = "evaluate.judge"
+PROMPT = "judge_answers"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the predictions with their grades; every one of them, since a missing grade would flatter."""

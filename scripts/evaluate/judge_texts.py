@@ -12,6 +12,10 @@ from finetrail.llm.schemas import text_scores_schema
 from finetrail.rows.records import Row
 from finetrail.step.step import Step, add_input, add_output
 
+SETTINGS = ("evaluate.criteria",)
+ASKS = "evaluate.judge"
+PROMPT = "judge_texts"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the predictions with their scores; every one of them, since a missing score would flatter."""

@@ -16,6 +16,9 @@ from finetrail.rows.artifacts import check_manifest, render_json
 from finetrail.rows.records import read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("recall", "encoder", "rerank", "folds", "limits", "predict", "evaluate.latency_questions")
+ENVIRONMENT = "train"
+
 
 def quantile(values: Sequence[float], share: float) -> float:
     """Return the smallest value that so large a share of the values does not exceed."""

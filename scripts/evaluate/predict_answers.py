@@ -15,6 +15,9 @@ from finetrail.rows.artifacts import check_manifest
 from finetrail.rows.records import read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("predict.max_answer_tokens", "predict.trivial_answer", "evaluate.metric", "limits", "source.images")
+ENVIRONMENT = "train"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one prediction a test row."""

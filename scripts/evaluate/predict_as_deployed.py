@@ -16,6 +16,23 @@ from finetrail.rows.artifacts import check_manifest
 from finetrail.rows.records import read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = (
+    "student",
+    "queries.enabled",
+    "queries.count",
+    "recall",
+    "encoder",
+    "rerank",
+    "folds.evidence",
+    "folds.system_prompt",
+    "predict.max_answer_tokens",
+    "predict.trivial_answer",
+    "evaluate.metric",
+    "limits",
+    "source.images",
+)
+ENVIRONMENT = "train"
+
 INDEXES = ("words", "vectors", "encoder")
 
 

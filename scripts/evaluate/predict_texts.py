@@ -19,6 +19,9 @@ from finetrail.rows.artifacts import check_manifest
 from finetrail.rows.records import Row, read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("predict.texts", "predict.max_answer_tokens", "limits", "source.images", "vision.classes")
+ENVIRONMENT = "train"
+
 BASELINES = ("frequent", "nearest", "class_name")
 
 

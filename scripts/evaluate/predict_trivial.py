@@ -11,6 +11,9 @@ from finetrail.examples.choices import answer_text
 from finetrail.rows.records import Row, read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("predict.trivial_answer", "limits")
+ENVIRONMENT = "train"
+
 
 def trivial_answer(row: Row, refusal: str) -> Row:
     """Return the answer to a row; of options it has no likelihoods."""

@@ -21,6 +21,9 @@ from finetrail.rows.artifacts import render_json
 from finetrail.rows.records import Row, read_rows, read_table
 from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("recall", "evaluate.resamples", "evaluate.seed")
+ENVIRONMENT = "plots"
+
 DEPTHS = (1, 2, 5, 10, 20, 50, 100, 200)
 CUT = 10
 FUSED, BM25, HYBRID = "fused", "bm25", "hybrid"

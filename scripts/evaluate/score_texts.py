@@ -19,6 +19,9 @@ from finetrail.rows.records import Row, read_rows
 from finetrail.serving.offline.teacher import rests_on_offline
 from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("evaluate",)
+ENVIRONMENT = "dense"
+
 CONTROLS = {
     "base": "the untuned language model, without the image",
     "frequent": "the commonest train text",

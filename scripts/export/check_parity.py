@@ -15,6 +15,9 @@ from finetrail.rows.artifacts import check_manifest, render_json
 from finetrail.rows.records import read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("export", "limits.max_length", "folds.system_prompt", "predict.max_answer_tokens")
+ENVIRONMENT = "export"
+
 
 def conversations_of(step: Step, args: argparse.Namespace) -> list[list[dict[str, str]]]:
     """Choose test rows, and lay them out as the model is asked them."""

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+SETTINGS = ("train.models.{model}", "limits", "export.format", "export.quantization")
+ENVIRONMENT = "export"
+
 ROWS = 16
 TOKENS = 32
 DIGITS = 6

@@ -8,6 +8,9 @@ from finetrail.export.gguf_writer import convert_to_gguf
 from finetrail.rows.artifacts import check_manifest
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("export.quantization", "export.name")
+ENVIRONMENT = "export"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write model.gguf."""

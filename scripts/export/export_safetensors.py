@@ -16,6 +16,9 @@ from finetrail.rows.artifacts import check_manifest, render_json
 from finetrail.rows.records import read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("export", "folds.system_prompt", "predict.max_answer_tokens")
+ENVIRONMENT = "export"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write parity.json and a Modelfile that names the merged folder."""

@@ -9,6 +9,8 @@ from finetrail.rows.records import sha256_file
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.training.merge_weights import merge_adapter
 
+ENVIRONMENT = "train"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Publish the merged model's folder."""

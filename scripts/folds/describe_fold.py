@@ -12,6 +12,8 @@ from finetrail.rows.artifacts import read_json
 from finetrail.rows.records import Row, read_rows, sha256_text
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("description", "source.licence", "source.citation")
+
 FILES = ("train", "eval", "test")
 EXAMPLES = 2
 MOST_SHOWN = 600
@@ -195,8 +197,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
     parser = step_parser(__doc__)
     parser.add_argument("--fold", default="fold0", help="name of the fold")
-    for name in FILES:
-        add_input(parser, f"--{name}", f"{name}.jsonl of the fold")
+    add_input(parser, "--train", "train.jsonl of the fold")
+    add_input(parser, "--eval", "eval.jsonl of the fold")
+    add_input(parser, "--test", "test.jsonl of the fold")
     add_input(parser, "--report", "report.json of the fold")
     add_input(parser, "--records", "records.jsonl, for the sources")
     add_output(parser, "--out", "card.md")

@@ -35,6 +35,8 @@ from finetrail.splits.overlap.screen import Screen
 from finetrail.splits.split_table import WITHHELD, Assigned, prove_disjoint
 from finetrail.step.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("folds", "student", "splits.method", "splits.group_by")
+
 SPAN = ("passage_id", "start", "end")
 KEPT = ("choice", "scores", "reference", "task")
 OF_SEEN = ("fact_trained",)  # in another fold the document is unseen, and nothing of it was trained on
@@ -305,8 +307,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser, "--passages", "passages.jsonl; none where nothing is searched", nargs="*", default=[], required=False
     )
     add_input(parser, "--benchmarks", "texts that training must not have seen", nargs="*", default=[], required=False)
-    for name in ("train", "eval", "test"):
-        add_output(parser, f"--{name}", f"{name}.jsonl")
+    add_output(parser, "--train", "train.jsonl")
+    add_output(parser, "--eval", "eval.jsonl")
+    add_output(parser, "--test", "test.jsonl")
     add_output(parser, "--dropped", "train.dropped.jsonl: examples that were left out, with reasons")
     add_output(parser, "--report", "report.json")
     return run_step(parser, argv, __file__, work)

@@ -11,6 +11,9 @@ from finetrail.errors import FinetrailError
 from finetrail.rows.records import Row, content_id
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("documents.unit", "documents.chunk_size", "documents.overlap", "documents.tokenizer")
+ENVIRONMENT = "data"
+
 
 def measure_of(settings: Mapping[str, Any]) -> Callable[[str], Measure]:
     """Return what measures a text: in characters, or in tokens of the named tokenizer.

@@ -19,6 +19,9 @@ from finetrail.web.fetch import PageLimits
 from finetrail.web.image_downloads import ImageGetter, ImageStore, embedded_bytes
 from ingest.readers.images import EMBEDDED
 
+SETTINGS = ("source.fetch", "source.images")
+ENVIRONMENT = "data"
+
 PASSED_ON = ("timeout_s", "max_redirects", "max_concurrency", "allow_private")
 
 

@@ -15,6 +15,16 @@ from finetrail.step.step import Step, add_input, add_output, run_step, step_pars
 from ingest.readers.images import unfetched_name
 from ingest.readers.registry import READERS
 
+SETTINGS = (
+    "limit",
+    "source.format",
+    "source.files",
+    "source.images",
+    "source.fetch",
+    "source.questions",
+    "source.held_out",
+)
+
 BEYOND = "beyond the limit of the pilot"
 NO_IMAGE = "its image could not be had"
 

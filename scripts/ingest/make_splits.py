@@ -22,6 +22,8 @@ from finetrail.splits.shuffles import shuffle_groups, shuffle_rows
 from finetrail.splits.split_table import WITHHELD, Assigned, place_of, prove_disjoint
 from finetrail.step.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("splits", "folds.names", "limit")
+
 LOGGER = logging.getLogger("finetrail.make_splits")
 
 

@@ -13,6 +13,9 @@ from finetrail.rows.artifacts import render_json
 from finetrail.rows.records import Row, content_id, sha256_file, sha256_text
 from finetrail.step.step import Step, add_output, run_step, step_parser
 
+SETTINGS = ("documents.max_file_mb", "documents.seconds_per_file", "documents.memory_mb_per_file")
+ENVIRONMENT = "data"
+
 MEGABYTE = 1_000_000
 MOST_REASONS = 5
 

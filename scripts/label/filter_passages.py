@@ -19,6 +19,8 @@ from finetrail.rows.records import Row
 from finetrail.rows.row_file import RowFile
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("label.decide",)
+
 NOT_RELEVANT = "judged not relevant"
 DISAGREED = "the judges disagree"
 NO_SECOND = "the second judge gave no verdict on the record"

@@ -18,6 +18,10 @@ from finetrail.rows.train_rows import TrainRows
 from finetrail.step.step import Step, add_input, add_output
 from finetrail.vision.row_images import images_of
 
+SETTINGS = ("label.listwise_words", "label.show_image", "source.images")
+ASKS = "label.listwise"
+PROMPT = "label_listwise"
+
 
 def beginning(passages: PassageFile, passage_id: str, words: int) -> Evidence:
     """Return title and first words of a passage."""

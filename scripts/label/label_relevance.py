@@ -20,6 +20,10 @@ from finetrail.rows.train_rows import TrainRows
 from finetrail.step.step import Step, add_input, add_output
 from finetrail.vision.row_images import images_of
 
+SETTINGS = ("label.scale", "label.relevant_from", "label.show_answer", "label.show_image", "source.images")
+ASKS = "label.model"
+PROMPT = "label_relevance"
+
 
 def label_of(chunk: Row, answer: ChatAnswer, settings: dict[str, Any]) -> Row:
     """Make the label of a chunk from the model's verdict or grade."""

@@ -20,6 +20,9 @@ from finetrail.rows.records import Row, derive_seed, read_jsonl, read_rows
 from finetrail.rows.row_file import RowFile, place_without
 from finetrail.step.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("label.calibration", "label.show_answer", "rerank.chunk_words")
+ENVIRONMENT = "data"
+
 HUMAN, PLANTED = "human", "planted"
 VERDICTS = {"yes": True, "no": False, True: True, False: False}
 MIXED = "people disagree on the pair"

@@ -8,6 +8,8 @@ from finetrail.report.plots.calibration_picture import draw_calibration
 from finetrail.rows.artifacts import read_json
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+ENVIRONMENT = "plots"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the picture."""

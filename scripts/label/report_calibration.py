@@ -15,6 +15,8 @@ from finetrail.rows.records import Row, read_rows, read_table
 from finetrail.serving.offline.teacher import rests_on_offline
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("label.calibration", "label.model", "label.scale")
+
 HUMAN = "human"
 ASSUMED = (
     "that the labeller errs on the recipe's passages as on the pairs that people labelled, which were chosen from what "

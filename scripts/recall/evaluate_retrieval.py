@@ -20,6 +20,9 @@ from finetrail.rows.artifacts import render_json
 from finetrail.rows.records import Row
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("retrieval_report", "recall")
+ENVIRONMENT = "data"
+
 DEPTH = 100
 """Passages that each backend finds, and that fusion sees."""
 

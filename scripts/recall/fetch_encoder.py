@@ -8,6 +8,8 @@ from functools import reduce
 from finetrail.hub import download
 from finetrail.step.step import Step, add_output, run_step, step_parser
 
+SETTINGS = ("encoder.hub", "encoder.revision")
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Publish the model's folder."""

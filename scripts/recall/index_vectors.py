@@ -9,6 +9,9 @@ from finetrail.retrieval.vectors import build_vectors
 from finetrail.rows.shards import Shard
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("encoder",)
+ENVIRONMENT = "dense"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Publish the index."""

@@ -8,6 +8,8 @@ from finetrail.retrieval.postings import count_words
 from finetrail.rows.shards import Shard
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+ENVIRONMENT = "data"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Publish the index."""

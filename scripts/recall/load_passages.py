@@ -9,6 +9,8 @@ from finetrail.retrieval.corpora import read_corpus
 from finetrail.rows.records import Row
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("recall.chunk_tokens",)
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the passages."""

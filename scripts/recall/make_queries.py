@@ -19,6 +19,10 @@ from finetrail.rows.train_rows import TrainRows
 from finetrail.step.step import Step, add_input, add_output
 from finetrail.vision.row_images import images_of
 
+SETTINGS = ("queries", "source.images")
+ASKS = "queries.model"
+PROMPT = "make_queries"
+
 
 def distinct_queries(question: str, written: Sequence[str], most: int) -> list[Row]:
     """Keep the first distinct queries; a question without any is searched for as it stands."""

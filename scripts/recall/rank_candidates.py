@@ -25,6 +25,9 @@ from finetrail.step.step import Step, add_input, add_output, run_step, step_pars
 if TYPE_CHECKING:
     from finetrail.retrieval.bridges import Floats
 
+SETTINGS = ("rerank", "recall.k1", "recall.b", "recall.top_k")
+ENVIRONMENT = "data"
+
 NAMES = (*FEATURES, "BM25 score", "cross-encoder score")
 MOST_LEARNED = 2000
 """Train questions that the weights are learned from; they are few weights."""

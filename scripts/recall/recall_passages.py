@@ -12,6 +12,9 @@ from finetrail.retrieval.recall import recall
 from finetrail.retrieval.search_index import in_batches
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("recall",)
+ENVIRONMENT = "data"
+
 BATCH = 10_000
 """Rows that are searched for together."""
 

@@ -11,6 +11,9 @@ from finetrail.retrieval.rerank import chunk_rows
 from finetrail.retrieval.search_index import in_batches
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("rerank",)
+ENVIRONMENT = "data"
+
 BATCH = 1000
 
 

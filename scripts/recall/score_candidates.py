@@ -16,6 +16,9 @@ from finetrail.rows.artifacts import check_manifest
 from finetrail.rows.records import Row, read_table, round_score
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("rerank",)
+ENVIRONMENT = "dense"
+
 BLOCK = 64
 DIGITS = 4
 

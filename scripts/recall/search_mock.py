@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.web.benchmark_search import open_pipeline, recall_row
 
+SETTINGS = ("recall",)
+ENVIRONMENT = "dense"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the rows with their candidates, and each passage once."""

@@ -12,6 +12,10 @@ from finetrail.llm.ask import asking_parser
 from finetrail.step.step import Step, add_input, add_output, run_step
 from finetrail.web.search_rows import plan_searches, recall_rows
 
+SETTINGS = ("recall",)
+SEARCHES = True
+ENVIRONMENT = "data"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the rows with their candidates, and each passage once."""

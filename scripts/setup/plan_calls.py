@@ -27,7 +27,7 @@ from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import read_json
 
 SCRIPTS = Path(__file__).resolve().parents[1]
-ASKING = {SCRIPTS / "finetrail" / name / "ask.py" for name in ("llm", "web")}
+ASKING = {SCRIPTS / "finetrail" / name for name in ("llm/ask.py", "web/search_rows.py")}
 UNKNOWN_YET = "<TBD>"
 JOB = re.compile(r"^(rule|checkpoint) (\w+):\n((?:    .*\n)+)Shell command: (.*)$", re.MULTILINE)
 NAME_WIDTH = 42

@@ -19,6 +19,8 @@ from finetrail.rows.row_file import RowFile
 from finetrail.splits.split_table import Assigned
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("synthesize.seen_questions",)
+
 NO_SUPPORT = "its quotation is not in its chunk"
 EMPTY = "no question or no answer"
 HOLDS_CONTROL = "its words hold a control token of a prompt template"

@@ -21,6 +21,10 @@ from finetrail.step.step import Step, add_input, add_output
 from finetrail.text.sentences import sentences
 from finetrail.vision.image import Image
 
+SETTINGS = ("vision.classes", "source.images")
+ASKS = "synthesize.teacher"
+PROMPT = "describe_images"
+
 FIELDS = ("visual_1", "visual_2", "physical")
 
 

@@ -9,6 +9,8 @@ from finetrail.errors import FinetrailError
 from finetrail.models.templates import OWN, TEMPLATES, Form, own_form
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("folds.system_prompt",)
+
 BELOW = "its overall score is below the threshold"
 
 

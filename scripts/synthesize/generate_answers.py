@@ -21,6 +21,10 @@ from finetrail.text.chunks import sentence_spans
 from finetrail.text.equal import normalise
 from finetrail.vision.row_images import images_of
 
+SETTINGS = ("synthesize.turns", "synthesize.versions", "source.images")
+ASKS = "synthesize.teacher"
+PROMPT = "generate_answers"
+
 ENDS = ".!?\u2026\"')]\u201d\u3002"
 
 

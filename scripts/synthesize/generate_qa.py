@@ -16,6 +16,10 @@ from finetrail.rows.records import Row, content_id, derive_seed
 from finetrail.step.step import Step, add_input, add_output
 from finetrail.text.spans import find_quote
 
+SETTINGS = ("synthesize.questions", "synthesize.styles")
+ASKS = "synthesize.teacher"
+PROMPT = "generate_qa"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one row a pair, with the span of its quotation in the chunk, or none where it is not there."""

@@ -12,6 +12,9 @@ from finetrail.rows.records import Row
 from finetrail.rows.row_file import RowFile
 from finetrail.step.step import Step, add_input, add_output
 
+ASKS = "synthesize.judge"
+PROMPT = "judge_answers"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the versions with their verdicts."""

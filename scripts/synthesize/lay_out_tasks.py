@@ -17,6 +17,8 @@ from finetrail.rows.row_file import RowFile
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.text.sentences import sentences
 
+SETTINGS = ("synthesize.task_weights",)
+
 NO_SUMMARY = "the record has no summary"
 NO_CAPTION = "the image has no caption: it was set aside, or there is no discussion to link it to"
 NO_IMAGES = "the record has no caption"

@@ -16,6 +16,10 @@ from finetrail.rows.row_file import RowFile
 from finetrail.step.step import Step, add_input, add_output
 from finetrail.text.sentences import sentences
 
+SETTINGS = ("vision.classes",)
+ASKS = "synthesize.teacher"
+PROMPT = "link_captions"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the descriptions with their fourth sentence."""

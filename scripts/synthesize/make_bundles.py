@@ -18,6 +18,8 @@ from finetrail.rows.records import Row, content_id, read_rows, read_table
 from finetrail.rows.row_file import RowFile
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("synthesize", "folds.evidence", "folds.evidence_words")
+
 
 def plan_of(settings: dict[str, Any]) -> Curriculum:
     """Return the curriculum that the recipe chooses."""

@@ -9,6 +9,8 @@ from finetrail.examples.choices import Unreadable, answer_text, read_reply
 from finetrail.rows.records import Row, content_id, sha256_text
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("synthesize.kind", "synthesize.keep")
+
 NOT_KEY = "the answer is not the key"
 CUT = "the reply was cut at its greatest length"
 REPEATED = "the same reply to the same prompt"

@@ -15,6 +15,8 @@ from finetrail.rows.row_file import RowFile, place_without
 from finetrail.serving.offline.words import sentences
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("synthesize.planted", "synthesize.planted_seed")
+
 INTACT = "intact"
 KEPT = 0.4  # share of the words that a truncated answer keeps
 LEAST_WORDS = 6  # of an answer that can be cut so that something is missing

@@ -12,6 +12,8 @@ from finetrail.rows.records import read_table
 from finetrail.serving.offline.teacher import rests_on_offline
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("synthesize.judge", "synthesize.planted_seed")
+
 INTACT = "intact"
 RESAMPLES = 1000
 

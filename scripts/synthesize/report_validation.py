@@ -8,6 +8,8 @@ from finetrail.report.plots.distribution import as_svg, as_text, summarise
 from finetrail.rows.artifacts import render_json
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("synthesize.criteria", "synthesize.pass_score", "synthesize.review_score")
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the three forms of the summary."""

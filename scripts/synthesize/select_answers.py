@@ -17,6 +17,15 @@ from finetrail.rows.records import Row, canonical_json, content_id, derive_seed,
 from finetrail.rows.row_file import RowFile
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = (
+    "synthesize.turns",
+    "synthesize.keep_original",
+    "synthesize.keep",
+    "synthesize.refusal_share",
+    "synthesize.refusal_text",
+    "student",
+)
+
 ORIGINAL = -1
 OTHER_KIND = "the recipe takes no sessions of this kind (synthesize.turns)"
 CURVE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)

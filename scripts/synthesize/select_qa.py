@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from finetrail.rows.records import Row, content_id
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("synthesize.threshold",)
+
 BELOW = "its overall score is below the threshold"
 CARRIED = ("record_id", "kind", "answer", "session_id", "turn", "question", "history", "image", "calls", "support")
 

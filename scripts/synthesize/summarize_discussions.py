@@ -11,6 +11,9 @@ from finetrail.llm.schemas import SUMMARY
 from finetrail.rows.records import Row, derive_seed, read_table
 from finetrail.step.step import Step, add_input, add_output
 
+ASKS = "synthesize.teacher"
+PROMPT = "summarize_discussions"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one row a record with its summary."""

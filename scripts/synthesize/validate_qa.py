@@ -13,6 +13,10 @@ from finetrail.report.plots.distribution import verdict_of
 from finetrail.rows.records import Row
 from finetrail.step.step import Step, add_input, add_output
 
+SETTINGS = ("synthesize.criteria", "synthesize.pass_score", "synthesize.review_score")
+ASKS = "synthesize.judge"
+PROMPT = "validate_qa"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the pairs with their scores."""

@@ -17,6 +17,10 @@ from finetrail.rows.records import Row, content_id, derive_seed
 from finetrail.rows.train_rows import TrainRows
 from finetrail.step.step import Step, add_input, add_output
 
+SETTINGS = ("synthesize.versions", "synthesize.permute_options")
+ASKS = "synthesize.teacher"
+PROMPT = "write_reasoning"
+
 
 def shown(row: Row, version: int, permuted: bool) -> tuple[str, Choice]:
     """Return prompt and choice of a version.

@@ -15,6 +15,8 @@ from finetrail.chat.student_tasks import CHOICE, QUERY, choice_text, queries_tex
 from finetrail.rows.records import Row, content_id, read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("synthesize.turns", "student")
+
 CARRIED = ("session_id", "turn", "question", "history", "image")
 BY_MODEL = "model"
 OTHER_KIND = "the recipe takes no sessions of this kind (synthesize.turns)"

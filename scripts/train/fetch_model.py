@@ -11,6 +11,8 @@ from finetrail.hub import download
 from finetrail.models.base_tokenizer import prepare_tokenizer
 from finetrail.step.step import Step, add_output, run_step, step_parser
 
+SETTINGS = ("base_model",)
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Publish the model's folder."""

@@ -19,6 +19,9 @@ from finetrail.step.step import Step, add_input, add_output, run_step, step_pars
 from finetrail.tiny.tiny_base import build_tiny_base
 from finetrail.training.settings.train_settings import TinyBaseSettings
 
+SETTINGS = ("base_model", "folds.system_prompt")
+ENVIRONMENT = "train"
+
 SEED = 42
 
 

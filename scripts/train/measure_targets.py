@@ -15,6 +15,9 @@ from finetrail.training.prefix.prefix_rows import CLASS_TOKENS, TaskExample, enc
 from finetrail.training.settings.train_settings import train_settings
 from finetrail.vision.image_encoder import CLASSES
 
+SETTINGS = ("train.models.{model}", "limits", "source.images")
+ENVIRONMENT = "train"
+
 
 def describe(examples: Sequence[TaskExample], max_length: int) -> dict[str, Any]:
     """Return the counts of one task."""

@@ -8,6 +8,8 @@ from finetrail.errors import FinetrailError
 from finetrail.report.plots.loss_picture import draw_losses, read_losses
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+ENVIRONMENT = "plots"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the picture."""

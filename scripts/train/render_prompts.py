@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from finetrail.rows.artifacts import check_manifest
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("limits",)
+ENVIRONMENT = "train"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one row an example: its text, and where the answer begins in it."""

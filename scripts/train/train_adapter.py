@@ -21,6 +21,10 @@ from finetrail.training.settings.train_settings import Saving, Tracking, train_s
 from finetrail.training.sft import refuse_hopeless, train_adapter
 from finetrail.training.shuffle import shuffle_targets
 
+SETTINGS = ("train.models.{model}", "limits", "source.images")
+ENVIRONMENT = "train"
+SPREADS = True
+
 LOGGER = logging.getLogger("finetrail.train_adapter")
 
 

@@ -12,6 +12,9 @@ from finetrail.errors import FinetrailError
 from finetrail.rows.records import read_rows, read_table
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
+SETTINGS = ("vision", "source.images")
+ENVIRONMENT = "train"
+
 
 def labelled_images(records: Path, splits: Path, folder: Path) -> dict[str, list[tuple[Path, str]]]:
     """Return the images of train and dev records, each content once, with their classes."""

@@ -16,6 +16,9 @@ from finetrail.training.prefix.prefix_card import card_text
 from finetrail.training.settings.train_settings import train_settings
 from train.train_adapter import train_and_publish
 
+SETTINGS = ("train.models.{model}", "limits", "source.images")
+ENVIRONMENT = "train"
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Train, and publish adapter, prefix modules, mapping of classes and the training log."""

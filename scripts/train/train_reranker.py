@@ -25,6 +25,9 @@ from finetrail.step.step import Step, add_input, add_output, run_step, step_pars
 from finetrail.tiny.tiny_cross_encoder import save_tiny_cross_encoder
 from finetrail.training.reranker_trainer import PassageList, RankerSettings, train_cross_encoder
 
+SETTINGS = ("rerank.train",)
+ENVIRONMENT = "train"
+
 
 def lists_of(question: Question, text: str, negatives: int) -> Iterator[PassageList]:
     """Yield one list a gold passage: it, and the negatives that retrieval ranks highest."""

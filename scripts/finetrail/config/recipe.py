@@ -203,14 +203,18 @@ class RunConfig(Section):
 
 
 def _pick(tree: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    """Copy what stands under dotted keys, with the mappings that lead there."""
+    """Copy what stands under dotted keys, with the mappings that lead there; nothing of a section that is left out."""
     picked: dict[str, Any] = {}
     for dotted in keys:
-        source, target = tree, picked
         *above, last = dotted.split(".")
+        source: dict[str, Any] | None = tree
         for name in above:
-            source, target = source[name], target.setdefault(name, {})
-        target[last] = source[last]
+            source = source and source[name]
+        if source is not None:
+            target = picked
+            for name in above:
+                target = target.setdefault(name, {})
+            target[last] = source[last]
     return picked
 
 

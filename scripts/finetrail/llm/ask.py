@@ -41,6 +41,7 @@ def asking_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--plan", action="store_true", help="ask and write nothing; print what would be asked, as JSON")
     parser.add_argument("--shard", type=Shard.parse, help="work on a share of the rows only, such as 2/3")
     parser.add_argument("--shards", type=Path, nargs="*", help="ask nothing: merge these files, of all shards")
+    parser.add_argument("--teacher", help="digest of what decides the answers of a server that the step starts")
     parser.add_argument(
         "--shares",
         type=int,

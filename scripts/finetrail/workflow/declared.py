@@ -1,0 +1,91 @@
+"""What a script says of itself in literals: what decides its result, and which arguments it takes.
+
+The workflow reads these from the script's syntax tree, so that it imports no step. A script may assign, at its top
+level:
+
+``SETTINGS``
+    dotted result keys of the recipe; ``{model}`` stands for the model of the job.
+``ASKS``
+    the key of the model that the step asks, such as ``label.model``; it is one of the settings as well.
+``SEARCHES``
+    True of a step that asks the recipe's search service.
+``PROMPT``
+    the name of the prompt, without its suffix.
+``ENVIRONMENT``
+    the environment under ``envs/`` whose versions change the result.
+``SPREADS``
+    True of a step that may run on several nodes.
+"""
+
+import ast
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from finetrail.errors import FinetrailError
+
+_LITERALS = {"SETTINGS", "ASKS", "SEARCHES", "PROMPT", "ENVIRONMENT", "SPREADS"}
+_ASKING = ("shards",)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """The declarations of one script.
+
+    Attributes:
+        settings, asks, searches, prompt, environment, spreads: the literals, in lower case.
+        inputs, outputs: the arguments that name files, without dashes, in the order of the script.
+        options: the other arguments.
+    """
+
+    settings: tuple[str, ...] = ()
+    asks: str | None = None
+    searches: bool = False
+    prompt: str | None = None
+    environment: str | None = None
+    spreads: bool = False
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    options: frozenset[str] = field(default_factory=frozenset)
+
+
+@cache
+def read_declared(script: Path) -> Declared:
+    """Read what a script declares.
+
+    Raises:
+        FinetrailError: a declaration is no literal, or is of a kind that no rule can use.
+    """
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    literals = {name: _literal(value, script) for name, value in _assigned(tree)}
+    if isinstance(literals.get("SETTINGS", ()), str):
+        raise FinetrailError("SETTINGS is one string", where=str(script), hint="Write a tuple: SETTINGS = ('key',)")
+    named: dict[str, list[str]] = {"add_input": [], "add_output": [], "add_argument": []}
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        function = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        if function in named:
+            flag = _literal(call.args[0 if function == "add_argument" else 1], script)
+            named[function].append(flag.lstrip("-").replace("-", "_"))
+    asked = "ASKS" in literals or literals.get("SEARCHES", False)
+    return Declared(
+        **{name.lower(): value for name, value in literals.items()},
+        inputs=(*named["add_input"], *(_ASKING if asked else ())),
+        outputs=tuple(named["add_output"]),
+        options=frozenset(named["add_argument"]) | ({"shares", "shard"} if asked else set()),
+    )
+
+
+def _assigned(tree: ast.Module) -> list[tuple[str, ast.expr]]:
+    assigns = (node for node in tree.body if isinstance(node, ast.Assign))
+    named = ((target.id, node.value) for node in assigns for target in node.targets if isinstance(target, ast.Name))
+    return [(name, value) for name, value in named if name in _LITERALS]
+
+
+def _literal(value: ast.expr, script: Path) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except ValueError as error:
+        where = f"{script}:{value.lineno}"
+        hint = "The workflow reads it without running the script: write the value out"
+        raise FinetrailError("a declaration of a step is no literal", where=where, hint=hint) from error
