@@ -561,7 +561,7 @@ rule score_texts:
     wildcard_constraints:
         recipe=recipes_scoring("texts"),
     conda:
-        "../envs/dense.yaml"
+        "../envs/texts.yaml"
     threads: threads_of("score_texts")
     resources:
         **resources_of("score_texts"),
@@ -593,7 +593,7 @@ rule compare_texts:
     wildcard_constraints:
         recipe=recipes_scoring("texts"),
     conda:
-        "../envs/dense.yaml"
+        "../envs/texts.yaml"
     threads: threads_of("compare_texts")
     resources:
         **resources_of("compare_texts"),

@@ -469,7 +469,7 @@ rule report_validation:
     wildcard_constraints:
         recipe=recipes_synthesizing("questions"),
     conda:
-        "../envs/data.yaml"
+        "../envs/plots.yaml"
     threads: threads_of("report_validation")
     resources:
         **resources_of("report_validation"),

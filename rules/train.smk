@@ -173,7 +173,7 @@ rule measure_targets:
     wildcard_constraints:
         recipe=recipes_where(lambda recipe: recipe.vision and recipe.train),
     conda:
-        "../envs/train.yaml"
+        "../envs/texts.yaml"
     threads: threads_of("measure_targets")
     resources:
         **resources_of("measure_targets"),
