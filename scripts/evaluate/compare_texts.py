@@ -14,7 +14,7 @@ from finetrail.report.comparison_page import comparison_page
 from finetrail.report.plots.series_picture import draw_distributions, draw_values
 from finetrail.rows.records import read_rows
 from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
-from finetrail.vision.image_size import describe_picture
+from finetrail.vision.image_size import TooManyPixels, describe_picture
 
 
 def data_url(path: Path) -> str:
@@ -27,7 +27,10 @@ def data_url(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise FinetrailError(f"the image cannot be read: {error.strerror}", where=str(path)) from error
-    picture = describe_picture(content)
+    try:
+        picture = describe_picture(content)
+    except TooManyPixels as error:
+        raise FinetrailError(f"the image is too large: {error}", where=str(path), hint="Make it smaller") from error
     if picture is None:
         raise FinetrailError("not a PNG, JPEG, GIF or WebP image", where=str(path), hint="Convert it")
     return f"data:{picture.kind};base64,{base64.b64encode(content).decode('ascii')}"

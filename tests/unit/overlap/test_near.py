@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from finetrail.errors import FinetrailError
 from finetrail.splits.overlap.near_duplicates import LEAST_RECALL, NearTexts, band_shape
 from finetrail.splits.overlap.row_text import row_text
-from finetrail.splits.overlap.shingles import merge_near, jaccard, sample, shingles, tokens
+from finetrail.splits.overlap.shingles import jaccard, merge_near, sample, shingles, tokens
 from tests.unit.overlap.texts import changed, text_of
 
 
