@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from finetrail.vision.check import BadImage, check_image
+from finetrail.vision.check_image import BadImage, check_image
 from finetrail.vision.image import Image as Shown
 from finetrail.vision.image import ImageLimits, ImageTooLarge
 from finetrail.vision.image_size import Picture, TooManyPixels, describe_picture
@@ -23,7 +23,7 @@ def saved(form: str, mode: str = "RGB", **options: Any) -> bytes:
 
 TURNED = Image.Exif()
 TURNED[0x0112] = 6
-SECOND = {"save_all": True, "append_images": [Image.new("RGB", (37, 21), (9, 9, 9))]}
+SECOND: dict[str, Any] = {"save_all": True, "append_images": [Image.new("RGB", (37, 21), (9, 9, 9))]}
 FILES = [
     ("png", saved("PNG")),
     ("png", saved("PNG", "P")),

@@ -12,7 +12,7 @@ from aiohttp import web
 from PIL import Image
 
 from finetrail.rows.records import Row
-from finetrail.vision.check import BadImage, check_image
+from finetrail.vision.check_image import BadImage, check_image
 from finetrail.web.fetch import PageLimits
 from finetrail.web.image_downloads import ImageGetter, ImageStore, embedded_bytes
 from tests.unit.small_png import small_png
