@@ -314,7 +314,7 @@ rule score_texts:
     wildcard_constraints:
         recipe=recipes_scoring("texts"),
     conda:
-        "../envs/dense.yaml"
+        "../envs/texts.yaml"
     params:
         **of("evaluate/score_texts.py", seeds=training_seed),
     shell:
@@ -334,7 +334,7 @@ rule compare_texts:
     wildcard_constraints:
         recipe=recipes_scoring("texts"),
     conda:
-        "../envs/dense.yaml"
+        "../envs/texts.yaml"
     params:
         **of("evaluate/compare_texts.py"),
     shell:

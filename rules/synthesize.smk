@@ -255,7 +255,7 @@ rule report_validation:
     wildcard_constraints:
         recipe=recipes_synthesizing("questions"),
     conda:
-        "../envs/data.yaml"
+        "../envs/plots.yaml"
     params:
         **of("synthesize/report_validation.py"),
     shell:

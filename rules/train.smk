@@ -105,7 +105,7 @@ rule measure_targets:
     wildcard_constraints:
         recipe=recipes_where(lambda recipe: recipe.vision and recipe.train),
     conda:
-        "../envs/train.yaml"
+        "../envs/texts.yaml"
     params:
         **of("train/measure_targets.py"),
     shell:

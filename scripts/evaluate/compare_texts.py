@@ -11,13 +11,13 @@ from evaluate.score_texts import likenesses
 from finetrail.errors import FinetrailError
 from finetrail.metrics.similarity import embedder_name
 from finetrail.report.comparison_page import comparison_page
-from finetrail.report.plots.histogram import as_svg, points_svg
+from finetrail.report.plots.series_picture import draw_distributions, draw_values
 from finetrail.rows.records import read_rows
 from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
-from finetrail.vision.image_size import describe_picture
+from finetrail.vision.image_size import TooManyPixels, describe_picture
 
 SETTINGS = ("evaluate", "source.images")
-ENVIRONMENT = "dense"
+ENVIRONMENT = "texts"
 
 
 def data_url(path: Path) -> str:
@@ -30,7 +30,10 @@ def data_url(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise FinetrailError(f"the image cannot be read: {error.strerror}", where=str(path)) from error
-    picture = describe_picture(content)
+    try:
+        picture = describe_picture(content)
+    except TooManyPixels as error:
+        raise FinetrailError(f"the image is too large: {error}", where=str(path), hint="Make it smaller") from error
     if picture is None:
         raise FinetrailError("not a PNG, JPEG, GIF or WebP image", where=str(path), hint="Convert it")
     return f"data:{picture.kind};base64,{base64.b64encode(content).decode('ascii')}"
@@ -81,8 +84,10 @@ def work(step: Step, args: argparse.Namespace) -> None:
         lines.append("| " + " | ".join(map(cell, texts)) + " |")
     step.file(args.table).write_text("\n".join(lines) + "\n", encoding="utf-8")
     series = {name: [score["matched"] for score in found] for name, found in scores.items()}
-    step.file(args.distribution).write_text(as_svg(series, "cosine with the reference", "rows"), encoding="utf-8")
-    step.file(args.per_sample).write_text(points_svg(series, "cosine with the reference, row by row"), encoding="utf-8")
+    measure = "cosine with the reference"
+    title = f"{step.recipe}: {measure}"
+    draw_distributions(series, step.file(args.distribution), title=title, measure=measure, counted="rows")
+    draw_values(series, step.file(args.per_sample), title=f"{title}, row by row", measure=measure)
     for place in shown[: settings["printed"]]:
         told = "\n".join(f"  {name}: {found[place]['answer']}" for name, found in models.items())
         LOGGER.info("%s\n  reference: %s\n%s", first[place]["id"], first[place]["reference"], told)

@@ -20,7 +20,7 @@ from finetrail.serving.offline.teacher import rests_on_offline
 from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
 
 SETTINGS = ("evaluate",)
-ENVIRONMENT = "dense"
+ENVIRONMENT = "texts"
 
 CONTROLS = {
     "base": "the untuned language model, without the image",

@@ -30,8 +30,8 @@ from finetrail.rows.records import Row, read_rows
 from finetrail.splits.grouping import keyed
 from finetrail.splits.overlap.benchmarks import benchmark_texts
 from finetrail.splits.overlap.contamination import HeldOut, Text
+from finetrail.splits.overlap.overlap_filter import Screen
 from finetrail.splits.overlap.row_text import row_text
-from finetrail.splits.overlap.screen import Screen
 from finetrail.splits.split_table import WITHHELD, Assigned, prove_disjoint
 from finetrail.step.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 

@@ -13,7 +13,7 @@ from typing import Any
 from finetrail.config.current import current_run, operation_key
 from finetrail.rows.records import Row, read_jsonl, sha256_text
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.vision.check import BadImage, check_image
+from finetrail.vision.check_image import BadImage, check_image
 from finetrail.vision.row_images import fetched_folder
 from finetrail.web.fetch import PageLimits
 from finetrail.web.image_downloads import ImageGetter, ImageStore, embedded_bytes

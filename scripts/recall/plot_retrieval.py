@@ -1,28 +1,27 @@
 """Draw the scores of retrieval backends from their report."""
 
-import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
+from finetrail.report.plots.plot_step import plot_parser, run_plot_step
 from finetrail.report.plots.retrieval_picture import draw_retrieval
 from finetrail.rows.artifacts import read_json
-from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.step.step import Step, add_input
 
 ENVIRONMENT = "plots"
 
 
-def work(step: Step, args: argparse.Namespace) -> None:
-    """Write the picture."""
-    draw_retrieval(read_json(args.report), args.title, step.file(args.picture))
+def draw(_step: Step, report: Path, title: str, picture: Path) -> None:
+    """Draw the picture."""
+    draw_retrieval(read_json(report), title, picture)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
-    parser = step_parser(__doc__)
+    parser = plot_parser(__doc__, __file__)
     add_input(parser, "--report", "metrics/retrieval.json")
-    parser.add_argument("--title", default="Retrieval", help="stands above the picture")
-    add_output(parser, "--picture", "the picture, as SVG")
-    return run_step(parser, argv, __file__, work)
+    return run_plot_step(parser, argv, __file__, draw)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENTS = ("data", "train", "export", "plots")
+ENVIRONMENTS = ("data", "dense", "train", "export", "plots", "texts")
 # Asked of the environment's own Python: what pip put there, and not conda.
 BY_PIP = """
 from importlib.metadata import distributions

@@ -12,7 +12,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 # The vLLM environment pins a torch of its own and stays apart.
-ENVIRONMENTS = ("workflow", "data", "dense", "train", "export", "plots", "versioning", "dev")
+ENVIRONMENTS = ("workflow", "data", "dense", "train", "export", "plots", "texts", "versioning", "dev")
 HEADER = (
     "# Generated from envs/*.yaml by scripts/setup/make_requirements.py: edit those, then run `make requirements`.\n"
 )

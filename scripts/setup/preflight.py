@@ -16,9 +16,9 @@ from snakemake.cli import parse_args
 from finetrail.config.recipe import RunConfig, read_run_config
 from finetrail.errors import FinetrailError
 from finetrail.preflight import cluster_checks, endpoint_checks, place_checks
-from finetrail.preflight.asked import Asked, asked_by, submitted
 from finetrail.preflight.finding import Finding
 from finetrail.preflight.partitions import read_partitions, read_settings
+from finetrail.preflight.requested_resources import Asked, asked_by, submitted
 from setup.plan_calls import dry_run
 
 MANY = 10_000

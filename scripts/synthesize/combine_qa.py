@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from finetrail.chat.families import CONTROL
+from finetrail.chat.prompt_families import CONTROL
 from finetrail.rows.records import Row, read_rows, unit_interval
 from finetrail.rows.row_file import RowFile
 from finetrail.splits.split_table import Assigned

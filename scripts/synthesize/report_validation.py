@@ -4,11 +4,13 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
-from finetrail.report.plots.distribution import as_svg, as_text, summarise
+from finetrail.metrics.score_distribution import as_text, summarise
+from finetrail.report.plots.verdict_picture import draw_verdicts
 from finetrail.rows.artifacts import render_json
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 SETTINGS = ("synthesize.criteria", "synthesize.pass_score", "synthesize.review_score")
+ENVIRONMENT = "plots"
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -27,9 +29,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     summary["mean_scores"] = {name: round(value / total, 4) if total else None for name, value in sums.items()}
     step.file(args.out).write_text(render_json(summary), encoding="utf-8")
     step.file(args.text).write_text(as_text(summary), encoding="utf-8")
-    step.file(args.picture).write_text(
-        as_svg(summary, f"{step.recipe}: {total} pairs, overall score"), encoding="utf-8"
-    )
+    draw_verdicts(summary, f"{step.recipe}: {total} pairs, overall score", step.file(args.picture))
     step.count(rows_in=total, kept=total)
 
 

@@ -9,7 +9,7 @@ from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, ru
 from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import scores_schema
-from finetrail.report.plots.distribution import verdict_of
+from finetrail.metrics.score_distribution import verdict_of
 from finetrail.rows.records import Row
 from finetrail.step.step import Step, add_input, add_output
 

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from finetrail.report.plots.histogram import as_svg, quantiles
+from finetrail.metrics.quantiles import quantiles
+from finetrail.report.plots.series_picture import draw_distributions
 from finetrail.rows.artifacts import read_json, render_json
 from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
 from finetrail.training.prefix.prefix_rows import CLASS_TOKENS, TaskExample, encode_task
@@ -16,7 +17,7 @@ from finetrail.training.settings.train_settings import train_settings
 from finetrail.vision.image_encoder import CLASSES
 
 SETTINGS = ("train.models.{model}", "limits", "source.images")
-ENVIRONMENT = "train"
+ENVIRONMENT = "texts"
 
 
 def describe(examples: Sequence[TaskExample], max_length: int) -> dict[str, Any]:
@@ -65,7 +66,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
         )
     step.file(args.report).write_text(render_json(report), encoding="utf-8")
     series = {task: [example.whole_target for example in examples] for task, examples in sorted(tasks.items())}
-    step.file(args.picture).write_text(as_svg(series, "tokens of the targets", "rows"), encoding="utf-8")
+    title = f"{step.recipe}: tokens of the targets"
+    draw_distributions(series, step.file(args.picture), title=title, measure="tokens of a target", counted="rows")
     step.count(rows_in=rows, kept=rows)
 
 

@@ -29,8 +29,8 @@ def labelled_images(records: Path, splits: Path, folder: Path) -> dict[str, list
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Publish the folder of both models."""
+    from finetrail.vision.encoder_training import make_eyes
     from finetrail.vision.image_encoder import save_eyes
-    from finetrail.vision.stage1 import make_eyes
 
     if step.settings["source"]["images"] is None:
         raise FinetrailError("no images folder is configured", where="source.images", hint="Name it")

@@ -1,19 +1,18 @@
 """Records with local images, in the layout of an official session: shown to the model, and part of the source."""
 
 import json
-import struct
 from collections.abc import Callable
 
 import pytest
 
+from tests.unit.small_png import small_png
 from tests.workspace import RESULTS, Workspace
 
 Copy = Callable[[Workspace], Workspace]
 
 RECORDS = str(RESULTS / "records.jsonl")
 QUERIES = str(RESULTS / "queries.jsonl")
-# The signature and a header of 8 by 8 pixels: what is read of an image before it is sent.
-PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", 8, 8, 8, 2, 0, 0, 0)
+PNG = small_png(8, 8)  # only the head of an image is read before it is sent
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,7 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
         path.stem
         for phase in PHASES
         for path in (SCRIPTS / phase).glob("*.py")
-        if re.search(r"\brun_(asking_)?step\(", path.read_text())
+        if re.search(r"\brun_(asking_|plot_)?step\(", path.read_text())
     }
     assert scripts == named
     for path, name, body in rules():

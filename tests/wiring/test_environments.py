@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 RULE = re.compile(r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^\S|\Z)", re.M | re.S)
 LOCAL = {path.stem for path in SCRIPTS.iterdir()}
-USED = ("data", "dense", "train", "export", "plots")
+USED = ("data", "dense", "train", "export", "plots", "texts")
 REUSED = re.compile(r"^use rule (\w+) as (\w+) with:\n(.*?)(?=^\S|\Z)", re.M | re.S)
 # Imports inside functions that a rule does not come to: which modules, and why.
 NOT_REACHED = {
@@ -33,6 +33,7 @@ NOT_REACHED = {
         "recipes with a cross-encoder have a rule of their own",
     ),
     "format_qa": ({"transformers", "torch"}, "the template of a tokenizer has a rule of its own"),
+    "measure_targets": ({"datasets"}, "tokens are counted, and no data set is made for a trainer"),
     "score_candidates": ({"datasets"}, "the cross-encoder is loaded, not trained"),
     "search_mock": ({"cragmm_search"}, "wants another transformers: its absence is an error that says so"),
 }

@@ -43,7 +43,7 @@ def embed(texts: Sequence[str], settings: Mapping[str, Any] | None) -> "np.ndarr
         raise FinetrailError(
             "evaluate.embedding needs the package sentence-transformers",
             where="evaluate.embedding",
-            hint="Run with `--sdm conda`, install what envs/dense.yaml pins, or set `evaluate.embedding: null`",
+            hint="Run with `--sdm conda`, install what envs/texts.yaml pins, or set `evaluate.embedding: null`",
         ) from error
     if settings.get("path"):
         model = SentenceTransformer(settings["path"])

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from finetrail.chat.chat_layout import LAYOUTS
-from finetrail.chat.families import FAMILIES
 from finetrail.chat.messages import whole_messages
+from finetrail.chat.prompt_families import FAMILIES
 from finetrail.rows.records import Row
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from finetrail.errors import FinetrailError
-from finetrail.preflight.asked import Asked
 from finetrail.preflight.finding import Finding, one_of
 from finetrail.preflight.partitions import NodeKind, Partition, ask_slurm, joined
+from finetrail.preflight.requested_resources import Asked
 
 Check = Callable[[Asked, Partition, Sequence[NodeKind]], Iterator[Finding]]
 

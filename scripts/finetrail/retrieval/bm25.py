@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
-from finetrail.retrieval.best import MORE, best_hits, contenders, is_settled, merge_hits
 from finetrail.retrieval.postings import Corpus, Postings, count_words, open_postings
 from finetrail.retrieval.search_index import Hit, Passage, in_batches, words
+from finetrail.retrieval.top_k import MORE, best_hits, contenders, is_settled, merge_hits
 
 if TYPE_CHECKING:
     import bm25s

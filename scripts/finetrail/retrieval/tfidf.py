@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
-from finetrail.retrieval.best import MORE, best_hits, is_settled, merge_hits
 from finetrail.retrieval.postings import Corpus, Postings
 from finetrail.retrieval.search_index import Hit, in_batches, words
+from finetrail.retrieval.top_k import MORE, best_hits, is_settled, merge_hits
 
 if TYPE_CHECKING:
     import numpy as np

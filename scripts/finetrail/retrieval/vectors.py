@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
-from finetrail.retrieval.best import MORE, best_hits, is_settled, merge_hits
 from finetrail.retrieval.bi_encoder import Encoder
 from finetrail.retrieval.search_index import Hit, Passage, in_batches, passage_text
 from finetrail.retrieval.texts import Texts
+from finetrail.retrieval.top_k import MORE, best_hits, is_settled, merge_hits
 from finetrail.rows.artifacts import MANIFEST_NAME, read_json, write_manifest
 
 if TYPE_CHECKING:

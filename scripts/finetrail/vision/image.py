@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from finetrail.errors import FinetrailError
 from finetrail.rows.records import sha256_file
-from finetrail.vision.image_size import describe_picture
+from finetrail.vision.image_size import TooManyPixels, describe_picture
 
 
 class ImageLimits(NamedTuple):
@@ -60,7 +60,12 @@ class Image:
                 where=str(self.path),
                 hint="Run ingest again",
             )
-        picture = describe_picture(content)
+        try:
+            picture = describe_picture(content)
+        except TooManyPixels as error:
+            raise ImageTooLarge(
+                f"the image {self.path} is too large to be opened: {error}", "max_image_pixels"
+            ) from error
         if picture is None:
             raise FinetrailError("not a PNG, JPEG, GIF or WebP image", where=str(self.path), hint="Convert it")
         if picture.width * picture.height > limits.max_image_pixels:

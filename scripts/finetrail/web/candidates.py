@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetrail.retrieval.fusion import found_by, fuse
-from finetrail.retrieval.search_index import Hit
+from finetrail.retrieval.search_index import Hit, words
 from finetrail.rows.records import Row, content_id
+from finetrail.splits.overlap.shingles import merge_near
 from finetrail.web.extract import PageText
-from finetrail.web.near import merge_near
 from finetrail.web.reader import place_of_url
 from finetrail.web.services import Result
 
@@ -78,7 +78,7 @@ def candidates_of(
     read = [_read(one, page, settings["page_characters"]) for one, page in zip(found, outcomes, strict=True)]
     dropped = [_dropped(one) for one in read if not one.passage["text"].strip()]
     read = [one for one in read if one.passage["text"].strip()]
-    first_of = merge_near([one.passage["text"] for one in read], settings["merge_above"])
+    first_of = merge_near((words(one.passage["text"]) for one in read), settings["merge_above"])
     candidates: list[Row] = []
     passages: list[Row] = []
     for place, one in enumerate(read):

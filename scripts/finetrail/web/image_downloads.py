@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from finetrail.rows.artifacts import publish_file, read_json, temporary_name, write_json
 from finetrail.rows.records import Row, sha256_text
-from finetrail.vision.check import SUFFIXES, BadImage, check_image
+from finetrail.vision.check_image import SUFFIXES, BadImage, check_image
 from finetrail.web.fetch import FetchFailed, PageFetcher, PageLimits
 
 LOGGER = logging.getLogger(__name__)

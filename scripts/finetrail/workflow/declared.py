@@ -26,7 +26,11 @@ from typing import Any
 from finetrail.errors import FinetrailError
 
 _LITERALS = {"SETTINGS", "ASKS", "SEARCHES", "PROMPT", "ENVIRONMENT", "SPREADS"}
-_ASKING = ("shards",)
+# What parsers of the library add to those of a script: inputs, outputs, options.
+_PARSERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "asking_parser": (("shards",), (), ("shares", "shard")),
+    "plot_parser": ((), ("picture",), ("title",)),
+}
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,13 @@ def read_declared(script: Path) -> Declared:
         if function in named:
             flag = _literal(call.args[0 if function == "add_argument" else 1], script)
             named[function].append(flag.lstrip("-").replace("-", "_"))
-    asked = "ASKS" in literals or literals.get("SEARCHES", False)
+        for known, added in zip(named.values(), _PARSERS.get(function, ()), strict=False):
+            known += added
     return Declared(
         **{name.lower(): value for name, value in literals.items()},
-        inputs=(*named["add_input"], *(_ASKING if asked else ())),
+        inputs=tuple(named["add_input"]),
         outputs=tuple(named["add_output"]),
-        options=frozenset(named["add_argument"]) | ({"shares", "shard"} if asked else set()),
+        options=frozenset(named["add_argument"]),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from finetrail.rows.problems import Problems, lines
 from finetrail.rows.records import Line, Row, content_id
 from ingest.readers.images import ImageFinder, RowError, image_key
+from ingest.readers.rows import text_of
 
 SESSION_FIELDS = frozenset({"session_id", "image", "image_url", "turns", "answers"})
 TURN_FIELDS = frozenset({"interaction_id", "query", "ans_full"})
@@ -81,7 +82,7 @@ class _Reader:
         raise RowError(f"neither `turns` nor `query` is there, so the layout is unknown (fields: {found})")
 
     def _session(self, row: Row) -> list[_Turn]:
-        session_id = _text(row, "session_id")
+        session_id = text_of(row, "session_id")
         image = self._images.of_row(row, required=True)
         joined = _join(_table(row, "turns"), _table(row, "answers"))
         shared = {key: value for key, value in row.items() if key not in SESSION_FIELDS}
@@ -95,8 +96,8 @@ class _Reader:
         return turns
 
     def _flat(self, row: Row) -> _Turn:
-        session_id, interaction_id = _text(row, "session_id"), _text(row, "interaction_id")
-        question, answer = _text(row, "query"), _text(row, "ans_full")
+        session_id, interaction_id = text_of(row, "session_id"), text_of(row, "interaction_id")
+        question, answer = text_of(row, "query"), text_of(row, "ans_full")
         image = self._images.of_row(row, required=False)
         given = row.get("pre_messages")
         if given is None:
@@ -136,15 +137,6 @@ def _record(turn: _Turn, path: Path, line: int) -> Row:
     }
 
 
-def _text(row: Row, name: str) -> str:
-    value = row.get(name)
-    if isinstance(value, str) and value.strip():
-        return value
-    if value is None or isinstance(value, str):
-        raise RowError(f"`{name}` is missing or empty")
-    raise RowError(f"`{name}` is {type(value).__name__}, expected a text")
-
-
 def _table(row: Row, name: str) -> list[Row]:
     """Return a list of objects from either a list of objects or an object of equally long columns."""
     value = row.get(name)
@@ -171,7 +163,7 @@ def _join(turns: list[Row], answers: list[Row]) -> list[tuple[Row, Row]]:
     """
     causes: list[str] = []
     for name, table in (("turns", turns), ("answers", answers)):
-        ids = [_text(item, "interaction_id") for item in table]
+        ids = [text_of(item, "interaction_id") for item in table]
         repeated = [key for key, times in Counter(ids).items() if times > 1]
         causes += [f"`{name}` has the interaction_id {key!r} more than once" for key in repeated]
     by_id = {answer["interaction_id"]: answer for answer in answers}

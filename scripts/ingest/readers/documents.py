@@ -10,16 +10,15 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from finetrail.documents.decode import decode
 from finetrail.errors import FinetrailError
 from finetrail.rows.problems import Problems, lines
 from finetrail.rows.records import Line, Row, content_id, read_jsonl
-from ingest.readers.images import RowError
-from ingest.readers.rows import Single, text_of
+from ingest.readers.rows import HINT, Single, good_records, text_of
 
-HINT = "Mend or remove these rows; nothing was written"
 CHUNKS = "chunks.jsonl"
 QUESTION = ("question", "instruction", "prompt")
 ANSWER = ("answer", "output", "response")
@@ -33,17 +32,12 @@ def read_records(files: Sequence[Path], *, images_root: Path | None) -> Iterator
         FinetrailError: after the last row, if any row or file is bad; it lists them all (20 in full).
     """
     problems = Problems("records")
-    single = Single()
+    make = partial(pair_record, single=Single())
     for path in files:
         if path.name == CHUNKS:
             yield from (chunk_record(line.row, path, line.number) for line in read_jsonl(path))
             continue
-        for line in _pairs(path, problems):
-            try:
-                yield pair_record(line, path, single)
-            except RowError as error:
-                for cause in error.causes:
-                    problems.add(f"{path}:{line.number}", cause)
+        yield from good_records(_pairs(path, problems), path, problems, make)
     problems.raise_any(HINT)
 
 

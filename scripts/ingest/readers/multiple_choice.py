@@ -7,16 +7,16 @@ An own row is ``{"prompt", "chosen"}``: ``chosen`` is the letter of an option (t
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from finetrail.examples.choices import FIXED, LETTERS, answer_text, split_prompt
 from finetrail.rows.problems import Problems, lines
-from finetrail.rows.records import Row
+from finetrail.rows.records import Line, Row
 from ingest.readers.bbq import FIELDS, bbq_choice, bbq_prompt, bbq_template
 from ingest.readers.images import RowError
-from ingest.readers.rows import Single, text_of
+from ingest.readers.rows import HINT, Single, good_records, text_of
 
-HINT = "Mend or remove these rows; nothing was written"
 OWN_FIELDS = frozenset({"prompt", "chosen", "template", "meta"})
 
 
@@ -27,19 +27,17 @@ def read_records(files: Sequence[Path], *, images_root: Path | None) -> Iterator
         FinetrailError: after the last row, if any row or file is bad; it lists them all (20 in full).
     """
     problems = Problems("records")
-    single = Single()
+    make = partial(_record, single=Single())
     for path in files:
-        for line in lines(path, problems):
-            try:
-                prompt, choice, template, extra = _bbq(line.row) if line.row.keys() >= FIELDS else _own(line.row)
-            except RowError as error:
-                for cause in error.causes:
-                    problems.add(f"{path}:{line.number}", cause)
-                continue
-            answer = f"Answer: {answer_text(choice, choice['key'])}"
-            record = single.record(prompt, answer, template=template, path=path, line=line.number, extra=extra)
-            yield record | {"choice": choice}
+        yield from good_records(lines(path, problems), path, problems, make)
     problems.raise_any(HINT)
+
+
+def _record(line: Line, path: Path, *, single: Single) -> Row:
+    prompt, choice, template, extra = _bbq(line.row) if line.row.keys() >= FIELDS else _own(line.row)
+    answer = f"Answer: {answer_text(choice, choice['key'])}"
+    record = single.record(prompt, answer, template=template, path=path, line=line.number, extra=extra)
+    return record | {"choice": choice}
 
 
 def _bbq(row: Row) -> tuple[str, Row, str | None, Row]:

@@ -1,15 +1,14 @@
 """Reader for finished examples, ``{"prompt", "response"}`` a line: both stay as they are, to the last character."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from finetrail.examples.choices import Unreadable, read_prediction, split_prompt
 from finetrail.rows.problems import Problems, lines
-from finetrail.rows.records import Row
-from ingest.readers.images import RowError
-from ingest.readers.rows import Single, text_of
+from finetrail.rows.records import Line, Row
+from ingest.readers.rows import HINT, Single, good_records, text_of
 
-HINT = "Mend or remove these rows; nothing was written"
 FIELDS = frozenset({"prompt", "response", "template"})
 
 
@@ -20,21 +19,19 @@ def read_records(files: Sequence[Path], *, images_root: Path | None) -> Iterator
         FinetrailError: after the last row, if any row or file is bad; it lists them all (20 in full).
     """
     problems = Problems("records")
-    single = Single()
+    make = partial(_record, single=Single())
     for path in files:
-        for line in lines(path, problems):
-            try:
-                prompt, response = text_of(line.row, "prompt"), text_of(line.row, "response")
-                template = text_of(line.row, "template") if "template" in line.row else None
-            except RowError as error:
-                for cause in error.causes:
-                    problems.add(f"{path}:{line.number}", cause)
-                continue
-            extra = {name: value for name, value in line.row.items() if name not in FIELDS}
-            record = single.record(prompt, response, template=template, path=path, line=line.number, extra=extra)
-            choice = finished_choice(prompt, response)
-            yield record | ({"choice": choice} if choice else {})
+        yield from good_records(lines(path, problems), path, problems, make)
     problems.raise_any(HINT)
+
+
+def _record(line: Line, path: Path, *, single: Single) -> Row:
+    prompt, response = text_of(line.row, "prompt"), text_of(line.row, "response")
+    template = text_of(line.row, "template") if "template" in line.row else None
+    extra = {name: value for name, value in line.row.items() if name not in FIELDS}
+    record = single.record(prompt, response, template=template, path=path, line=line.number, extra=extra)
+    choice = finished_choice(prompt, response)
+    return record | ({"choice": choice} if choice else {})
 
 
 def finished_choice(prompt: str, response: str) -> Row | None:

@@ -1,11 +1,14 @@
 """What readers of single-turn records share: fields that must be there, and the record that comes out."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from finetrail.rows.records import Row, content_id, sha256_text
+from finetrail.rows.problems import Problems
+from finetrail.rows.records import Line, Row, content_id, sha256_text
 from ingest.readers.images import RowError
+
+HINT = "Mend or remove these rows; nothing was written"
 
 
 def text_of(row: Row, name: str) -> str:
@@ -20,6 +23,20 @@ def text_of(row: Row, name: str) -> str:
     if value is None or isinstance(value, str):
         raise RowError(f"`{name}` is missing or empty")
     raise RowError(f"`{name}` is {type(value).__name__}, expected a text")
+
+
+def good_records(
+    read: Iterable[Line], path: Path, problems: Problems, make: Callable[[Line, Path], Row]
+) -> Iterator[Row]:
+    """Yield the record of each line of a file; the causes of a `RowError` go to the problems, with the line."""
+    for line in read:
+        try:
+            record = make(line, path)
+        except RowError as error:
+            for cause in error.causes:
+                problems.add(f"{path}:{line.number}", cause)
+            continue
+        yield record
 
 
 class Single:

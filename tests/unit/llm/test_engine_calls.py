@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import random
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message,
 from finetrail.llm.schemas import RELEVANCE
 from finetrail.vision.image import Image
 from tests.unit.llm.fake_llm import FakeServer, Harness, asked, completion, echo, refusal
+from tests.unit.small_png import small_png
 
 Ask = Callable[..., ChatRequest]
 SCHEMA: dict[str, Any] = {"schema": RELEVANCE.schema, "schema_name": RELEVANCE.name}
@@ -388,7 +388,7 @@ def test_images_enter_by_hash_and_neither_they_nor_keys_enter_the_store(
     harness: Harness, ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_KEY", "sk-very-secret-key")
-    content = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 640, 480) + bytes(range(256)) * 8
+    content = small_png(640, 480) + bytes(range(256)) * 8
     first, second = tmp_path / "first.png", tmp_path / "second.png"
     first.write_bytes(content)
     second.write_bytes(content)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from finetrail.errors import FinetrailError
 from finetrail.splits.overlap.near_duplicates import LEAST_RECALL, NearTexts, band_shape
 from finetrail.splits.overlap.row_text import row_text
-from finetrail.splits.overlap.shingles import jaccard, shingles, tokens
+from finetrail.splits.overlap.shingles import jaccard, merge_near, sample, shingles, tokens
 from tests.unit.overlap.texts import changed, text_of
 
 
@@ -75,3 +75,12 @@ def test_chunks_are_compared_by_their_text_and_rows_without_words_are_refused() 
     assert row_text({"id": "a", "question": "Q", "answer": "A"}) == "Q\nA"
     with pytest.raises(FinetrailError, match="a: the row has none of"):
         row_text({"id": "a", "question": "", "answer": ""})
+
+
+def test_a_short_list_is_merged_into_its_first_texts() -> None:
+    whole = [f"word{number}" for number in range(200)]
+    half = whole[:100]
+    assert merge_near([whole, half], 0.9) == [0, 1]
+    assert merge_near([whole, half], 0.4) == [0, 0]
+    assert merge_near([[], [], ["a"]], 0.9) == [0, 0, 2], "texts without a word are alike"
+    assert len(sample(shingles([*map(str, range(50_000))], 5), 4000)) == 4000

@@ -9,8 +9,8 @@ import pytest
 
 from finetrail.config.sections.site import Site
 from finetrail.preflight import cluster_checks, endpoint_checks, place_checks
-from finetrail.preflight.asked import Asked, asked_by
 from finetrail.preflight.partitions import NO_LIMIT, NodeKind, Partition, minutes, read_gpus
+from finetrail.preflight.requested_resources import Asked, asked_by
 from setup.submit_patiently import will_pass
 
 DRY_RUN = """\

@@ -14,7 +14,7 @@ from finetrail.rows.records import Row, read_rows, write_jsonl
 from finetrail.vision.row_images import images_of
 from ingest import fetch_images, ingest_records
 from tests.unit.web.site import Site
-from tests.unit.web.test_pictures import BLUE, picture
+from tests.unit.web.test_image_downloads import BLUE, picture
 
 
 @pytest.fixture

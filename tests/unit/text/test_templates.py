@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetrail.chat.families import CONTROL, control_tokens
+from finetrail.chat.prompt_families import CONTROL, control_tokens
 from finetrail.models.templates import TEMPLATES
 
 WHOLE = {

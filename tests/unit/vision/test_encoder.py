@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from finetrail.errors import FinetrailError
+from finetrail.vision.encoder_training import make_eyes
 from finetrail.vision.encoder_weights import load_mapped, map_classifier, map_encoder, read_weights
 from finetrail.vision.image_encoder import (
     ClassifierShape,
@@ -19,7 +20,6 @@ from finetrail.vision.image_encoder import (
     pixels_of,
     train_last_blocks,
 )
-from finetrail.vision.stage1 import make_eyes
 
 SETTINGS = VisionSettings(("scp", "shr6"), 32, EncoderShape(16, 24, 2, 2, 32, 16), ClassifierShape(0.25, 1.0))
 QKV = {"q_proj": 0, "k_proj": 1, "v_proj": 2}

@@ -9,7 +9,6 @@ from finetrail.config.checks import SEARCH_PRESETS
 from finetrail.errors import FinetrailError
 from finetrail.web.candidates import candidates_of, fuse_results
 from finetrail.web.extract import PageText
-from finetrail.web.near import merge_near, shingles
 from finetrail.web.services import PRESETS, NoResults, Result, at_path, filled, read_results, service_of
 from finetrail.web.web_request import Asker
 
@@ -61,14 +60,6 @@ def test_near_identical_pages_are_merged_into_the_best_and_named() -> None:
     assert [one["rank"] for one in candidates] == [1, 2]
     assert candidates[0]["merged"] == ["https://example.org/copy", "https://example.org/again"]
     assert "merged" not in candidates[1] and len(passages) == 2
-
-
-def test_similarity_has_a_threshold() -> None:
-    half = " ".join(WORDS.split()[:100])
-    assert merge_near([WORDS, half], 0.9) == [0, 1]
-    assert merge_near([WORDS, half], 0.4) == [0, 0]
-    assert merge_near(["", "", "a"], 0.9) == [0, 0, 2]
-    assert len(shingles(" ".join(map(str, range(50_000))))) == 4000
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.metrics.bootstrap import bounds_apart
-from finetrail.report.svg import svg_figure
+from finetrail.report.plots.figure import BLUE, ORANGE, svg_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-BLUE, ORANGE = "#08519c", "#d94801"
 
 
 def draw_calibration(report: Mapping[str, Any], title: str, path: Path) -> None:
@@ -22,12 +20,13 @@ def draw_calibration(report: Mapping[str, Any], title: str, path: Path) -> None:
         path: the file; its suffix does not matter.
     """
     panels = [_draw_bins] if report.get("human") else []
-    with svg_figure(path, (4.5 * (len(panels) + 1), 4.0)) as figure:
+    note = " (offline teacher)" if report["rests_on_offline_teacher"] else ""
+    shows = "Share of planted defects that were noticed, by kind, with intervals."
+    shows += " Beside it, how often people and the labeller say yes, by score." if panels else ""
+    with svg_figure(path, f"{title}{note}", shows=shows, size=(4.5 * (len(panels) + 1), 4.0)) as figure:
         for number, panel in enumerate(panels, start=1):
             panel(figure.add_subplot(1, len(panels) + 1, number), report["human"])
         _draw_planted(figure.add_subplot(1, len(panels) + 1, len(panels) + 1), report["planted"])
-        note = " (offline teacher)" if report["rests_on_offline_teacher"] else ""
-        figure.suptitle(f"{title}{note}", fontsize=10)
 
 
 def _draw_bins(axes: "Axes", human: Mapping[str, Any]) -> None:
@@ -36,9 +35,9 @@ def _draw_bins(axes: "Axes", human: Mapping[str, Any]) -> None:
     axes.plot(names, [one["gold_yes"] for one in bins], marker="o", color=ORANGE, label="people say yes")
     axes.plot(names, [one["said_yes"] for one in bins], marker="s", color=BLUE, label="labeller says yes")
     axes.set(ylim=(0, 1.02), xlabel="score of the reranker", ylabel="share of the pairs")
-    axes.set_title(f"{human['pairs']} pairs, kappa {human['kappa']}", fontsize=9)
-    axes.tick_params(labelsize=7)
-    axes.legend(frameon=False, fontsize=8)
+    axes.set_title(f"{human['pairs']} pairs, kappa {human['kappa']}")
+    axes.tick_params(axis="x", labelsize=8, labelrotation=45)
+    axes.legend()
 
 
 def _draw_planted(axes: "Axes", planted: Mapping[str, Any]) -> None:
@@ -54,5 +53,5 @@ def _draw_planted(axes: "Axes", planted: Mapping[str, Any]) -> None:
         error_kw={"ecolor": "black", "capsize": 3},
     )
     axes.set(xlim=(0, 1.02), xlabel="share noticed")
-    axes.set_title("planted defects", fontsize=9)
-    axes.tick_params(labelsize=8)
+    axes.set_title("planted defects")
+    axes.grid(visible=False, axis="y")

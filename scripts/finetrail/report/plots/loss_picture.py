@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.report.svg import svg_picture
+from finetrail.report.plots.figure import BLUE, ORANGE, SKY, svg_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ _WINDOW = 0.05  # share of the steps over which the smooth line is a mean
 
 @dataclass
 class Losses:
-    """Steps and losses (nats a token) of a training, in order.
+    """Steps and losses (nats per token) of a training, in order.
 
     Attributes:
         steps, train: the training loss of each logged step.
@@ -58,20 +58,19 @@ def draw_losses(losses: Losses, title: str, path: Path) -> None:
         title: stands above it.
         path: the file; its suffix does not matter.
     """
-    with svg_picture(path) as axes:
-        _draw(axes, losses, title)
+    with svg_figure(path, title, shows="Training loss and dev loss by optimizer step.") as figure:
+        _draw(figure.add_subplot(), losses)
 
 
-def _draw(axes: "Axes", losses: Losses, title: str) -> None:
+def _draw(axes: "Axes", losses: Losses) -> None:
     if losses.steps:
-        axes.plot(losses.steps, losses.train, color="#9ecae1", linewidth=0.8, label="training, each step")
-        axes.plot(losses.steps, smooth(losses.train), color="#08519c", linewidth=1.6, label="training, smoothed")
+        axes.plot(losses.steps, losses.train, color=SKY, linewidth=0.8, label="training, each step")
+        axes.plot(losses.steps, smooth(losses.train), color=BLUE, linewidth=1.6, label="training, smoothed")
     if losses.eval_steps:
-        axes.plot(losses.eval_steps, losses.evaluation, color="#d94801", marker="o", markersize=4, label="dev rows")
+        axes.plot(losses.eval_steps, losses.evaluation, color=ORANGE, marker="o", markersize=4, label="dev rows")
         best = min(range(len(losses.evaluation)), key=losses.evaluation.__getitem__)
         text = f"{losses.evaluation[best]:.4g} at step {losses.eval_steps[best]}"
         place = (losses.eval_steps[best], losses.evaluation[best])
-        axes.annotate(text, place, textcoords="offset points", xytext=(-4, 8), ha="right", fontsize=8)
-    axes.set(title=title, xlabel="optimizer step", ylabel="loss (nats a token)")
-    axes.grid(visible=True, linewidth=0.3)
-    axes.legend(frameon=False)
+        axes.annotate(text, place, textcoords="offset points", xytext=(-4, 8), ha="right", fontsize=9)
+    axes.set(xlabel="optimizer step", ylabel="loss (nats per token)")
+    axes.legend()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.metrics.bootstrap import bounds_apart
-from finetrail.report.svg import svg_figure
+from finetrail.report.plots.figure import svg_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,8 +22,8 @@ def draw_retrieval(report: Mapping[str, Any], title: str, path: Path) -> None:
         path: the file; its suffix does not matter.
     """
     forms = report["forms"]
-    with svg_figure(path, (max(5, 4 * len(forms)), 4)) as figure:
-        figure.suptitle(title)
+    shows = f"Scores of retrieval backends with their intervals, a panel for each of {', '.join(forms)}."
+    with svg_figure(path, title, shows=shows, size=(max(5, 4 * len(forms)), 4)) as figure:
         for axes, (form, found) in zip(figure.subplots(1, len(forms), squeeze=False)[0], forms.items(), strict=True):
             _draw(axes, form, found)
 
@@ -40,7 +40,7 @@ def _draw(axes: "Axes", form: str, found: Mapping[str, Any]) -> None:
         places = [place + number * width for place in range(len(measures))]
         axes.bar(places, heights, width, label=backend, yerr=errors, capsize=2, error_kw={"linewidth": 0.8})
     units = found["comparisons"]["ndcg@10"]["units"]
-    axes.set(title=f"{form} ({units} queries)", ylim=(0, 1))
+    axes.set(title=f"{form} ({units} queries)", ylim=(0, 1), ylabel="score")
     axes.set_xticks([place + 0.4 - width / 2 for place in range(len(measures))], measures)
-    axes.grid(visible=True, axis="y", linewidth=0.3)
-    axes.legend(frameon=False, fontsize=8)
+    axes.grid(visible=False, axis="x")
+    axes.legend()

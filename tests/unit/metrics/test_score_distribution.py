@@ -3,7 +3,7 @@
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.report.plots.distribution import as_svg, as_text, bin_of, summarise, verdict_of
+from finetrail.metrics.score_distribution import as_text, bin_of, summarise, verdict_of
 
 EXAMPLE = """\
 ==================================================
@@ -39,7 +39,6 @@ def test_a_share_is_rounded_once() -> None:
     """836 of 1,003 are 83.3499 %, which six digits of the share turn into 83.35."""
     summary = summarise([9.0] * 836 + [7.0] * 167, 8.0, 7.0)
     assert "PASS: 836 (83.3%)\n" in as_text(summary)
-    assert "836 (83.3%)" in as_svg(summary, "title")
 
 
 @pytest.mark.parametrize(
@@ -59,11 +58,3 @@ def test_a_border_has_the_better_verdict() -> None:
     assert [verdict_of(score, 8.0, 7.0) for score in (8.0, 7.999, 7.0, 6.999)] == [
         "PASS", "NEEDS_REVIEW", "NEEDS_REVIEW", "FAIL",
     ]  # fmt: skip
-
-
-def test_the_picture_is_xml_with_a_bar_for_each_bin() -> None:
-    from xml.etree import ElementTree
-
-    tree = ElementTree.fromstring(as_svg(summarise([0.5, 9.5, 9.6], 8.0, 7.0), "a & b"))
-    widths = [float(bar.get("width", 0)) for bar in tree.iter("{http://www.w3.org/2000/svg}rect")][1:]
-    assert widths == [400.0, *[0.0] * 8, 200.0]

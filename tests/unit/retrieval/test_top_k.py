@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from finetrail.retrieval.best import PICKED, best_hits, contenders
+from finetrail.retrieval.top_k import PICKED, best_hits, contenders
 
 DIGITS = 4
 K = 7

@@ -4,7 +4,7 @@ import io
 import warnings
 from typing import NamedTuple
 
-from finetrail.vision.image_size import describe_picture
+from finetrail.vision.image_size import TooManyPixels, describe_picture
 
 SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif"}
 ORIENTATION = 0x0112  # EXIF: how the picture is to be turned
@@ -39,7 +39,10 @@ def check_image(content: bytes, max_pixels: int) -> Checked:
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    told = describe_picture(content)
+    try:
+        told = describe_picture(content)
+    except TooManyPixels as error:
+        raise BadImage(f"it is too large: {error}") from error
     if told is None:
         raise BadImage("it is no PNG, JPEG, GIF or WebP, or its header is broken")
     if told.width * told.height > max_pixels:

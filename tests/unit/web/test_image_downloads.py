@@ -3,9 +3,7 @@
 import asyncio
 import base64
 import io
-import struct
 import tracemalloc
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,10 @@ from aiohttp import web
 from PIL import Image
 
 from finetrail.rows.records import Row
-from finetrail.vision.check import BadImage, check_image
+from finetrail.vision.check_image import BadImage, check_image
 from finetrail.web.fetch import PageLimits
 from finetrail.web.image_downloads import ImageGetter, ImageStore, embedded_bytes
+from tests.unit.small_png import small_png
 from tests.unit.web.site import Site
 
 PIXELS = 1_000_000
@@ -27,16 +26,6 @@ def picture(form: str = "PNG", size: tuple[int, int] = (8, 4), colour: Any = RED
     file = io.BytesIO()
     Image.new("RGB", size, colour).save(file, form, **options)
     return file.getvalue()
-
-
-def huge_png(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header claims a size."""
-
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def get(folder: Path, urls: list[str], **options: Any) -> list[Row]:
@@ -141,7 +130,7 @@ def test_a_slow_drip_ends(site: Site, tmp_path: Path) -> None:
 def test_a_picture_of_too_many_pixels_is_never_decoded() -> None:
     tracemalloc.start()
     with pytest.raises(BadImage, match="50000 x 50000 pixels"):
-        check_image(huge_png(50_000, 50_000), 40_000_000)
+        check_image(small_png(50_000, 50_000), 40_000_000)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5_000_000
@@ -149,7 +138,7 @@ def test_a_picture_of_too_many_pixels_is_never_decoded() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"<html>", picture()[:40], huge_png(9, 9), picture("JPEG")[:200], b"GIF89a\x01\x00\x01\x00"],
+    [b"", b"<html>", picture()[:40], small_png(9, 9), picture("JPEG")[:200], b"GIF89a\x01\x00\x01\x00"],
     ids=["empty", "html", "cut", "no pixels", "cut jpeg", "no frame"],
 )
 def test_what_does_not_decode_is_no_image(content: bytes) -> None:
