@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.examples.picture_tasks import SHOWN_IMAGES
-from finetrail.metrics.swaps import swapped_rows
+from finetrail.examples.swapped_images import swapped_rows
 from finetrail.rows.artifacts import check_manifest
 from finetrail.rows.records import Row, read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser

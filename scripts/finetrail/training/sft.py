@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
+from finetrail.models.base import copy_processor
 from finetrail.models.chat_tokens import check_chat, check_new_tokens
-from finetrail.models.image_inputs import copy_processor, load_vision
+from finetrail.models.image_inputs import load_vision
 from finetrail.models.masks import Example, encode_rows
 from finetrail.rows.artifacts import read_json, write_json
 from finetrail.rows.records import canonical_json, sha256_file, sha256_text
@@ -41,11 +42,12 @@ from finetrail.training.checkpoints.checkpoints import (
 from finetrail.training.checkpoints.deadline import Deadline, heed_signals
 from finetrail.training.checkpoints.publish import publish_checkpoint
 from finetrail.training.launch import fit_distributed
-from finetrail.training.memory_estimate import fit_batch, shape_of
+from finetrail.training.memory_estimate import propose_batch, shape_of
 from finetrail.training.prefix.prefix_rows import TaskExample, build_task_dataset, encode_drawn
 from finetrail.training.prefix.prefix_trainer import SAMPLES
-from finetrail.training.settings.hardware import Choices, choose, detect, log_choices
+from finetrail.training.settings.hardware import detect
 from finetrail.training.settings.job import Job, Stopped
+from finetrail.training.settings.machine_choices import Choices, choose, log_choices, split_update
 from finetrail.training.settings.train_settings import Saving, TrainSettings
 from finetrail.training.tracking.restore import restore_checkpoint
 from finetrail.training.train_loop import fit
@@ -273,7 +275,7 @@ def _choices(
                 logger.warning("%s was %s before: weights will not be those of a straight run", name, kept[name])
     elif settings.fit_to_memory and not hardware.use_cpu:
         shape = shape_of(config, settings)
-        choices = fit_batch(settings, choices, shape, _longest(train), hardware.memory)
+        choices = split_update(choices, *propose_batch(settings, choices, shape, _longest(train), hardware.memory))
     log_choices(choices, hardware)
     return choices
 

@@ -9,7 +9,8 @@ from transformers import AutoTokenizer, TrainerCallback
 
 from finetrail.models.limits import Limits
 from finetrail.models.masks import encode_row
-from finetrail.training.settings.hardware import choose, detect
+from finetrail.training.settings.hardware import detect
+from finetrail.training.settings.machine_choices import choose
 from finetrail.training.settings.train_settings import Saving, TrainSettings
 from finetrail.training.trainer.arguments import build_arguments
 from finetrail.training.trainer.dataset import build_dataset

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.models.chat_tokens import pad_id
 from finetrail.models.image_inputs import load_vision
-from finetrail.training.settings.hardware import VARLEN, Choices
+from finetrail.training.settings.machine_choices import VARLEN, Choices
 from finetrail.training.settings.train_settings import TrainSettings
 from finetrail.training.trainer.collator import make_collator
 from finetrail.training.trainer.load_model import build_lora, build_model, order_targets
