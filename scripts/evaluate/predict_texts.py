@@ -62,7 +62,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     """Write one prediction a test row that shows an image."""
     from transformers import AutoTokenizer
 
-    from finetrail.training.describe import Decoding, Describer
+    from finetrail.training.prefix.describe import Decoding, Describer
     from finetrail.training.prefix.image_prefix import load_for_answers
     from finetrail.vision.image_encoder import load_eyes
 

@@ -11,7 +11,8 @@ from itertools import islice
 from typing import Any
 
 from finetrail.retrieval.passage_file import PassageFile
-from finetrail.retrieval.reranker_folder import BASE, load_cross_encoder, model_for, pair_text
+from finetrail.retrieval.reranker_folder import BASE, model_for, pair_text
+from finetrail.retrieval.reranker_model import load_cross_encoder
 from finetrail.rows.artifacts import check_manifest
 from finetrail.rows.records import Row, read_table, round_score
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser

@@ -1,13 +1,7 @@
 """The trained reranker's folder: which model ranks which question, and what it is shown."""
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 from finetrail.retrieval.search_index import Passage
 from finetrail.rows.records import unit_interval
-
-if TYPE_CHECKING:
-    from sentence_transformers import CrossEncoder
 
 BASE = "base"
 """The untrained model."""
@@ -33,16 +27,3 @@ def model_for(split: str, group: str, folds: int, seed: int) -> str:
 def pair_text(passage: Passage) -> str:
     """Return what a cross-encoder reads of a passage."""
     return f"{passage['title']}. {passage['text']}" if passage["title"] else str(passage["text"])
-
-
-def load_cross_encoder(folder: Path, max_tokens: int | None) -> "CrossEncoder":
-    """Load a cross-encoder of one output from a folder; no code of its own is run, no pickle is read."""
-    from sentence_transformers import CrossEncoder
-
-    return CrossEncoder(
-        str(folder),
-        num_labels=1,
-        max_length=max_tokens,
-        trust_remote_code=False,
-        model_kwargs={"use_safetensors": True},
-    )

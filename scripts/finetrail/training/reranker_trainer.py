@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from finetrail.errors import FinetrailError
-from finetrail.retrieval.reranker_folder import load_cross_encoder
+from finetrail.retrieval.reranker_model import load_cross_encoder
 from finetrail.rows.artifacts import read_json, write_json
 from finetrail.rows.records import canonical_json, sha256_file, sha256_text
 from finetrail.training.checkpoints.checkpoints import TRAINER_STATE, hold
