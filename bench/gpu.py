@@ -114,7 +114,7 @@ def make_base(folder: Path, size: Size) -> None:
     from transformers import AutoConfig, LlamaForCausalLM
 
     from finetrail.tiny.tiny_base import build_tiny_base
-    from finetrail.training.settings.train_settings import TinyBaseSettings
+    from finetrail.tiny.tiny_settings import TinyBaseSettings
 
     texts = [message["content"] for row in make_rows(TINY) for message in row["messages"]]
     small = TinyBaseSettings(

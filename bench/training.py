@@ -77,7 +77,7 @@ def make_rows() -> list[dict[str, Any]]:
 def make_base(folder: Path) -> None:
     """Make the tiny base that both train."""
     from finetrail.tiny.tiny_base import build_tiny_base
-    from finetrail.training.settings.train_settings import TinyBaseSettings
+    from finetrail.tiny.tiny_settings import TinyBaseSettings
 
     texts = [message["content"] for row in make_rows() for message in row["messages"]]
     build_tiny_base("llama", texts, settings=TinyBaseSettings(steps=2), system="", seed=SEED, out_dir=folder)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluate.score_texts import likenesses
 from finetrail.errors import FinetrailError
+from finetrail.metrics.likeness import likenesses
 from finetrail.metrics.similarity import embedder_name
 from finetrail.report.comparison_page import comparison_page
 from finetrail.report.plots.series_picture import draw_distributions, draw_values

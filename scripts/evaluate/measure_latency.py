@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from finetrail.inference.answering.pipeline import STAGES, Pipeline, Places
-from finetrail.retrieval.backends import folders_of
+from finetrail.retrieval.model_place import folders_of
 from finetrail.rows.artifacts import check_manifest, render_json
 from finetrail.rows.records import read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 
-from finetrail.retrieval.backends import folders_of
+from finetrail.retrieval.model_place import folders_of
 from finetrail.rows.artifacts import check_manifest
 from finetrail.rows.records import read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser

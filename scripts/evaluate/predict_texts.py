@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.examples.picture_tasks import SHOWN_IMAGES
-from finetrail.metrics.swaps import swapped_rows
+from finetrail.examples.swapped_images import swapped_rows
 from finetrail.rows.artifacts import check_manifest
 from finetrail.rows.records import Row, read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
@@ -65,7 +65,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     """Write one prediction a test row that shows an image."""
     from transformers import AutoTokenizer
 
-    from finetrail.training.describe import Decoding, Describer
+    from finetrail.training.prefix.describe import Decoding, Describer
     from finetrail.training.prefix.image_prefix import load_for_answers
     from finetrail.vision.image_encoder import load_eyes
 

@@ -9,10 +9,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from finetrail.metrics.answer_overlap import token_f1
 from finetrail.metrics.compare import Measurement, compare, table_lines
-from finetrail.metrics.rouge import KINDS, rouge
-from finetrail.metrics.similarity import embed, embedder_name
+from finetrail.metrics.likeness import likenesses
+from finetrail.metrics.rouge import KINDS
+from finetrail.metrics.similarity import embedder_name
 from finetrail.metrics.swaps import right_beats_another
 from finetrail.rows.artifacts import render_json
 from finetrail.rows.records import Row, read_rows
@@ -32,28 +32,6 @@ NAMED = {"summary": "summaries", "caption": "captions"}
 
 Models = Mapping[str, Sequence[Row]]
 """Model → its predictions."""
-
-
-def likenesses(rows: Sequence[Row], embedding: Mapping[str, Any] | None) -> list[Row]:
-    """Return of each row how like its text is to its own reference, and the mean likeness to those of other cases."""
-    vectors = embed([row["answer"] for row in rows] + [row["reference"] for row in rows], embedding)
-    own, wanted = vectors[: len(rows)], vectors[len(rows) :]
-    every = own @ wanted.T
-    found = []
-    shared = rouge([(row["answer"], row["reference"]) for row in rows])
-    for place, (row, grams) in enumerate(zip(rows, shared, strict=True)):
-        others = [n for n, other in enumerate(rows) if other["group"] != row["group"] and other["kind"] == row["kind"]]
-        mismatched = sum(float(every[place, number]) for number in others) / len(others) if others else None
-        found.append(
-            {
-                "matched": round(float(every[place, place]), 6),
-                "mismatched": None if mismatched is None else round(mismatched, 6),
-                "token_f1": round(token_f1(row["answer"], row["reference"]), 6),
-                **grams,
-                **{f"judged_{name}": score for name, score in row.get("judged", {}).items()},
-            }
-        )
-    return found
 
 
 def measures_of(settings: Mapping[str, Any]) -> dict[str, str]:

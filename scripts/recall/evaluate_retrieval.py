@@ -12,9 +12,10 @@ from typing import Any
 from finetrail.errors import FinetrailError
 from finetrail.metrics.compare import Measurement, compare
 from finetrail.metrics.ranking import measures
-from finetrail.retrieval.backends import folders_of, open_named
+from finetrail.retrieval.backends import open_named
 from finetrail.retrieval.fusion import fuse
 from finetrail.retrieval.judgements import read_qrels, read_queries
+from finetrail.retrieval.model_place import folders_of
 from finetrail.retrieval.search_index import SearchIndex
 from finetrail.rows.artifacts import render_json
 from finetrail.rows.records import Row

@@ -4,7 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.retrieval.backends import encoder_of, folders_of
+from finetrail.retrieval.bi_encoder import encoder_of
+from finetrail.retrieval.model_place import folders_of
 from finetrail.retrieval.vectors import build_vectors
 from finetrail.rows.shards import Shard
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser

@@ -7,7 +7,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from finetrail.retrieval.backends import folders_of, open_backend
+from finetrail.retrieval.backends import open_backend
+from finetrail.retrieval.model_place import folders_of
 from finetrail.retrieval.recall import recall
 from finetrail.retrieval.search_index import in_batches
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser

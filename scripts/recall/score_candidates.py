@@ -12,6 +12,7 @@ from typing import Any
 
 from finetrail.retrieval.passage_file import PassageFile
 from finetrail.retrieval.reranker_folder import BASE, model_for, pair_text
+from finetrail.retrieval.reranker_model import load_cross_encoder
 from finetrail.rows.artifacts import check_manifest
 from finetrail.rows.records import Row, read_table, round_score
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
@@ -33,8 +34,6 @@ class Scorer:
 
     def scores(self, name: str, pairs: list[tuple[str, str]]) -> list[float]:
         """Score (question, passage) pairs by a model."""
-        from finetrail.training.reranker_trainer import load_cross_encoder
-
         if name not in self._models:
             self._models[name] = load_cross_encoder(self._folder / name, self._max_tokens)
         made = self._models[name].predict(pairs, batch_size=128, show_progress_bar=False, convert_to_numpy=True)

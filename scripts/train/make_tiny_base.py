@@ -17,7 +17,7 @@ from finetrail.rows.artifacts import check_manifest, publish_folder, write_manif
 from finetrail.rows.records import Row, canonical_json, read_rows, sha256_file, sha256_text
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.tiny.tiny_base import build_tiny_base
-from finetrail.training.settings.train_settings import TinyBaseSettings
+from finetrail.tiny.tiny_settings import TinyBaseSettings
 
 SETTINGS = ("base_model", "folds.system_prompt")
 ENVIRONMENT = "train"

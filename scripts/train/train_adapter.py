@@ -18,8 +18,9 @@ from finetrail.step.journal import shared_run_folder
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.training.settings.hardware import use_gpus
 from finetrail.training.settings.train_settings import Saving, Tracking, train_settings
-from finetrail.training.sft import refuse_hopeless, train_adapter
+from finetrail.training.sft import CHAT, refuse_hopeless, train_adapter
 from finetrail.training.shuffle import shuffle_targets
+from finetrail.training.trainer_parts import TrainerParts
 
 SETTINGS = ("train.models.{model}", "limits", "source.images")
 ENVIRONMENT = "train"
@@ -94,7 +95,9 @@ def work(step: Step, args: argparse.Namespace) -> None:
     train_and_publish(step, args)
 
 
-def train_and_publish(step: Step, args: argparse.Namespace, vision: Path | None = None) -> Path:
+def train_and_publish(
+    step: Step, args: argparse.Namespace, vision: Path | None = None, parts: TrainerParts = CHAT
+) -> Path:
     """Train, and publish the model and the training log.
 
     Returns:
@@ -104,6 +107,7 @@ def train_and_publish(step: Step, args: argparse.Namespace, vision: Path | None 
         step: with the settings of one model.
         args: ``train``, ``eval``, ``base``, ``state``, ``manifest``, ``training_log``, ``shuffle_targets``.
         vision: manifest of encoder and classifier, where the model reads pictures by a prefix.
+        parts: how rows are encoded, and which trainer takes them.
     """
     ((name, tuning),) = step.settings["train"]["models"].items()
     settings = train_settings(tuning, step.settings["limits"])
@@ -142,6 +146,7 @@ def train_and_publish(step: Step, args: argparse.Namespace, vision: Path | None 
             saving=saving_of(step, args),
             progress=report,
             vision_dir=vision.parent if vision else None,
+            parts=parts,
         )
         folder.rmdir()
         (scratch / outcome.folder).rename(folder)

@@ -13,6 +13,7 @@ from finetrail.rows.records import read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 from finetrail.training.prefix.drawing import draw_rows
 from finetrail.training.prefix.prefix_card import card_text
+from finetrail.training.prefix.prefix_parts import PREFIX
 from finetrail.training.settings.train_settings import train_settings
 from train.train_adapter import train_and_publish
 
@@ -27,7 +28,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     assert settings.prefix is not None
     _, counts = draw_rows([row["kind"] for row in read_rows(args.train)], settings.prefix.phases, settings.seed)
     step.facts["drawn"] = [dict(sorted(phase.items())) for phase in counts]
-    folder = train_and_publish(step, args, args.vision)
+    folder = train_and_publish(step, args, args.vision, PREFIX)
     title = f"{step.recipe}: {args.manifest.parents[2].name}, {args.manifest.parents[1].name}"
     card = card_text(title, tuning, counts, read_json(args.base))
     (folder / "README.md").write_text(card, encoding="utf-8")

@@ -24,17 +24,16 @@ REUSED = re.compile(r"^use rule (\w+) as (\w+) with:\n(.*?)(?=^\S|\Z)", re.M | r
 # Imports inside functions that a rule does not come to: which modules, and why.
 NOT_REACHED = {
     "recall_passages": (
-        {"faiss", "sentence_transformers", "torch"},
+        {"faiss", "sentence_transformers"},
         "recipes with a bi-encoder have a rule of their own",
     ),
-    "evaluate_retrieval": ({"faiss", "sentence_transformers", "torch"}, "likewise"),
+    "evaluate_retrieval": ({"faiss", "sentence_transformers"}, "likewise"),
     "rerank_passages": (
-        {"faiss", "sentence_transformers", "torch"},
+        {"sentence_transformers", "torch"},
         "recipes with a cross-encoder have a rule of their own",
     ),
     "format_qa": ({"transformers", "torch"}, "the template of a tokenizer has a rule of its own"),
     "measure_targets": ({"datasets"}, "tokens are counted, and no data set is made for a trainer"),
-    "score_candidates": ({"datasets"}, "the cross-encoder is loaded, not trained"),
     "search_mock": ({"cragmm_search"}, "wants another transformers: its absence is an error that says so"),
 }
 

@@ -1,12 +1,13 @@
 """Digests of code: a script with every local module that it imports; an edit reruns exactly its users.
 
-Imports are followed wherever they stand (also inside functions), from the script's folder and from the root
-that PYTHONPATH names. Dynamic imports and data files are not seen: the project uses neither in code.
+A module that declares `CHANGES_NO_RESULT` is left out, with what is imported through it alone. Imports are followed
+wherever they stand (also inside functions), from the script's folder and from the root that PYTHONPATH names. Dynamic
+imports and data files are not seen: the project uses neither in code.
 """
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,13 +27,14 @@ class _Parsed(NamedTuple):
     settled: bool
     digest: str
     imports: tuple[Import, ...]
+    changes_no_result: bool
 
 
 _PARSED: dict[str, _Parsed] = {}
 
 
 def code_digest(script: Path, root: Path) -> str:
-    """Return the digest (12 hexadecimal digits) of a script and of all local modules that it imports.
+    """Return the digest (12 hexadecimal digits) of a script and of all local modules that can change its result.
 
     Comments, docstrings, blank lines and times do not change it; it is the same on every Python version.
 
@@ -43,11 +45,11 @@ def code_digest(script: Path, root: Path) -> str:
     Raises:
         FinetrailError: a file is missing or is not valid Python.
     """
-    return sha256_text(canonical_json(digest_files(script, root)))[:DIGEST_LENGTH]
+    return sha256_text(canonical_json(tree_digests(result_files(script, root), root)))[:DIGEST_LENGTH]
 
 
 def digest_files(script: Path, root: Path) -> dict[str, str]:
-    """Return the digest of each file that `code_digest` covers, by its path relative to `root`, sorted."""
+    """Return the digest of a script and of each local file that it imports, by the path relative to `root`, sorted."""
     return tree_digests(imported_files(script, root), root)
 
 
@@ -59,13 +61,33 @@ def tree_digests(files: Iterable[Path], root: Path) -> dict[str, str]:
 
 def imported_files(script: Path, root: Path) -> list[Path]:
     """Return a script and all local files that it imports, directly or through others, sorted."""
-    resolver = _Resolver(script, root)
-    waiting, found = [str(script)], {str(script)}
+    return sorted(map(Path, _reached(_Resolver(script, root), str(script))))
+
+
+def result_files(script: Path, root: Path) -> list[Path]:
+    """Return a script and those of its imports that `code_digest` covers, sorted.
+
+    Left out are modules that declare `CHANGES_NO_RESULT`, and what is imported through them alone.
+    """
+    start = str(root)
+    return sorted(
+        map(Path, _reached(_Resolver(script, root), str(script), lambda file: _parse(file, start).changes_no_result))
+    )
+
+
+def declared_files(files: Iterable[Path], root: Path) -> list[Path]:
+    """Return those source files that declare `CHANGES_NO_RESULT`, sorted."""
+    return [path for path in sorted(files) if _parse(str(path), str(root)).changes_no_result]
+
+
+def _reached(resolver: "_Resolver", script: str, skipped: Callable[[str], bool] = lambda _: False) -> set[str]:
+    """Follow the imports of a script; what is skipped is not followed either."""
+    waiting, found = [script], {script}
     while waiting:
-        new = resolver.imports(waiting.pop()) - found
+        new = {file for file in resolver.imports(waiting.pop()) - found if not skipped(file)}
         found |= new
         waiting += new
-    return sorted(map(Path, found))
+    return found
 
 
 def direct_imports(file: Path, root: Path) -> list[Path]:
@@ -153,7 +175,8 @@ def _parse(path: str, root: str) -> _Parsed:
     except OSError as error:
         raise FinetrailError(f"cannot be read: {error.strerror}", where=path) from error
     source = read_source(raw, f"{Path(root).name}/{_name(path, root)}")
-    _PARSED[path] = _Parsed(stamp, settled, sha256_text(source.code)[:DIGEST_LENGTH], source.imports)
+    digest = sha256_text(source.code)[:DIGEST_LENGTH]
+    _PARSED[path] = _Parsed(stamp, settled, digest, source.imports, source.changes_no_result)
     return _PARSED[path]
 
 

@@ -19,6 +19,8 @@ _STRING_OR_COMMENT = re.compile(
     r"|(?P<comment>#[^\n]*)",
     re.DOTALL,
 )
+# The name under which a module says, in words, why nothing in it can change a result.
+DECLARATION = "CHANGES_NO_RESULT"
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -32,10 +34,11 @@ class Import(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What a source file does, as text, and what it imports."""
+    """What a source file does, as text, what it imports, and whether it declares that it can change no result."""
 
     code: str
     imports: tuple[Import, ...]
+    changes_no_result: bool = False
 
 
 def read_source(raw: bytes, name: str) -> Source:
@@ -46,7 +49,7 @@ def read_source(raw: bytes, name: str) -> Source:
         name: how messages call it.
 
     Raises:
-        FinetrailError: it is not valid Python.
+        FinetrailError: it is not valid Python, or its declaration gives no reason.
     """
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
@@ -57,7 +60,28 @@ def read_source(raw: bytes, name: str) -> Source:
         where = f"{name}:{line}" if line else name
         raise FinetrailError(f"not valid Python: {getattr(error, 'msg', error)}", where=where) from error
     statements = list(_statements(tree))
-    return Source(_code(text, statements), tuple(_imports(statements)))
+    return Source(_code(text, statements), tuple(_imports(statements)), _declares(tree, name))
+
+
+def _declares(tree: ast.Module, name: str) -> bool:
+    """Tell whether a module declares that it can change no result.
+
+    Raises:
+        FinetrailError: the declaration is not one string that gives a reason.
+    """
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if not any(isinstance(target, ast.Name) and target.id == DECLARATION for target in targets):
+            continue
+        value = getattr(node, "value", None)
+        if not (isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value.strip()):
+            raise FinetrailError(
+                f"{DECLARATION} gives no reason",
+                where=f"{name}:{node.lineno}",
+                hint="Write a string that says why nothing in this module can change a result",
+            )
+        return True
+    return False
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:

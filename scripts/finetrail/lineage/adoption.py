@@ -13,7 +13,7 @@ from typing import Any
 from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import MANIFEST_NAME, check_manifest, read_json
 from finetrail.rows.records import sha256_file
-from finetrail.step.step import NO_RESULT
+from finetrail.step.step import OPERATION_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,9 @@ def _compare_words(record: Mapping[str, Any], job: Command) -> None:
 
 def _options(words: Sequence[str]) -> dict[str, list[str]]:
     """Split a command into its options with their values; what stands before the first one is under `script`."""
-    return {name: values for name, values in _groups(words) if name.lstrip("-").replace("-", "_") not in NO_RESULT}
+    return {
+        name: values for name, values in _groups(words) if name.lstrip("-").replace("-", "_") not in OPERATION_OPTIONS
+    }
 
 
 def _groups(words: Sequence[str]) -> Iterator[tuple[str, list[str]]]:

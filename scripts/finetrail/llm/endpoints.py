@@ -13,7 +13,7 @@ from finetrail.serving.command_lines import own_server
 from finetrail.serving.offline.teacher import teacher_digest
 from finetrail.serving.own_server import OwnServer
 from finetrail.serving.server_process import ServerSpec, offline_teacher
-from finetrail.vision.image import ImageLimits
+from finetrail.vision.data_url import ImageLimits
 
 Kind = Literal["openai", "offline", "vllm", "transformers"]
 

@@ -11,7 +11,7 @@ from finetrail.errors import FinetrailError
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.refusals import asks_for_too_much, raise_if_all_would_fail
 from finetrail.llm.request import ChatRequest
-from finetrail.vision.image import ImageTooLarge
+from finetrail.vision.data_url import ImageTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

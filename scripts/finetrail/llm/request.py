@@ -8,7 +8,8 @@ from typing import Any
 
 from finetrail.calls.money import Usage
 from finetrail.rows.records import canonical_json, derive_seed
-from finetrail.vision.image import Image, ImageLimits
+from finetrail.vision.data_url import ImageLimits, data_url
+from finetrail.vision.image import Image
 
 KEY_FORMAT = 1
 
@@ -27,7 +28,7 @@ class Message:
 
     def for_wire(self, limits: ImageLimits) -> dict[str, Any]:
         """Render the message as the server reads it: images as data URLs."""
-        urls = [image.data_url(limits) for image in self.images]
+        urls = [data_url(image, limits) for image in self.images]
         return self._render([{"type": "image_url", "image_url": {"url": url}} for url in urls])
 
     def _render(self, images: list[dict[str, Any]]) -> dict[str, Any]:

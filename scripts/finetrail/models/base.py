@@ -1,5 +1,6 @@
 """Load a base model as what it is: text or vision, with embeddings for all tokens of its tokenizer."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +9,7 @@ from finetrail.errors import FinetrailError
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
+PROCESSOR = "preprocessor_config.json"
 # Mllama's embeddings have rows of their own for the image token and its neighbours, which its head does not have.
 _MORE_ROWS = {"mllama": 8}
 
@@ -31,6 +33,12 @@ def load_base(folder: Path, dtype: "Any", **options: Any) -> "PreTrainedModel":
     if is_vision(config):
         _blind_text_rows(model)
     return model
+
+
+def copy_processor(base_dir: Path, folder: Path) -> None:
+    """Copy the image processor's settings beside weights that were made of a base; a text model has none."""
+    if (base_dir / PROCESSOR).is_file():
+        shutil.copyfile(base_dir / PROCESSOR, folder / PROCESSOR)
 
 
 def model_class(config: "PreTrainedConfig") -> Any:

@@ -4,7 +4,6 @@ Written for Mllama (Llama-3.2-Vision): its image token stands once an image, and
 behind it see the tiles.
 """
 
-import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.chat.messages import Message
 from finetrail.errors import FinetrailError
+from finetrail.models.base import PROCESSOR
 from finetrail.rows.records import sha256_file
 from finetrail.vision.image import Image
 from finetrail.vision.row_images import images_of
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 IMAGE_TOKEN = "<|image|>"
 VISION_MODELS = ("mllama",)
-PROCESSOR = "preprocessor_config.json"
 
 
 @dataclass(frozen=True)
@@ -122,12 +121,6 @@ def load_vision(base_dir: Path, folder: str | None) -> Vision | None:
         raise FinetrailError(f"there is no {PROCESSOR}", where=str(base_dir), hint="Copy the whole model")
     processor = MllamaImageProcessorPil.from_pretrained(str(base_dir))
     return Vision(processor, int(config["image_token_index"]), folder)
-
-
-def copy_processor(base_dir: Path, folder: Path) -> None:
-    """Copy the image processor's settings beside weights that were made of a base; a text model has none."""
-    if (base_dir / PROCESSOR).is_file():
-        shutil.copyfile(base_dir / PROCESSOR, folder / PROCESSOR)
 
 
 def _check_image(image: Image, where: str) -> None:

@@ -4,43 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.retrieval.bi_encoder import Encoder
+from finetrail.retrieval.bi_encoder import encoder_of
 from finetrail.retrieval.bm25 import BM25Index
-from finetrail.retrieval.cross_encoder import PairScorer
-from finetrail.retrieval.model_place import ModelPlace
 from finetrail.retrieval.postings import Corpus, open_postings
 from finetrail.retrieval.search_index import SearchIndex
 from finetrail.retrieval.tfidf import TfidfIndex
 from finetrail.retrieval.vectors import VectorIndex
-from finetrail.rows.artifacts import MANIFEST_NAME, check_manifest
 
 Folders = Mapping[str, Sequence[Path]]
 """``words`` and ``vectors`` → the folders of the shards of that index; ``encoder`` → that of one that was fetched."""
-
-
-def model_place(settings: Mapping[str, Any], fetched: Sequence[Path] = ()) -> ModelPlace:
-    """Say where a model comes from, by its section of the configuration, or where it was fetched to."""
-    for folder in fetched:
-        check_manifest(folder, folder / MANIFEST_NAME)
-        return ModelPlace(path=str(folder))
-    return ModelPlace(**{name: settings[name] for name in ("path", "package", "hub", "revision", "sha256")})
-
-
-def encoder_of(settings: Mapping[str, Any], fetched: Sequence[Path] = (), batch_size: int = 32) -> Encoder:
-    """Make the encoder of the section `encoder`; the model is loaded when it is first needed.
-
-    Args:
-        settings: the section.
-        fetched: the folder that a model of the hub was downloaded to, if it was.
-        batch_size: texts that are encoded at once.
-    """
-    shown = {name: settings[name] for name in ("max_tokens", "query_prefix", "passage_prefix")}
-    return Encoder(model_place(settings, fetched), batch_size=batch_size, **shown)
-
-
-def scorer_of(settings: Mapping[str, Any], batch_size: int = 32) -> PairScorer:
-    """Make the cross-encoder of the section `rerank.model`; it is loaded when it is first needed."""
-    return PairScorer(model_place(settings), settings["max_tokens"], batch_size)
 
 
 def _bm25(settings: Mapping[str, Any], folders: Folders, threads: int) -> SearchIndex:
@@ -86,8 +58,3 @@ def open_named(name: str, settings: Mapping[str, Any], folders: Folders, threads
 def open_backend(settings: Mapping[str, Any], folders: Folders, threads: int = 1) -> list[SearchIndex]:
     """Open what a recipe's backend searches, as `open_named` does; of several the lists are fused."""
     return [open_named(name, settings, folders, threads) for name in members_of(settings["recall"])]
-
-
-def folders_of(manifests: Sequence[Path] | None) -> list[Path]:
-    """Return the folders that manifests stand in."""
-    return [path.parent for path in manifests or []]

@@ -1,12 +1,13 @@
 """A bi-encoder that turns texts into vectors of unit length, on the sentence-transformers library."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
-from finetrail.retrieval.model_place import ModelPlace
+from finetrail.retrieval.model_place import ModelPlace, model_place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,3 +73,15 @@ class Encoder:
         if not np.isfinite(vectors).all():
             raise FinetrailError("the bi-encoder returns what is no finite number", where=self.place.name)
         return vectors
+
+
+def encoder_of(settings: Mapping[str, Any], fetched: Sequence[Path] = (), batch_size: int = 32) -> Encoder:
+    """Make the encoder of the section `encoder`; the model is loaded when it is first needed.
+
+    Args:
+        settings: the section.
+        fetched: the folder that a model of the hub was downloaded to, if it was.
+        batch_size: texts that are encoded at once.
+    """
+    shown = {name: settings[name] for name in ("max_tokens", "query_prefix", "passage_prefix")}
+    return Encoder(model_place(settings, fetched), batch_size=batch_size, **shown)

@@ -1,13 +1,13 @@
 """A cross-encoder that reads query and passage together and scores the pair, on sentence-transformers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
 from finetrail.retrieval.bi_encoder import LONGEST_TEXT
-from finetrail.retrieval.model_place import ModelPlace
+from finetrail.retrieval.model_place import ModelPlace, model_place
 from finetrail.rows.records import round_score
 
 if TYPE_CHECKING:
@@ -66,3 +66,8 @@ class PairScorer:
             return [round_score(score, SCORE_DIGITS) for score in made.tolist()]
         except ValueError as error:
             raise FinetrailError("the cross-encoder returns what is no finite number", where=self.place.name) from error
+
+
+def scorer_of(settings: Mapping[str, Any], batch_size: int = 32) -> PairScorer:
+    """Make the cross-encoder of the section `rerank.model`; it is loaded when it is first needed."""
+    return PairScorer(model_place(settings), settings["max_tokens"], batch_size)

@@ -1,12 +1,14 @@
 """Where a bi-encoder or a cross-encoder comes from: a folder, an installed package, or the hub at a commit."""
 
 import sysconfig
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from finetrail.errors import FinetrailError
+from finetrail.rows.artifacts import MANIFEST_NAME, check_manifest
 from finetrail.rows.records import sha256_file, sha256_text
 
 
@@ -93,3 +95,16 @@ class ModelPlace:
                 where=self.name,
                 hint="It needs safetensors weights; on a node without internet, name a folder by `path`",
             ) from error
+
+
+def model_place(settings: Mapping[str, Any], fetched: Sequence[Path] = ()) -> ModelPlace:
+    """Say where a model comes from, by its section of the configuration, or where it was fetched to."""
+    for folder in fetched:
+        check_manifest(folder, folder / MANIFEST_NAME)
+        return ModelPlace(path=str(folder))
+    return ModelPlace(**{name: settings[name] for name in ("path", "package", "hub", "revision", "sha256")})
+
+
+def folders_of(manifests: Sequence[Path] | None) -> list[Path]:
+    """Return the folders that manifests stand in."""
+    return [path.parent for path in manifests or []]

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.retrieval.backends import scorer_of
+from finetrail.retrieval.cross_encoder import scorer_of
 from finetrail.retrieval.cross_ranker import CrossRanker
 from finetrail.retrieval.passage_file import PassageFile
 from finetrail.retrieval.rerank import ChunkRanker, Ranker

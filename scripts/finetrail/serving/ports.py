@@ -2,6 +2,7 @@
 
 import socket
 
+CHANGES_NO_RESULT = "It finds a free port, which processes meet at; the machine has another one every time."
 LOOPBACK = "127.0.0.1"
 
 

@@ -15,6 +15,7 @@ from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import read_json
 from finetrail.rows.records import sha256_file
 
+CHANGES_NO_RESULT = "It stops a job or lets it go on; the work is handed nothing from here."
 DIGESTS_VARIABLE = "FINETRAIL_DIGESTS"
 EDITED = "was edited after this run was started"
 AGAIN = "Nothing was published: start the run again"

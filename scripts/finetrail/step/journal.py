@@ -14,6 +14,9 @@ from typing import Any
 
 from finetrail.rows.artifacts import write_json
 
+CHANGES_NO_RESULT = (
+    "It says of an attempt who ran it, where, when and with which tools: the record of a result, and not the result."
+)
 SCHEMA = "finetrail.record/1"
 RUN_VARIABLE = "FINETRAIL_RUN"
 BY_HAND = Path("logs/runs/by_hand")

@@ -2,12 +2,12 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+CHANGES_NO_RESULT = "It counts what was done and says how far that is; rows pass by it (`finetrail.step.step.Loop`)."
 LATELY_S = 60.0
 FEWEST_STEPS = 8
 BLOCK_BYTES = 1 << 20
@@ -154,10 +154,3 @@ class Progress:
         self.total = self.done
         if self._ended is not None:
             self._ended(self)
-
-    def over(self, items: Iterable[T]) -> Iterator[T]:
-        """Pass items through and count them."""
-        for item in items:
-            yield item
-            self.advance()
-        self.close()

@@ -14,6 +14,7 @@ from typing import TextIO
 from finetrail.step.journal import Journal, utc_now
 from finetrail.step.progress import Progress, Standing, format_seconds
 
+CHANGES_NO_RESULT = "It shows progress and keeps the heartbeat; nothing reads either to make a row."
 LOGGER = logging.getLogger(__name__)
 TICK_S = 1.0
 LINE_S = 60.0

@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import (
@@ -35,10 +35,11 @@ from finetrail.step.journal import Journal, git_state
 from finetrail.step.progress import Progress
 from finetrail.step.reporter import Pulse, TerminalHandler
 
+T = TypeVar("T")
 LOGGER = logging.getLogger("finetrail.step.step")
 LIBRARY_ROOT = Path(__file__).resolve().parents[2]
 # Options that say how a step goes about its work, and not what comes out of it.
-NO_RESULT = ("plan", "shard", "shards", "shares", "processes", "threads")
+OPERATION_OPTIONS = ("plan", "shard", "shards", "shares", "processes", "threads")
 # What is said of an output without rows: so many reasons why rows were dropped, and what to do.
 REASONS_SHOWN = 3
 EMPTY_HINT = "Mend the records, or the settings that leave none of them; nothing was published"
@@ -74,6 +75,17 @@ def add_output(parser: argparse.ArgumentParser, name: str, help: str, **options:
     """Declare an argument that names an output file."""
     parser.add_argument(name, type=Path, help=help, **({"required": True} | options))
     parser.set_defaults(output_names=(*parser.get_default("output_names"), name.lstrip("-").replace("-", "_")))
+
+
+class Loop(Progress):
+    """A count that also passes through what it counts."""
+
+    def over(self, items: Iterable[T]) -> Iterator[T]:
+        """Pass items through and count them."""
+        for item in items:
+            yield item
+            self.advance()
+        self.close()
 
 
 class RowWriter:
@@ -143,8 +155,8 @@ class Step:
 
     def _first_facts(self) -> dict[str, Any]:
         files = {*self.args.input_names, *self.args.output_names, "meta"}
-        no_result = {"input_names", "output_names", "command", *NO_RESULT}
-        given = ((key, value) for key, value in sorted(vars(self.args).items()) if key not in files | no_result)
+        no_parameters = {"input_names", "output_names", "command", *OPERATION_OPTIONS}
+        given = ((key, value) for key, value in sorted(vars(self.args).items()) if key not in files | no_parameters)
         parameters = {key: value.as_posix() if isinstance(value, Path) else value for key, value in given}
         parameters["settings"] = self.settings
         git = self._digests["git"] if self._digests else git_state(self.script.parent)
@@ -191,14 +203,14 @@ class Step:
         rows = self.progress(label, path).over(read_rows(path))
         return rows if self.shard.is_whole else (row for row in rows if self.shard.holds(row["id"]))
 
-    def progress(self, label: str, total: int | Path | None = None) -> Progress:
+    def progress(self, label: str, total: int | Path | None = None) -> Loop:
         """Count a loop of the step, and report it.
 
         Args:
             label: what is counted.
             total: how many there will be, or the file whose lines they are.
         """
-        progress = Progress(label, total, None if self.planning else self.pulse.ended)
+        progress = Loop(label, total, None if self.planning else self.pulse.ended)
         self.pulse.watch(progress)
         return progress
 

@@ -17,8 +17,8 @@ from finetrail.rows.records import derive_seed
 from finetrail.tiny.induction import lay_induction_circuit
 from finetrail.tiny.lookup_task import Difficulty, Wordstock, difficulty_at, made_up_lookup, wordstock
 from finetrail.tiny.tiny_mllama import random_mllama, save_image_processor, tie_head_once
+from finetrail.tiny.tiny_settings import Architecture, TinyBaseSettings
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
-from finetrail.training.settings.train_settings import Architecture, TinyBaseSettings
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.errors import FinetrailError
-from finetrail.training.settings.train_settings import Architecture
+from finetrail.tiny.tiny_settings import Architecture
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -45,10 +45,12 @@ def fit_distributed(
     evaluation: "Dataset | None",
     deadline: Deadline,
     progress: Callable[[int, int], None] | None,
+    module: str,
 ) -> None:
     """Train as `finetrail.training.train_loop.fit` does, in the processes that the settings ask for.
 
-    Rows go to the processes as Arrow files, which they map into memory instead of each encoding them.
+    Rows go to the processes as Arrow files, which they map into memory instead of each encoding them. Each runs the
+    module, which is `finetrail.training.worker` or one that calls it with another trainer.
 
     Raises:
         Stopped: a limit or a signal ended the attempt.
@@ -69,7 +71,7 @@ def fit_distributed(
         )
     if job.settings.launch.deepspeed_stage is not None:
         drop_stale_locks(operators_folder())
-    command = [*launcher(job.settings.launch), "--module", worker.__name__, str(shared)]
+    command = [*launcher(job.settings.launch), "--module", module, str(shared)]
     logger.info("starting %s", " ".join(command))
     code = _run(command, shared, progress)
     told = [read_json(path) for path in sorted(shared.glob("error.*.json"))]

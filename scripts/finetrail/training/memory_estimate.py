@@ -5,10 +5,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from finetrail.errors import FinetrailError
-from finetrail.training.settings.hardware import Choices
+from finetrail.training.settings.machine_choices import Choices
 from finetrail.training.settings.train_settings import TrainSettings
 from finetrail.training.trainer.load_model import count_parameters
 
+CHANGES_NO_RESULT = (
+    "It proposes how to split the rows of an update for the memory of this GPU, as another GPU would split them, and"
+    " says what would help; that an update sees the same rows `split_update` ensures."
+)
 _FREE = 0.9  # share of a GPU's memory that a training may fill
 _LAYER_BYTES = 34  # a token, unit of width and layer of 16 bits keep so many bytes (Korthikanti et al. 2022)
 _LOGIT_BYTES = 8  # logits and their gradients, in fp32
@@ -98,37 +102,31 @@ def estimate(settings: TrainSettings, choices: Choices, shape: Shape, tokens: in
     return Need(weights, gradients, optimizer, choices.batch_size * length * a_token)
 
 
-def fit_batch(settings: TrainSettings, choices: Choices, shape: Shape, tokens: int, memory: int) -> Choices:
-    """Make the batch of a process smaller, and accumulate more often, until it fits; then turn on checkpointing.
+def propose_batch(
+    settings: TrainSettings, choices: Choices, shape: Shape, tokens: int, memory: int
+) -> tuple[int, bool, str]:
+    """Find the largest batch of a process that fits its GPU; where none does, with gradient checkpointing.
 
     Args:
         settings, choices, shape, tokens: see `estimate`.
         memory: bytes of the GPU.
 
     Returns:
-        Choices with which an update still sees as many rows; the reason says what was estimated.
+        The size, a divisor of the rows of an update, whether to checkpoint, and why: what was estimated.
     """
-    budget = _FREE * memory
     rows = choices.batch_size * choices.gradient_accumulation
     sizes = [size for size in range(choices.batch_size, 0, -1) if rows % size == 0]
     for checkpointing in dict.fromkeys((choices.gradient_checkpointing, True)):
         for size in sizes:
-            fitted = replace(
-                choices,
-                batch_size=size,
-                gradient_accumulation=rows // size,
-                gradient_checkpointing=checkpointing,
-            )
-            need = estimate(settings, fitted, shape, tokens)
-            if need.total <= budget:
-                return _with_reason(fitted, need, memory, "fits")
-    return _with_reason(fitted, need, memory, "the smallest there is; it may not fit")
+            tried = replace(choices, batch_size=size, gradient_checkpointing=checkpointing)
+            need = estimate(settings, tried, shape, tokens)
+            if need.total <= _FREE * memory:
+                return size, checkpointing, _reason(need, memory, "fits")
+    return sizes[-1], True, _reason(need, memory, "the smallest there is; it may not fit")
 
 
-def _with_reason(fitted: Choices, need: Need, memory: int, verdict: str) -> Choices:
-    reason = f"about {need.total / 1e9:.1f} of {memory / 1e9:.0f} GB: {verdict}"
-    names = ("batch_size", "gradient_accumulation", "gradient_checkpointing")
-    return replace(fitted, reasons={**fitted.reasons, **dict.fromkeys(names, reason)})
+def _reason(need: Need, memory: int, verdict: str) -> str:
+    return f"about {need.total / 1e9:.1f} of {memory / 1e9:.0f} GB: {verdict}"
 
 
 def out_of_memory(settings: TrainSettings, choices: Choices, shape: Shape, tokens: int) -> FinetrailError:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from finetrail.models.base import load_base
 from finetrail.models.masks import IGNORED, Example
 from finetrail.training.merge_weights import merge_adapter, save_merged
-from finetrail.training.settings.hardware import Choices, choose, detect
+from finetrail.training.settings.hardware import detect
+from finetrail.training.settings.machine_choices import Choices, choose
 from finetrail.training.settings.train_settings import Launch, TrainSettings
 from finetrail.training.trainer.load_model import build_model
 

@@ -4,8 +4,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetrail.models.base import load_base
-from finetrail.models.image_inputs import copy_processor
+from finetrail.models.base import copy_processor, load_base
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

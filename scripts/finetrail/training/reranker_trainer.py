@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from finetrail.errors import FinetrailError
+from finetrail.retrieval.reranker_model import load_cross_encoder
 from finetrail.rows.artifacts import read_json, write_json
 from finetrail.rows.records import canonical_json, sha256_file, sha256_text
 from finetrail.training.checkpoints.checkpoints import TRAINER_STATE, hold
@@ -15,7 +16,6 @@ from finetrail.training.ranking_loss import Kind, ranking_loss
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from sentence_transformers import CrossEncoder
 
 FINISHED = "finished.json"
 MODEL = "model"
@@ -139,19 +139,6 @@ def _train(
         "loss": round(losses[-1], 6) if losses else None,
         "resumed": newest is not None,
     }
-
-
-def load_cross_encoder(folder: Path, max_tokens: int | None) -> "CrossEncoder":
-    """Load a cross-encoder of one output from a folder; no code of its own is run, no pickle is read."""
-    from sentence_transformers import CrossEncoder
-
-    return CrossEncoder(
-        str(folder),
-        num_labels=1,
-        max_length=max_tokens,
-        trust_remote_code=False,
-        model_kwargs={"use_safetensors": True},
-    )
 
 
 def _arguments(settings: RankerSettings, state_dir: Path, save_steps: int) -> Any:

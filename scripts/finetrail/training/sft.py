@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
+from finetrail.models.base import copy_processor
 from finetrail.models.chat_tokens import check_chat, check_new_tokens
-from finetrail.models.image_inputs import copy_processor, load_vision
+from finetrail.models.image_inputs import load_vision
 from finetrail.models.masks import Example, encode_rows
 from finetrail.rows.artifacts import read_json, write_json
 from finetrail.rows.records import canonical_json, sha256_file, sha256_text
+from finetrail.training import worker
 from finetrail.training.checkpoints.attempts import (
     begin_attempt,
     end_attempt,
@@ -41,17 +43,18 @@ from finetrail.training.checkpoints.checkpoints import (
 from finetrail.training.checkpoints.deadline import Deadline, heed_signals
 from finetrail.training.checkpoints.publish import publish_checkpoint
 from finetrail.training.launch import fit_distributed
-from finetrail.training.memory_estimate import fit_batch, shape_of
-from finetrail.training.prefix.prefix_rows import TaskExample, build_task_dataset, encode_drawn
-from finetrail.training.prefix.prefix_trainer import SAMPLES
-from finetrail.training.settings.hardware import Choices, choose, detect, log_choices
+from finetrail.training.memory_estimate import propose_batch, shape_of
+from finetrail.training.settings.hardware import detect
 from finetrail.training.settings.job import Job, Stopped
+from finetrail.training.settings.machine_choices import Choices, choose, log_choices, split_update
 from finetrail.training.settings.train_settings import Saving, TrainSettings
 from finetrail.training.tracking.restore import restore_checkpoint
 from finetrail.training.train_loop import fit
 from finetrail.training.trainer.load_model import count_parameters
+from finetrail.training.trainer.trainer import build_trainer
 from finetrail.training.trainer.training_log import drop_steps_after, write_training_log
 from finetrail.training.trainer.varlen import suits_varlen
+from finetrail.training.trainer_parts import TrainerParts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -59,6 +62,44 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Report = Callable[[int, int], None]
+
+
+def _encode(
+    base_dir: Path,
+    _vision_dir: Path | None,
+    train_rows: Sequence[Mapping[str, Any]],
+    eval_rows: Sequence[Mapping[str, Any]],
+    settings: TrainSettings,
+    images: str | None,
+) -> tuple[list[Example], list[Example]]:
+    """Turn rows into token ids."""
+    from transformers import AutoTokenizer
+
+    if not train_rows:
+        raise FinetrailError("there are no rows to train on", hint="See what the folds kept and dropped")
+    if settings.eval_steps is not None and not eval_rows:
+        raise FinetrailError(
+            "there are no dev rows, and the best model is to be chosen by their loss",
+            where="train.models",
+            hint="Give `splits.dev` a share, or take `eval_steps` out",
+        )
+    tokenizer = AutoTokenizer.from_pretrained(base_dir)
+    check_chat(tokenizer, base_dir, loss=settings.loss, max_length=settings.limits.max_length)
+    if settings.adapter:
+        check_new_tokens(tokenizer, base_dir, settings.modules_to_save)
+    vision = load_vision(base_dir, images)
+    train, _ = encode_rows(train_rows, tokenizer, settings.limits, loss=settings.loss, vision=vision)
+    return train, encode_rows(eval_rows, tokenizer, settings.limits, loss=settings.loss, vision=vision)[0]
+
+
+def _dataset(examples: Sequence[Example], settings: TrainSettings | None) -> "Dataset":
+    from finetrail.training.trainer.dataset import build_dataset
+
+    return build_dataset(examples, pack_to=settings.limits.max_length if settings and settings.packing else None)
+
+
+CHAT = TrainerParts(_encode, _dataset, build_trainer, worker.__name__)
+"""The parts of a training on chat rows."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +148,7 @@ def train_adapter(
     saving: Saving | None = None,
     progress: Report | None = None,
     vision_dir: Path | None = None,
+    parts: TrainerParts = CHAT,
 ) -> TrainReport:
     """Tune a base model on chat rows; the assistant's last turn carries loss, or all of its turns do.
 
@@ -122,6 +164,7 @@ def train_adapter(
         saving: when checkpoints are written, and how long the attempt may take.
         progress: called with (steps done, steps in all).
         vision_dir: encoder and classifier, where the model reads pictures by a prefix.
+        parts: how rows are encoded, and which trainer takes them.
 
     Raises:
         FinetrailError: no rows, a row with an image for a model that reads text only, a row that does not fit, a
@@ -133,7 +176,8 @@ def train_adapter(
     with hold(state_dir), heed_signals(deadline):
         rows = (train_rows, eval_rows)
         base = (base_dir, vision_dir)
-        return _train(base, rows, settings, images, state_dir, out_dir, saving or Saving(), deadline, progress)
+        saving = saving or Saving()
+        return _train(base, rows, settings, images, state_dir, out_dir, saving, deadline, progress, parts)
 
 
 def _train(
@@ -146,6 +190,7 @@ def _train(
     saving: Saving,
     deadline: Deadline,
     progress: Report | None,
+    parts: TrainerParts,
 ) -> TrainReport:
     """Note an attempt, make it, and publish what came of it."""
     base_dir, vision_dir = base
@@ -154,10 +199,7 @@ def _train(
     number = begin_attempt(state_dir, step, saving.code)
     outcome, cause = "failed", None
     try:
-        if vision_dir is None:
-            train, evaluation = _encode(base_dir, *rows, settings, images)
-        else:
-            train, evaluation = encode_drawn(base_dir, vision_dir, *rows, settings, images)
+        train, evaluation = parts.encode(base_dir, vision_dir, *rows, settings, images)
         open_state(state_dir, _identity(base, train, evaluation, settings), saving.code)
         restore_checkpoint(state_dir, saving.tracking)
         resume = _resume_from(state_dir, saving)
@@ -169,9 +211,9 @@ def _train(
             step = checkpoint_step(resume) if resume else 0
             note_attempt(state_dir, number, step, asdict(choices))
             job = Job(base_dir, state_dir, resume, settings, saving, choices, started, _longest(train), vision_dir)
-            _fit(job, train, evaluation, deadline, progress)
+            _fit(job, train, evaluation, deadline, progress, parts)
             outcome = "finished"
-        report = _publish(base_dir, settings, train, state_dir, out_dir)
+        report = _publish(base_dir, settings, train, state_dir, out_dir, parts.written)
         drops = settings.limits.images == "drop"
         return replace(report, dropped_images=sum(row.get("image") is not None for row in rows[0]) if drops else 0)
     except BaseException as error:
@@ -198,33 +240,6 @@ def _reached(state_dir: Path) -> int:
     """Return the step of the newest complete checkpoint; 0 where there is none."""
     newest = newest_complete(state_dir)
     return checkpoint_step(newest) if newest else 0
-
-
-def _encode(
-    base_dir: Path,
-    train_rows: Sequence[Mapping[str, Any]],
-    eval_rows: Sequence[Mapping[str, Any]],
-    settings: TrainSettings,
-    images: str | None,
-) -> tuple[list[Example], list[Example]]:
-    """Turn rows into token ids."""
-    from transformers import AutoTokenizer
-
-    if not train_rows:
-        raise FinetrailError("there are no rows to train on", hint="See what the folds kept and dropped")
-    if settings.eval_steps is not None and not eval_rows:
-        raise FinetrailError(
-            "there are no dev rows, and the best model is to be chosen by their loss",
-            where="train.models",
-            hint="Give `splits.dev` a share, or take `eval_steps` out",
-        )
-    tokenizer = AutoTokenizer.from_pretrained(base_dir)
-    check_chat(tokenizer, base_dir, loss=settings.loss, max_length=settings.limits.max_length)
-    if settings.adapter:
-        check_new_tokens(tokenizer, base_dir, settings.modules_to_save)
-    vision = load_vision(base_dir, images)
-    train, _ = encode_rows(train_rows, tokenizer, settings.limits, loss=settings.loss, vision=vision)
-    return train, encode_rows(eval_rows, tokenizer, settings.limits, loss=settings.loss, vision=vision)[0]
 
 
 def _identity(
@@ -273,7 +288,7 @@ def _choices(
                 logger.warning("%s was %s before: weights will not be those of a straight run", name, kept[name])
     elif settings.fit_to_memory and not hardware.use_cpu:
         shape = shape_of(config, settings)
-        choices = fit_batch(settings, choices, shape, _longest(train), hardware.memory)
+        choices = split_update(choices, *propose_batch(settings, choices, shape, _longest(train), hardware.memory))
     log_choices(choices, hardware)
     return choices
 
@@ -284,22 +299,17 @@ def _fit(
     evaluation: Sequence[Example],
     deadline: Deadline,
     progress: Report | None,
+    parts: TrainerParts,
 ) -> None:
     """Train to the end, or as far as this attempt comes, here or in processes of their own."""
     drop_steps_after(job.state_dir, checkpoint_step(job.resume) if job.resume else 0)
     if job.resume is not None:
         logger.info("resuming from %s", job.resume)
-    run = fit_distributed if job.settings.launch.distributed else fit
-    run(job, _dataset(train, job.settings), _dataset(evaluation, None) if evaluation else None, deadline, progress)
-
-
-def _dataset(examples: Sequence[Example], settings: TrainSettings | None) -> "Dataset":
-    from finetrail.training.trainer.dataset import build_dataset
-
-    tasks = [example for example in examples if isinstance(example, TaskExample)]
-    if tasks:
-        return build_task_dataset(tasks)
-    return build_dataset(examples, pack_to=settings.limits.max_length if settings and settings.packing else None)
+    rows = parts.dataset(train, job.settings), parts.dataset(evaluation, None) if evaluation else None
+    if job.settings.launch.distributed:
+        fit_distributed(job, *rows, deadline, progress, parts.worker)
+    else:
+        fit(job, *rows, deadline, progress, parts.build_trainer)
 
 
 def _longest(train: Sequence[Example]) -> int:
@@ -307,7 +317,12 @@ def _longest(train: Sequence[Example]) -> int:
 
 
 def _publish(
-    base_dir: Path, settings: TrainSettings, train: Sequence[Example], state_dir: Path, out_dir: Path
+    base_dir: Path,
+    settings: TrainSettings,
+    train: Sequence[Example],
+    state_dir: Path,
+    out_dir: Path,
+    written: Sequence[str],
 ) -> TrainReport:
     """Write the result folder and the log, and gather the report, from the state directory alone."""
     from transformers import AutoConfig
@@ -317,8 +332,9 @@ def _publish(
     best = best_checkpoint(last) if settings.eval_steps is not None else last
     folder = publish_checkpoint(best, out_dir, adapter=settings.adapter)
     copy_processor(base_dir, folder)
-    if (samples := state_dir / SAMPLES).is_file():
-        shutil.copyfile(samples, folder / SAMPLES)
+    for name in written:
+        if (state_dir / name).is_file():
+            shutil.copyfile(state_dir / name, folder / name)
     history = trainer_state(last)["log_history"]
     write_training_log(out_dir / "training_log.jsonl", history, state_dir, [example.row_id for example in train])
     losses = [entry["loss"] for entry in history if "loss" in entry]

@@ -9,13 +9,12 @@ from finetrail.training.checkpoints.checkpoint_callback import build_keeper
 from finetrail.training.checkpoints.checkpoints import free_bytes
 from finetrail.training.checkpoints.deadline import Deadline, find_limits
 from finetrail.training.memory_estimate import is_out_of_memory, out_of_memory, shape_of
-from finetrail.training.prefix.prefix_trainer import build_prefix_trainer
 from finetrail.training.settings.job import Job, Stopped
 from finetrail.training.settings.train_settings import TrainSettings
 from finetrail.training.tracking.tracker import tracked
 from finetrail.training.trainer.arguments import build_arguments
-from finetrail.training.trainer.trainer import build_trainer
 from finetrail.training.trainer.training_log import step_recorder
+from finetrail.training.trainer_parts import BuildTrainer
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,6 +32,7 @@ def fit(
     evaluation: "Dataset | None",
     deadline: Deadline,
     progress: Callable[[int, int], None] | None,
+    build_trainer: BuildTrainer,
 ) -> None:
     """Train to the last step, or until a limit or a signal says stop.
 
@@ -40,13 +40,14 @@ def fit(
         job, train, evaluation: what to do, and the rows.
         deadline: signals are heeded already; the limits of the attempt are added.
         progress: called with (steps done, steps in all), or None.
+        build_trainer: makes the trainer that the rows are for.
 
     Raises:
         Stopped: a limit or a signal did.
         FinetrailError: memory or disk ran out, or the loss is not finite.
     """
     try:
-        _fit(job, train, evaluation, deadline, progress)
+        _fit(job, train, evaluation, deadline, progress, build_trainer)
     except FinetrailError:
         raise
     except Exception as error:
@@ -68,6 +69,7 @@ def _fit(
     evaluation: "Dataset | None",
     deadline: Deadline,
     progress: Callable[[int, int], None] | None,
+    build_trainer: BuildTrainer,
 ) -> None:
     from transformers import AutoTokenizer
 
@@ -81,12 +83,7 @@ def _fit(
         tokenizer = AutoTokenizer.from_pretrained(job.base_dir)
         recorder = step_recorder(job.state_dir, arguments.process_index, progress)
         callbacks = [*_early_stopping(settings), keeper, *watchers]
-        if settings.prefix is not None:
-            trainer = build_prefix_trainer(job, tokenizer, train, evaluation, arguments, recorder, callbacks)
-        else:
-            trainer = build_trainer(
-                job.base_dir, tokenizer, train, evaluation, settings, choices, arguments, recorder, callbacks
-            )
+        trainer = build_trainer(job, tokenizer, train, evaluation, arguments, recorder, callbacks)
         trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
     if keeper.stopped is not None:
         raise Stopped(

@@ -12,13 +12,15 @@ from finetrail.rows.artifacts import read_json, write_json
 from finetrail.training.checkpoints.deadline import Deadline, heed_signals
 from finetrail.training.settings.job import Stopped, job_from_plain
 from finetrail.training.train_loop import fit
+from finetrail.training.trainer.trainer import build_trainer
+from finetrail.training.trainer_parts import BuildTrainer
 
 JOB = "job.json"
 STOP = "stop"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def main(shared: Path) -> int:
+def main(shared: Path, build_trainer: BuildTrainer) -> int:
     """Train; leave the cause of a failure where the process that waits finds it."""
     die_with_parent()
     rank = int(os.environ["RANK"])
@@ -27,7 +29,7 @@ def main(shared: Path) -> int:
     deadline = Deadline(stop_file=shared / STOP)
     try:
         with heed_signals(deadline):
-            _fit(shared, deadline)
+            _fit(shared, deadline, build_trainer)
     except FinetrailError as error:
         told = {"cause": error.cause, "where": error.where, "hint": error.hint, "stopped": isinstance(error, Stopped)}
         write_json(shared / f"error.{rank}.json", told)
@@ -41,12 +43,13 @@ def main(shared: Path) -> int:
     return 0
 
 
-def _fit(shared: Path, deadline: Deadline) -> None:
+def _fit(shared: Path, deadline: Deadline, build_trainer: BuildTrainer) -> None:
     from datasets import load_from_disk
 
     evaluation = shared / "eval"
     rows = load_from_disk(evaluation) if evaluation.exists() else None
-    fit(job_from_plain(read_json(shared / JOB)), load_from_disk(shared / "train"), rows, deadline, None)
+    job = job_from_plain(read_json(shared / JOB))
+    fit(job, load_from_disk(shared / "train"), rows, deadline, None, build_trainer)
 
 
 def die_with_parent() -> None:
@@ -56,4 +59,4 @@ def die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), build_trainer))

@@ -11,8 +11,8 @@ from finetrail.config.checks import TINY_FAMILIES
 from finetrail.config.load import load_config
 from finetrail.config.sections.train import Family
 from finetrail.errors import FinetrailError
+from finetrail.tiny.tiny_settings import Architecture
 from finetrail.tiny.tiny_tokenizer import layout_of
-from finetrail.training.settings.train_settings import Architecture
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMIT = "0" * 40

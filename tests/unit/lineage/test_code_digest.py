@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from finetrail.digests.code_digest import code_digest, digest_files, direct_imports, imported_files, tree_digests
+from finetrail.digests.code_digest import (
+    code_digest,
+    declared_files,
+    digest_files,
+    direct_imports,
+    imported_files,
+    result_files,
+    tree_digests,
+)
 from finetrail.digests.source_text import read_source
 from finetrail.errors import FinetrailError
 
@@ -276,3 +284,66 @@ def test_a_large_tree_is_read_quickly(tmp_path: Path) -> None:
     started = time.process_time()
     assert len({code_digest(tmp_path / f"s{n}.py", tmp_path) for n in range(45)}) == 45
     assert time.process_time() - started < 2.0  # measured: 0.3 s; the bound leaves room for a busy machine
+
+
+def declare(root: Path) -> Path:
+    """Let shared/text.py declare; it alone imports shared/deep.py for label_rows, which others import too."""
+    path = root / "shared/text.py"
+    path.write_text('CHANGES_NO_RESULT = "It shows."\n' + path.read_text(encoding="utf-8"), encoding="utf-8")
+    return path
+
+
+def test_a_module_that_declares_is_left_out_with_what_is_imported_through_it_alone(root: Path) -> None:
+    path = declare(root)
+    left = [file.relative_to(root).as_posix() for file in result_files(root / "label/label_rows.py", root)]
+    assert left == ["label/label_rows.py", "shared/__init__.py"], "importing the module still runs its package"
+    assert declared_files(root.rglob("*.py"), root) == [path]
+    add = path.read_text(encoding="utf-8") + "ADDED = 1\n"
+    assert changed(root, lambda: path.write_text(add, encoding="utf-8")) == set()
+    deep = root / "shared/constants.py"
+    assert changed(root, lambda: deep.write_text("ONE = 4\n", encoding="utf-8")) == {
+        "train/train_it.py",
+        "folds/make_folds.py",
+    }
+
+
+def test_the_gate_still_covers_what_declares(root: Path) -> None:
+    before = digest_files(root / "label/label_rows.py", root)
+    declare(root)
+    after = digest_files(root / "label/label_rows.py", root)
+    assert after.keys() == before.keys() and after["shared/text.py"] != before["shared/text.py"]
+
+
+def test_a_declaration_that_comes_or_goes_reruns_the_users(root: Path) -> None:
+    path = root / "shared/text.py"
+    plain = path.read_text(encoding="utf-8")
+    assert changed(root, lambda: declare(root)) == {"label/label_rows.py"}
+    assert changed(root, lambda: path.write_text(plain, encoding="utf-8")) == {"label/label_rows.py"}
+
+
+def test_a_script_is_covered_whatever_it_declares(root: Path) -> None:
+    script = root / "folds/make_folds.py"
+    script.write_text('CHANGES_NO_RESULT = "It shows."\nimport sibling\n', encoding="utf-8")
+    add = script.read_text(encoding="utf-8") + "ADDED = 1\n"
+    assert changed(root, lambda: script.write_text(add, encoding="utf-8")) == {"folds/make_folds.py"}
+
+
+@pytest.mark.parametrize("value", ["True", '""', '"  "', '("It", "shows.")', "reason()", 'f"{x}"'])
+def test_a_declaration_gives_a_reason_in_words(value: str) -> None:
+    with pytest.raises(FinetrailError, match=r"here\.py:2: CHANGES_NO_RESULT gives no reason"):
+        read_source(f"import os\nCHANGES_NO_RESULT = {value}\n".encode(), "here.py")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'def f():\n    CHANGES_NO_RESULT = "It shows."\n',
+        'if True:\n    CHANGES_NO_RESULT = "It shows."\n',
+        'class C:\n    CHANGES_NO_RESULT = "It shows."\n',
+        "from elsewhere import CHANGES_NO_RESULT\n",
+        '# CHANGES_NO_RESULT = "It shows."\n',
+    ],
+)
+def test_only_the_module_itself_declares(text: str) -> None:
+    assert not read_source(text.encode(), "here.py").changes_no_result
+    assert read_source(b'CHANGES_NO_RESULT: str = "It shows."\n', "here.py").changes_no_result

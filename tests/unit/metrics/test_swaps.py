@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from finetrail.metrics.swaps import right_beats_another, swapped_rows
+from finetrail.examples.swapped_images import swapped_rows
+from finetrail.metrics.swaps import right_beats_another
 
 DRAWN = {"resamples": 200, "seed": 1}
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from finetrail.step.progress import Progress, Recent, Standing
+from finetrail.step.step import Loop
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:
@@ -49,7 +50,7 @@ def test_what_is_not_known_is_said_to_be_unknown(tmp_path: Path) -> None:
 
 def test_items_pass_through_and_are_counted() -> None:
     ended: list[Progress] = []
-    progress = Progress("rows", None, ended.append)
+    progress = Loop("rows", None, ended.append)
     assert list(progress.over("abc")) == ["a", "b", "c"]
     assert progress.done == progress.known_total() == 3
     assert ended == [progress]

@@ -20,9 +20,8 @@ from finetrail.training.checkpoints.checkpoints import mark_complete, newest_com
 from finetrail.training.settings.train_settings import Saving, Tracking, TrainSettings
 from finetrail.training.sft import TrainReport, train_adapter
 from finetrail.training.tracking.adapter_zip import zip_checkpoint
-from finetrail.training.tracking.artifact_registry import Registry
+from finetrail.training.tracking.artifact_registry import FOLDER, Registry
 from finetrail.training.tracking.restore import restore_checkpoint
-from finetrail.training.tracking.tracker import FOLDER
 from finetrail.training.tracking.wandb_run import check_tracking
 from finetrail.training.trainer.training_log import MEASURED
 

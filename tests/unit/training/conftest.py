@@ -10,7 +10,7 @@ import torch
 
 from finetrail.chat.messages import Evidence, chat_messages
 from finetrail.tiny.tiny_base import build_tiny_base
-from finetrail.training.settings.train_settings import TinyBaseSettings
+from finetrail.tiny.tiny_settings import TinyBaseSettings
 from tests.unit.training.training_process import SETTINGS, Training
 
 # On a GPU a training takes bf16, and Liger's kernels replace those of every later model of the process.

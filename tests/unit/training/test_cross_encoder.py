@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
+from finetrail.retrieval.reranker_model import load_cross_encoder
 from finetrail.rows.records import sha256_file
 from finetrail.tiny.tiny_cross_encoder import save_tiny_cross_encoder
-from finetrail.training.reranker_trainer import PassageList, RankerSettings, load_cross_encoder, train_cross_encoder
+from finetrail.training.reranker_trainer import PassageList, RankerSettings, train_cross_encoder
 from tests.unit.training.conftest import cpu_only
 
 COLOURS = ["red", "green", "blue", "white"]

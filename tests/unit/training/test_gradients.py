@@ -9,7 +9,9 @@ from transformers import AutoTokenizer, TrainerCallback
 
 from finetrail.models.limits import Limits
 from finetrail.models.masks import encode_row
-from finetrail.training.settings.hardware import choose, detect
+from finetrail.training.settings.hardware import detect
+from finetrail.training.settings.job import Job
+from finetrail.training.settings.machine_choices import choose
 from finetrail.training.settings.train_settings import Saving, TrainSettings
 from finetrail.training.trainer.arguments import build_arguments
 from finetrail.training.trainer.dataset import build_dataset
@@ -45,12 +47,10 @@ def gradients(base: Path, folder: Path, batch: int, accumulation: int, **changes
     folder.mkdir()
     pack_to = settings.limits.max_length if settings.packing else None
     trainer = build_trainer(
-        base,
+        Job(base, folder, None, settings, Saving(), choices, started=0.0, longest=0),
         tokenizer,
         build_dataset(examples, pack_to=pack_to),
         None,
-        settings,
-        choices,
         build_arguments(settings, choices, Saving(), folder, evaluate=False),
         step_recorder(folder, 0, None),
         [Look()],

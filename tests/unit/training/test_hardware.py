@@ -9,8 +9,9 @@ import pytest
 
 from finetrail.errors import FinetrailError
 from finetrail.models.limits import Limits
-from finetrail.training.memory_estimate import Shape, estimate, fit_batch, is_out_of_memory, out_of_memory
-from finetrail.training.settings.hardware import Choices, Hardware, choose, detect, use_gpus
+from finetrail.training.memory_estimate import Shape, estimate, is_out_of_memory, out_of_memory, propose_batch
+from finetrail.training.settings.hardware import Hardware, detect, use_gpus
+from finetrail.training.settings.machine_choices import Choices, choose, split_update
 from finetrail.training.settings.train_settings import Launch, TrainSettings
 from finetrail.training.trainer.load_model import weights_dtype
 
@@ -68,8 +69,14 @@ def test_a_setting_that_the_machine_lacks_is_refused(
         choose(dataclasses.replace(QLORA, **changes), hardware)
 
 
-def fitted(settings: TrainSettings, hardware: Hardware) -> Choices:
-    return fit_batch(settings, choose(settings, hardware), SEVEN_B, 2048, hardware.memory)
+def fitted(settings: TrainSettings, hardware: Hardware, shape: Shape = SEVEN_B, tokens: int = 2048) -> Choices:
+    choices = choose(settings, hardware)
+    return split_update(choices, *propose_batch(settings, choices, shape, tokens, hardware.memory))
+
+
+def test_whatever_is_proposed_an_update_sees_as_many_rows() -> None:
+    with pytest.raises(ValueError, match="16 rows of an update are no whole number of batches of 3"):
+        split_update(choose(QLORA, T4), 3, False, "an estimate that is wrong")
 
 
 def test_the_batch_fits_the_memory_and_an_update_sees_as_many_rows() -> None:
@@ -81,15 +88,13 @@ def test_the_batch_fits_the_memory_and_an_update_sees_as_many_rows() -> None:
         assert "GB: fits" in choices.reasons["batch_size"]
     assert middle.batch_size <= large.batch_size
     assert small.gradient_checkpointing and not middle.gradient_checkpointing and not large.gradient_checkpointing
-    long_rows = fit_batch(QLORA, choose(QLORA, T4), SEVEN_B, 4096, T4.memory)
+    long_rows = fitted(QLORA, T4, tokens=4096)
     assert long_rows.batch_size * long_rows.gradient_accumulation == 16 and long_rows.gradient_checkpointing
 
 
 def test_a_model_that_cannot_fit_is_tried_at_its_smallest_and_said_so() -> None:
     full = dataclasses.replace(QLORA, method="full", optimizer="adamw_torch")
-    choices = fit_batch(
-        full, choose(full, RTX), dataclasses.replace(SEVEN_B, trainable=7_290_000_000), 2048, RTX.memory
-    )
+    choices = fitted(full, RTX, dataclasses.replace(SEVEN_B, trainable=7_290_000_000))
     assert (choices.batch_size, choices.gradient_accumulation, choices.gradient_checkpointing) == (1, 16, True)
     assert "it may not fit" in choices.reasons["batch_size"]
 

@@ -21,6 +21,7 @@ from finetrail.rows.records import read_rows, sha256_file
 from finetrail.tiny.tiny_base import build_tiny_base
 from finetrail.training.prefix.drawing import counts_of, draw_rows
 from finetrail.training.prefix.image_prefix import load_for_answers
+from finetrail.training.prefix.prefix_parts import PREFIX
 from finetrail.training.prefix.prefix_rows import encode_task
 from finetrail.training.prefix.prefix_trainer import PrefixSteps
 from finetrail.training.settings.train_settings import DrawingPhase, Launch, Prefix, Saving, TrainSettings
@@ -100,8 +101,9 @@ def train(place: Path, folder: Path, settings: TrainSettings = SETTINGS, **more:
         "images": str(place / "images"),
     } | more
     dev = rows(place)[:2]
+    vision = place / "vision"
     return train_adapter(
-        place / "base", rows(place), dev, settings, saving=saving, vision_dir=place / "vision", **given
+        place / "base", rows(place), dev, settings, saving=saving, vision_dir=vision, parts=PREFIX, **given
     )
 
 

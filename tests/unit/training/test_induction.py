@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from finetrail.tiny.tiny_base import new_model
+from finetrail.tiny.tiny_settings import ARCHITECTURES, Architecture, TinyBaseSettings
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
-from finetrail.training.settings.train_settings import ARCHITECTURES, Architecture, TinyBaseSettings
 
 TEXTS = ["rain and snow fall on the high hills of the north", "a slow river runs to the sea"]
 

@@ -13,8 +13,9 @@ from finetrail.errors import FinetrailError
 from finetrail.models.limits import Limits
 from finetrail.training.checkpoints.checkpoints import newest_complete
 from finetrail.training.launch import launcher
-from finetrail.training.settings.hardware import choose, detect
+from finetrail.training.settings.hardware import detect
 from finetrail.training.settings.job import Job, job_as_plain, job_from_plain
+from finetrail.training.settings.machine_choices import choose
 from finetrail.training.settings.train_settings import Launch, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
 from finetrail.training.trainer.operators import drop_stale_locks, operators_folder

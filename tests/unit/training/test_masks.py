@@ -8,8 +8,8 @@ from finetrail.chat.messages import user_turn
 from finetrail.errors import FinetrailError
 from finetrail.models.limits import Limits
 from finetrail.models.masks import IGNORED, encode_row
+from finetrail.tiny.tiny_settings import Architecture
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
-from finetrail.training.settings.train_settings import Architecture
 
 WHOLE = Limits(max_length=4096)
 

@@ -12,7 +12,8 @@ from trl import SFTConfig
 from finetrail.config.load import load_config
 from finetrail.config.sections.schema import result_keys
 from finetrail.config.sections.train import TrainedModel
-from finetrail.training.settings.hardware import Choices, Hardware, choose
+from finetrail.training.settings.hardware import Hardware
+from finetrail.training.settings.machine_choices import Choices, choose
 from finetrail.training.settings.train_settings import Saving, TrainSettings, train_settings
 from finetrail.training.trainer.arguments import build_arguments, build_deepspeed
 from finetrail.training.trainer.load_model import build_lora, build_quantization, count_parameters, weights_dtype

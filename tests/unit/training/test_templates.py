@@ -15,8 +15,8 @@ from finetrail.models.base_tokenizer import prepare_tokenizer
 from finetrail.models.chat_tokens import chat_tokens
 from finetrail.models.limits import Limits, Loss
 from finetrail.models.masks import IGNORED, encode_row
+from finetrail.tiny.tiny_settings import Architecture
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
-from finetrail.training.settings.train_settings import Architecture
 from finetrail.training.trainer.dataset import build_dataset
 from tests.unit.training.conftest import make_row, make_texts
 

@@ -10,7 +10,7 @@ from finetrail.errors import FinetrailError
 from finetrail.models.base import load_base
 from finetrail.tiny.lookup_task import ANSWERING, COPYING, Difficulty, difficulty_at, made_up_lookup, wordstock
 from finetrail.tiny.tiny_base import build_tiny_base
-from finetrail.training.settings.train_settings import Architecture
+from finetrail.tiny.tiny_settings import Architecture
 from tests.unit.training.conftest import SMALL
 
 

@@ -7,8 +7,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from finetrail.errors import FinetrailError
+from finetrail.tiny.tiny_settings import Architecture
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
-from finetrail.training.settings.train_settings import Architecture
 
 ARCHITECTURES = get_args(Architecture)
 HARD = [

@@ -15,7 +15,8 @@ from finetrail.models.limits import Limits
 from finetrail.models.masks import encode_row
 from finetrail.tiny.tiny_base import new_model
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
-from finetrail.training.settings.hardware import VARLEN, Hardware, choose
+from finetrail.training.settings.hardware import Hardware
+from finetrail.training.settings.machine_choices import VARLEN, choose
 from finetrail.training.settings.train_settings import TrainSettings
 from finetrail.training.trainer.collator import make_collator
 from finetrail.training.trainer.dataset import build_dataset

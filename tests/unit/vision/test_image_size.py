@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from finetrail.vision.check_image import BadImage, check_image
+from finetrail.vision.data_url import ImageLimits, ImageTooLarge, data_url
 from finetrail.vision.image import Image as Shown
-from finetrail.vision.image import ImageLimits, ImageTooLarge
 from finetrail.vision.image_size import Picture, TooManyPixels, describe_picture
 from tests.unit.small_png import small_png
 
@@ -84,7 +84,7 @@ def test_a_canvas_that_would_fill_the_memory_is_an_error_to_all_who_ask(content:
         check_image(content, 1_000_000)
     (path := tmp_path / "huge").write_bytes(content)
     with pytest.raises(ImageTooLarge, match="too large to be opened") as caught:
-        Shown.from_file(path).data_url(ImageLimits())
+        data_url(Shown.from_file(path), ImageLimits())
     assert caught.value.key == "max_image_pixels"
 
 

@@ -74,7 +74,7 @@ class Pipeline:
         from transformers import AutoTokenizer
 
         from finetrail.inference.generate import load_model
-        from finetrail.training.reranker_trainer import load_cross_encoder
+        from finetrail.retrieval.reranker_model import load_cross_encoder
 
         self._settings = settings
         self._texts = PassageFile(places.passages)

@@ -5,9 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from finetrail.examples.swapped_images import swapped_rows
 from finetrail.inference.generate import Answer, LookUp, answer_sessions, load_model
 from finetrail.inference.likelihood import AnswerLoss, answer_loss, option_losses
-from finetrail.metrics.swaps import swapped_rows
 from finetrail.models.image_inputs import Vision, load_vision
 from finetrail.models.limits import Limits
 from finetrail.models.masks import choose_images, encode_row

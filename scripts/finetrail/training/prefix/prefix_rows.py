@@ -1,22 +1,15 @@
 """Rows of tasks about pictures as token ids: prompts are shortened, then targets are cut, and both are counted."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.chat.messages import Message
 from finetrail.errors import FinetrailError
 from finetrail.examples.picture_tasks import shorter, task_prompt
-from finetrail.models.chat_tokens import check_chat
 from finetrail.models.masks import IGNORED, Example, split_ids
-from finetrail.rows.artifacts import read_json
-from finetrail.training.prefix.drawing import draw_rows
-from finetrail.training.settings.train_settings import TrainSettings
 from finetrail.vision.image import Image
-from finetrail.vision.image_encoder import CLASSES
 from finetrail.vision.row_images import images_of
 
 if TYPE_CHECKING:
@@ -25,8 +18,6 @@ if TYPE_CHECKING:
 
 NO_CLASS = -1
 CLASS_TOKENS = 1
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -112,45 +103,6 @@ def encode_task(
         whole_target=len(target),
         truncated=len(kept) < len(target),
     )
-
-
-def encode_drawn(
-    base_dir: Path,
-    vision_dir: Path,
-    train_rows: Sequence[Mapping[str, Any]],
-    eval_rows: Sequence[Mapping[str, Any]],
-    settings: TrainSettings,
-    images: str | None,
-) -> tuple[list[Example], list[Example]]:
-    """Encode rows, the train rows as often and in the order in which they are drawn; dev rows of drawn tasks once.
-
-    Raises:
-        FinetrailError: no rows of a task, a row that does not fit, or a tokenizer that would teach the wrong thing.
-    """
-    from transformers import AutoTokenizer
-
-    prefix = settings.prefix
-    assert prefix is not None
-    tokenizer = AutoTokenizer.from_pretrained(base_dir)
-    check_chat(tokenizer, base_dir, loss=settings.loss, max_length=settings.limits.max_length)
-    encode = partial(
-        encode_task,
-        tokenizer=tokenizer,
-        max_length=settings.limits.max_length,
-        prefix_tokens=prefix.image_tokens + CLASS_TOKENS,
-        class_ids=read_json(vision_dir / CLASSES),
-        images=images,
-    )
-    drawn, counts = draw_rows([str(row["kind"]) for row in train_rows], prefix.phases, settings.seed)
-    known = {place: encode(train_rows[place]) for place in sorted(set(drawn))}
-    for number, phase in enumerate(counts, start=1):
-        shown = ", ".join(f"{task} {count}" for task, count in sorted(phase.items()))
-        logger.info("phase %d draws: %s", number, shown)
-    cut = sum(example.truncated for example in known.values())
-    if cut:
-        logger.warning("%d of %d targets are cut, and get no end token (limits.max_length)", cut, len(known))
-    tasks = {task for phase in counts for task in phase}
-    return [known[place] for place in drawn], [encode(row) for row in eval_rows if row["kind"] in tasks]
 
 
 def build_task_dataset(examples: Sequence[TaskExample]) -> "Dataset":

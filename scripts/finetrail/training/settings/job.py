@@ -7,7 +7,7 @@ from typing import Any
 
 from finetrail.errors import FinetrailError
 from finetrail.models.limits import Limits
-from finetrail.training.settings.hardware import Choices
+from finetrail.training.settings.machine_choices import Choices
 from finetrail.training.settings.train_settings import Launch, Prefix, Quantization, Saving, Tracking, TrainSettings
 
 

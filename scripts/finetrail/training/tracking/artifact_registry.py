@@ -11,8 +11,15 @@ from typing import Any
 from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import read_json, write_json
 from finetrail.rows.records import sha256_file
+from finetrail.training.checkpoints.checkpoints import IDENTITY
 
+FOLDER = "wandb"
 REGISTRY = "registry.json"
+
+
+def run_id(state_dir: Path) -> str:
+    """Return the id of a training at W&B: that of its data and settings."""
+    return str(read_json(state_dir / IDENTITY)["identity"])[:16]
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from finetrail.errors import FinetrailError
 from finetrail.training.checkpoints.checkpoints import checkpoint_folder, is_complete, newest_complete, trainer_state
 from finetrail.training.settings.train_settings import Tracking
 from finetrail.training.tracking.adapter_zip import unzip_checkpoint, zipped_step
-from finetrail.training.tracking.artifact_registry import Registry
-from finetrail.training.tracking.tracker import FOLDER, run_id
-from finetrail.training.tracking.wandb_run import check_tracking, download
+from finetrail.training.tracking.artifact_registry import FOLDER, Registry, run_id
+from finetrail.training.tracking.wandb_run import ZIP, artifact_name, check_tracking, keep_in
 
 logger = logging.getLogger(__name__)
 
@@ -81,3 +80,32 @@ def _bring_back(file: Path, state_dir: Path, origin: str, step: int | None) -> P
     else:
         logger.info("%s was brought back from %s", checkpoint, origin)
     return checkpoint
+
+
+def download(tracking: Tracking, run_id: str, alias: str, folder: Path) -> Path | None:
+    """Fetch the file that an alias means at W&B; None where nothing has it.
+
+    Args:
+        tracking: online.
+        run_id: see `WandbRun`.
+        alias: ``latest`` or ``best``.
+        folder: gets the file.
+
+    Raises:
+        FinetrailError: W&B could not be asked.
+    """
+    import wandb
+
+    keep_in(folder)
+    place = "/".join(part for part in (tracking.entity, tracking.project) if part)
+    try:
+        artifact = wandb.Api().artifact(f"{place}/{artifact_name(tracking, run_id)}:{alias}", type="model")
+        return Path(artifact.download(root=str(folder))) / ZIP
+    except (ValueError, wandb.Error) as error:
+        if "not found" in str(error):
+            return None
+        raise FinetrailError(
+            f"W&B does not give out the artifact {alias!r}: {error}",
+            where="train.wandb.resume",
+            hint="Try again later, or set it to null to begin anew",
+        ) from error

@@ -4,13 +4,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.rows.artifacts import read_json
-from finetrail.training.checkpoints.checkpoints import IDENTITY, checkpoint_folder
+from finetrail.training.checkpoints.checkpoints import checkpoint_folder
 from finetrail.training.tracking.adapter_zip import zip_checkpoint
-from finetrail.training.tracking.artifact_registry import Registry
+from finetrail.training.tracking.artifact_registry import FOLDER, Registry, run_id
 from finetrail.training.tracking.dev_answers import score_answers
 from finetrail.training.tracking.wandb_run import WandbRun, check_tracking
 from finetrail.training.trainer.training_log import peak_memory
@@ -22,13 +20,11 @@ if TYPE_CHECKING:
     from finetrail.training.checkpoints.deadline import Deadline
     from finetrail.training.settings.job import Job
 
-FOLDER = "wandb"
+CHANGES_NO_RESULT = (
+    "It mirrors a training, and only where `train.wandb` says so, an operation key; a test compares the weights with"
+    " and without it."
+)
 _TIMES = {"total_flos", "train_runtime", "train_samples_per_second", "train_steps_per_second"}
-
-
-def run_id(state_dir: Path) -> str:
-    """Return the id of a training at W&B: that of its data and settings."""
-    return str(read_json(state_dir / IDENTITY)["identity"])[:16]
 
 
 @contextmanager

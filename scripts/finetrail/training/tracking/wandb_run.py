@@ -8,6 +8,7 @@ from typing import Any
 from finetrail.errors import FinetrailError
 from finetrail.training.settings.train_settings import Tracking
 
+CHANGES_NO_RESULT = "It talks to W&B and gives nothing back; what is fetched from there `restore` checks by itself."
 KEY = "WANDB_API_KEY"
 ZIP = "adapter.zip"
 # Else it writes into the home folder, which nodes may share or lack.
@@ -43,35 +44,6 @@ def keep_in(folder: Path) -> None:
 def artifact_name(tracking: Tracking, run_id: str) -> str:
     """Name the artifacts of a training; those of other data or settings have another name."""
     return f"{tracking.name}-{run_id}"
-
-
-def download(tracking: Tracking, run_id: str, alias: str, folder: Path) -> Path | None:
-    """Fetch the file that an alias means at W&B; None where nothing has it.
-
-    Args:
-        tracking: online.
-        run_id: see `WandbRun`.
-        alias: ``latest`` or ``best``.
-        folder: gets the file.
-
-    Raises:
-        FinetrailError: W&B could not be asked.
-    """
-    import wandb
-
-    keep_in(folder)
-    place = "/".join(part for part in (tracking.entity, tracking.project) if part)
-    try:
-        artifact = wandb.Api().artifact(f"{place}/{artifact_name(tracking, run_id)}:{alias}", type="model")
-        return Path(artifact.download(root=str(folder))) / ZIP
-    except (ValueError, wandb.Error) as error:
-        if "not found" in str(error):
-            return None
-        raise FinetrailError(
-            f"W&B does not give out the artifact {alias!r}: {error}",
-            where="train.wandb.resume",
-            hint="Try again later, or set it to null to begin anew",
-        ) from error
 
 
 class WandbRun:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.training.settings.hardware import Choices
+from finetrail.training.settings.machine_choices import Choices
 from finetrail.training.settings.train_settings import Saving, TrainSettings
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
 from finetrail.models.base import adapter_targets, load_base, model_class
-from finetrail.training.settings.hardware import VARLEN, Choices, Format
+from finetrail.training.settings.hardware import Format
+from finetrail.training.settings.machine_choices import VARLEN, Choices
 from finetrail.training.settings.train_settings import TrainSettings
 from finetrail.training.trainer.varlen import register_varlen
 

@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+CHANGES_NO_RESULT = "It removes locks that dead processes left in a cache; what is compiled there stays as it is."
 STALE_SECONDS = 900.0
 """Nothing that compiles is silent for so long: the longest operator takes three minutes."""
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.models.chat_tokens import pad_id
 from finetrail.models.image_inputs import load_vision
-from finetrail.training.settings.hardware import VARLEN, Choices
-from finetrail.training.settings.train_settings import TrainSettings
+from finetrail.training.settings.job import Job
+from finetrail.training.settings.machine_choices import VARLEN
 from finetrail.training.trainer.collator import make_collator
 from finetrail.training.trainer.load_model import build_lora, build_model, order_targets
 from finetrail.training.trainer.varlen import TILE
@@ -20,12 +19,10 @@ if TYPE_CHECKING:
 
 
 def build_trainer(
-    base_dir: Path,
+    job: Job,
     tokenizer: "PreTrainedTokenizerBase",
     train: "Dataset",
     evaluation: "Dataset | None",
-    settings: TrainSettings,
-    choices: Choices,
     arguments: "SFTConfig",
     recorder: Any,
     callbacks: Sequence["TrainerCallback"],
@@ -33,17 +30,17 @@ def build_trainer(
     """Build the trainer with model and adapter; nothing has been trained yet.
 
     Args:
-        base_dir: the base model.
+        job: the base model, what was set, and what was chosen for the machine.
         tokenizer: for padding, and to be saved with the weights.
         train, evaluation: from `finetrail.training.trainer.dataset.build_dataset`.
-        settings, choices, arguments: what was set, what was chosen, and both as the trainer names them. ZeRO 3 needs
-            the arguments before the model.
+        arguments: what was set and chosen, as the trainer names it. ZeRO 3 needs them before the model.
         recorder: its `saw` is called with the rows of every batch; the first of the callbacks.
         callbacks: what else watches and decides, in order.
     """
     from transformers import enable_full_determinism, set_seed
     from trl import SFTTrainer
 
+    base_dir, settings, choices = job.base_dir, job.settings, job.choices
     vision = load_vision(base_dir, None)  # the data set holds the paths of images
     if vision is not None and settings.launch.distributed:
         arguments.ddp_find_unused_parameters = True  # a batch of text alone skips the layers that look at images

@@ -6,7 +6,7 @@ get a mask of all tokens by all tokens. Here the collator says where rows begin 
 
 from typing import TYPE_CHECKING, Any
 
-from finetrail.training.settings.hardware import VARLEN
+from finetrail.training.settings.machine_choices import VARLEN
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,69 @@
+"""The parts of a training whose model reads pictures by a prefix."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetrail.models.chat_tokens import check_chat
+from finetrail.models.masks import Example
+from finetrail.rows.artifacts import read_json
+from finetrail.training.prefix import prefix_worker
+from finetrail.training.prefix.drawing import draw_rows
+from finetrail.training.prefix.prefix_rows import CLASS_TOKENS, TaskExample, build_task_dataset, encode_task
+from finetrail.training.prefix.prefix_trainer import SAMPLES, build_prefix_trainer
+from finetrail.training.settings.train_settings import TrainSettings
+from finetrail.training.trainer_parts import TrainerParts
+from finetrail.vision.image_encoder import CLASSES
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+logger = logging.getLogger(__name__)
+
+
+def encode_drawn(
+    base_dir: Path,
+    vision_dir: Path | None,
+    train_rows: Sequence[Mapping[str, Any]],
+    eval_rows: Sequence[Mapping[str, Any]],
+    settings: TrainSettings,
+    images: str | None,
+) -> tuple[list[Example], list[Example]]:
+    """Encode rows, the train rows as often and in the order in which they are drawn; dev rows of drawn tasks once.
+
+    Raises:
+        FinetrailError: no rows of a task, a row that does not fit, or a tokenizer that would teach the wrong thing.
+    """
+    from transformers import AutoTokenizer
+
+    prefix = settings.prefix
+    assert prefix is not None and vision_dir is not None
+    tokenizer = AutoTokenizer.from_pretrained(base_dir)
+    check_chat(tokenizer, base_dir, loss=settings.loss, max_length=settings.limits.max_length)
+    encode = partial(
+        encode_task,
+        tokenizer=tokenizer,
+        max_length=settings.limits.max_length,
+        prefix_tokens=prefix.image_tokens + CLASS_TOKENS,
+        class_ids=read_json(vision_dir / CLASSES),
+        images=images,
+    )
+    drawn, counts = draw_rows([str(row["kind"]) for row in train_rows], prefix.phases, settings.seed)
+    known = {place: encode(train_rows[place]) for place in sorted(set(drawn))}
+    for number, phase in enumerate(counts, start=1):
+        shown = ", ".join(f"{task} {count}" for task, count in sorted(phase.items()))
+        logger.info("phase %d draws: %s", number, shown)
+    cut = sum(example.truncated for example in known.values())
+    if cut:
+        logger.warning("%d of %d targets are cut, and get no end token (limits.max_length)", cut, len(known))
+    tasks = {task for phase in counts for task in phase}
+    return [known[place] for place in drawn], [encode(row) for row in eval_rows if row["kind"] in tasks]
+
+
+def _dataset(examples: Sequence[TaskExample], _settings: TrainSettings | None) -> "Dataset":
+    return build_task_dataset(examples)
+
+
+PREFIX = TrainerParts(encode_drawn, _dataset, build_prefix_trainer, prefix_worker.__name__, (SAMPLES,))
