@@ -148,23 +148,10 @@ class Ledger:
             setattr(tally, name, getattr(tally, name) + 1)
 
     def pay(
-        self,
-        phase: str,
-        asked: str,
-        answered: str,
-        fingerprint: str | None,
-        usage: Usage,
-        price: Price | None,
+        self, phase: str, asked: str, answered: str, fingerprint: str | None, usage: Usage, price: float | None
     ) -> None:
-        """Record one reply of a model (as asked for, as it names itself), paid for or not usable."""
-        self._book(phase, (asked, answered, fingerprint or ""), usage, price.of(usage) if price else None)
-
-    def pay_search(self, phase: str, service: str, usd: float | None) -> None:
-        """Record one reply of a search service; None where its price is not known."""
-        self._book(phase, (service, service, ""), Usage(), usd)
-
-    def _book(self, phase: str, server: tuple[str, str, str], usage: Usage, price: float | None) -> None:
-        asked, usd = server[0], price or 0.0
+        """Record one reply of a model or a service (as asked for, as it names itself), whether it is usable or not."""
+        server, usd = (asked, answered, fingerprint or ""), price or 0.0
         if self.budget is not None:
             self.budget.pay(usd)
         with self._lock:

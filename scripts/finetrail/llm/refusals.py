@@ -52,12 +52,13 @@ def raise_if_all_would_fail(
     def stop(cause: str, hint: str) -> NoReturn:
         raise FinetrailError(f"{cause} (HTTP {status}: {message})", where=where, hint=hint)
 
-    entry = f"llm.endpoints.{endpoint.name}"
+    entry = endpoint.entry
     labels = {str(body.get("code")), str(body.get("type"))}
     if status == 402 or "insufficient_quota" in labels or (status < 429 and CREDIT_WORDS.search(message)):
         stop("the account's credit is used up", "Add credit, then run again: answers paid so far are kept")
     if _is_about_key(status, message):
-        stop(f"{endpoint.base_url} refuses the API key", _key_advice(endpoint, request))
+        may_use = f", and that its key may use {request.model!r}" if endpoint.api_key_env else ""
+        stop(f"{endpoint.base_url} refuses the API key", endpoint.key_advice() + may_use)
     if status in (404, 405, 400, 422) and _is_about_model(body, message):
         stop(
             f"{endpoint.base_url} does not know the model {request.model!r}",
@@ -94,7 +95,7 @@ def _stop_at_settings(
         )
     named = _setting(parameter, message)
     if named == "n":
-        stop(f"{endpoint.base_url} refuses n", f"Set llm.endpoints.{endpoint.name}.supports_n: false")
+        stop(f"{endpoint.base_url} refuses n", f"Set {endpoint.entry}.supports_n: false")
     if named is not None:
         stop(
             f"{endpoint.base_url} refuses the setting {named}",
@@ -113,13 +114,9 @@ def _setting(parameter: str, message: str) -> str | None:
     return (found["before"] or found["after"]).lower() if found else None
 
 
-def require_logprobs(endpoint: Endpoint, request: ChatRequest, *, where: str) -> NoReturn:
-    """Stop because log-probabilities were asked for and none came.
-
-    Raises:
-        FinetrailError: always.
-    """
-    raise FinetrailError(
+def no_logprobs(endpoint: Endpoint, request: ChatRequest, *, where: str) -> FinetrailError:
+    """Describe that log-probabilities were asked for and none came."""
+    return FinetrailError(
         f"{endpoint.base_url} answers without log-probabilities, though logprobs is {request.logprobs}",
         where=where,
         hint="Leave the key `logprobs` of the phase that asks at null, or choose an `endpoint` and a `model` that give "
@@ -137,14 +134,3 @@ def _is_about_model(body: Mapping[str, Any], message: str) -> bool:
     if body.get("code") == "model_not_found" or body.get("param") == "model":
         return True
     return MODEL_WORDS.search(message) is not None
-
-
-def _key_advice(endpoint: Endpoint, request: ChatRequest) -> str:
-    if endpoint.api_key_env is None:
-        return (
-            f"Set llm.endpoints.{endpoint.name}.api_key_env to the name of an environment variable that holds the key"
-        )
-    return (
-        f"Check the environment variable {endpoint.api_key_env} (llm.endpoints.{endpoint.name}.api_key_env), and that "
-        f"its key may use {request.model!r}"
-    )

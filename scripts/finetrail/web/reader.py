@@ -4,7 +4,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 from weakref import WeakValueDictionary
@@ -158,7 +157,7 @@ class PageReader:
             "title": text.title,
             "text": text.text,
         }
-        call = _record(request, answer)
+        call = StoredCall.of(request, answer, 0.0)
         await self._committer.commit(call)
         self.counts["read"] += 1
         return call
@@ -194,7 +193,7 @@ class PageReader:
             {"failed": one.reason} if isinstance(one, FetchFailed) else {"page": one.key, "answer": one.answer_sha256}
             for one in outcomes
         ]
-        call = _record(request, {"pages": entries})
+        call = StoredCall.of(request, {"pages": entries}, 0.0)
         if any(isinstance(one, FetchFailed) and one.passing for one in outcomes) and not any(self.counts.values()):
             self._held.append(call)
             return
@@ -218,12 +217,6 @@ class PageReader:
                 hint="Is there a way to the internet from here? Compute nodes often have none: run this step where "
                 "there is, or set recall.http.pages: false",
             )
-
-
-def _record(request: WebRequest, answer: dict[str, Any]) -> StoredCall:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    paid = {"phase": request.phase, "row": request.row_id, "at": now, "usd": 0.0}
-    return StoredCall.make(request.key, answer, request.canonical, paid)
 
 
 def place_of_url(url: str) -> str:

@@ -11,20 +11,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetrail.calls.commit import Committer
+from finetrail.calls.faults import UNASKED, Failed
 from finetrail.calls.money import Ledger
 from finetrail.calls.segment import StoredCall
 from finetrail.calls.store import CallStore
 from finetrail.config.current import current_run, operation_key, results_folder
 from finetrail.llm.ask import check_budget, check_quarantine, run_budget, share_of
-from finetrail.llm.faults import UNASKED, Failed
 from finetrail.rows.records import Row
 from finetrail.step.step import Step
 from finetrail.web.candidates import candidates_of, fuse_results, urls_of
 from finetrail.web.extract import Extractors
 from finetrail.web.fetch import PageFetcher, PageLimits
-from finetrail.web.paid_search import SearchEndpoint, Searcher
+from finetrail.web.paid_search import Searcher
 from finetrail.web.reader import PageReader
 from finetrail.web.search_progress import Searching
+from finetrail.web.search_protocol import SearchEndpoint
 from finetrail.web.services import Service, read_results, service_of
 from finetrail.web.web_request import Asker
 
