@@ -24,7 +24,6 @@ class BaseEndpoint:
     """
 
     SECTION: ClassVar[str]
-    KIND: ClassVar[str]
     WITHOUT_KEY: ClassVar[str] = ""
 
     name: str
@@ -56,7 +55,7 @@ class BaseEndpoint:
             tokens_per_minute=self.tokens_per_minute and part_of(self.tokens_per_minute, share),
         )
 
-    def api_key(self, where: str | None = None) -> str:
+    def api_key(self, where: str) -> str:
         """Read the key from the environment; empty where the server wants none.
 
         Args:
@@ -71,7 +70,7 @@ class BaseEndpoint:
         if not key:
             raise FinetrailError(
                 f"the environment variable {self.api_key_env} is not set",
-                where=where or f"{self.KIND} {self.name!r}",
+                where=where,
                 hint=f"Run: export {self.api_key_env}=...  (keys are read from the environment only; the variable's "
                 f"name stands in {self.entry}.api_key_env){self.WITHOUT_KEY}",
             )

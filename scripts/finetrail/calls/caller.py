@@ -25,10 +25,8 @@ class _Visit:
     """One request's stay in a lane: the turn that it has, and what has been tried for it."""
 
     def __init__(self, lane: Lane, place: int, turn: Turn) -> None:
-        self.lane, self.turn = lane, turn
-        self.attempts = 0
-        self._place = place
-        self._retries = self._refusals = 0
+        self.lane, self._place, self.turn = lane, place, turn
+        self.attempts = self._retries = self._refusals = 0
         self.is_sending = self._is_open = True
 
     async def enter(self, tokens: float) -> None:
@@ -43,11 +41,7 @@ class _Visit:
         self.lane.succeeded(self.turn, tokens)
 
     def leave(self, refused_for: float | None = None) -> None:
-        """Give back what is still held of the place.
-
-        Args:
-            refused_for: for how many seconds the server asks to be left alone; None where it was not asked too much.
-        """
+        """Give back what is still held of the place; a server that was asked too much is left alone for so long."""
         if self.is_sending and refused_for is not None:
             self.lane.refused(self.turn, refused_for)
         elif self.is_sending:
@@ -87,13 +81,13 @@ class Caller(Generic[R]):
 
     def __init__(self, protocol: ServerProtocol[R], committer: Committer, ledger: Ledger) -> None:
         self.protocol = protocol
-        self._endpoint = protocol.endpoint
+        self.endpoint = protocol.endpoint
         self._committer = committer
         self._ledger = ledger
         self.came_along: dict[str, StoredCall] = {}
         self._end: FinetrailError | None = None
         self._lanes: dict[str, Lane] = {}
-        self._ceilings = Ceilings.of(self._endpoint.requests_per_minute, self._endpoint.tokens_per_minute)
+        self._ceilings = Ceilings.of(self.endpoint.requests_per_minute, self.endpoint.tokens_per_minute)
 
     def width(self) -> int:
         """Return how many calls may be under way at once, as the lanes know so far."""
@@ -103,13 +97,12 @@ class Caller(Generic[R]):
         """Return how many calls the server has at this moment; safe to ask from another thread."""
         return sum(lane.calling for lane in list(self._lanes.values()))
 
-    def queue(self, request: R, place: int, turn: Turn) -> None:
-        """Let a request wait for its first turn; lower places go first."""
-        self._lane(request).queue(place, turn)
-
-    def withdraw(self, request: R, turn: Turn) -> None:
-        """Take back a turn that nothing was sent for."""
-        self._lane(request).withdraw(turn)
+    def lane(self, request: R) -> Lane:
+        """Return where a request waits for its turns."""
+        asked = self.protocol.asked(request)
+        if asked not in self._lanes:
+            self._lanes[asked] = Lane(self.endpoint.max_concurrency, self._ceilings, self._is_over)
+        return self._lanes[asked]
 
     async def answer(self, request: R, place: int, turn: Turn | None = None) -> StoredCall:
         """Ask until there is a usable answer and it is stored, or the row is given up.
@@ -117,13 +110,13 @@ class Caller(Generic[R]):
         Args:
             request: what is asked.
             place: its place in the input.
-            turn: its first turn, see `queue`; None to wait for one here.
+            turn: its first turn in its lane; None to wait for one here.
 
         Raises:
             Failed: the row is given up, or the budget allows no call.
             FinetrailError: the failure concerns every call.
         """
-        lane = self._lane(request)
+        lane = self.lane(request)
         turn = turn or await lane.enter(place, self.protocol.expected_tokens(request))
         visit = _Visit(lane, place, turn)
         try:
@@ -136,12 +129,6 @@ class Caller(Generic[R]):
             raise
         finally:
             visit.leave()
-
-    def _lane(self, request: R) -> Lane:
-        asked = self.protocol.asked(request)
-        if asked not in self._lanes:
-            self._lanes[asked] = Lane(self._endpoint.max_concurrency, self._ceilings, self._is_over)
-        return self._lanes[asked]
 
     def _is_over(self) -> bool:
         return self._end is not None or self._ledger.is_spent()
@@ -207,14 +194,9 @@ class Caller(Generic[R]):
         self._ledger.pay(request.phase, asked, reply.answered, reply.fingerprint, reply.usage, reply.usd)
 
     async def _leave(self, visit: _Visit, failed: Failed, request: R) -> float:
-        """Give the place of a failed attempt to the next request, and return the seconds until the next attempt.
-
-        Raises:
-            Failed: the row is given up.
-            FinetrailError: the fault concerns every call.
-        """
+        """Give the place of a failed attempt to the next request, and return the seconds to wait; the last one raises."""
         fault, lane = failed.fault, visit.lane
-        hopeless = visit.has_end(fault, self._endpoint.max_retries)
+        hopeless = visit.has_end(fault, self.endpoint.max_retries)
         wait = visit.wait_after(fault, request.key)
         limited = fault.kind == "limited"
         if not (hopeless or lane.answered or limited):

@@ -57,21 +57,6 @@ def fault_of_status(status: int, said: str, wait: float | None) -> Fault:
     return Fault("retry" if status in RETRIED or status >= 500 else "row", said, wait)
 
 
-def no_answer_within(seconds: float) -> Fault:
-    """Describe an attempt that took too long."""
-    return Fault("retry", f"no answer within {seconds:g} s")
-
-
-def nobody_there(url: str | None, said: str) -> Fault:
-    """Describe a server that cannot be reached."""
-    return Fault("unreachable", f"{url} cannot be reached ({said})")
-
-
-def broken_connection(url: str | None, said: str) -> Fault:
-    """Describe a connection that ended before the reply did."""
-    return Fault("foreign", f"{url}: the connection broke ({said})")
-
-
 def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Read for how long a server asks to wait: `retry-after-ms` or `Retry-After` (RFC 9110), in seconds."""
     try:

@@ -15,15 +15,9 @@ R = TypeVar("R", bound=Request)
 
 @dataclass(frozen=True)
 class Reply:
-    """One reply that is paid for.
+    """One reply that is paid for: what is stored of it, who `answered` and in which version, and what it cost.
 
-    Args:
-        content: what is stored of it.
-        answered: who answered, as the server names itself.
-        fingerprint: the version of it, where the server names one.
-        usage: tokens that it took.
-        usd: its price; None where it is not known.
-        problem: why it is of no use; raised once it is paid.
+    `usd` is None where the price is not known. `problem` says why it is of no use, and is raised once it is paid.
     """
 
     content: Mapping[str, Any]
@@ -35,17 +29,16 @@ class Reply:
 
 
 class ServerProtocol(Protocol[R]):
-    """How one endpoint is asked. It lives in one event loop."""
+    """How one endpoint is asked; lives in one event loop."""
 
-    @property
-    def endpoint(self) -> BaseEndpoint:
-        """Where it asks."""
+    endpoint: BaseEndpoint
 
     def asked(self, request: R) -> str:
         """Name the model or the service that a request is for; each has limits of its own."""
 
     def expected_tokens(self, request: R) -> float:
-        """Return how many tokens a call may take, for the ceiling."""
+        """Return how many tokens a call may take, for the ceiling; 0 where tokens are not counted."""
+        return 0.0
 
     async def send(self, request: R) -> Any:
         """Make one HTTP call and return what came, for `read`.
@@ -56,12 +49,9 @@ class ServerProtocol(Protocol[R]):
         """
 
     def read(self, request: R, came: Any, *, answered: bool) -> Sequence[tuple[R, Reply]]:
-        """Read what came: the reply to the request, then those to further requests that came along.
+        """Read what `send` returned: the reply to the request, then those to further requests that came along.
 
-        Args:
-            request: what was sent.
-            came: what `send` returned.
-            answered: the server has answered somebody.
+        A refusal may mean something else once the server has `answered` somebody.
 
         Raises:
             Failed: it is nothing that is paid for.
@@ -74,6 +64,7 @@ class ServerProtocol(Protocol[R]):
         Raises:
             Failed: the row has no answer.
         """
+        return await ask(request)
 
     def nothing_works(self, fault: Fault, request: R) -> FinetrailError:
         """Describe a fault that concerns all requests."""

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.calls.faults import Failed, Fault, redact
 from finetrail.calls.money import Usage
-from finetrail.calls.server_protocol import Reply
+from finetrail.calls.server_protocol import Reply, ServerProtocol
 from finetrail.errors import FinetrailError
-from finetrail.llm.chat_faults import judge_exception, place_of
 from finetrail.llm.endpoints import Endpoint
-from finetrail.llm.refusals import no_logprobs
+from finetrail.llm.refusals import judge_exception, no_logprobs, place_of
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.samples import share_usage
 from finetrail.llm.structured import NotAsAsked, parse_answer, repair_request
@@ -75,13 +74,15 @@ def _name(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-class ChatProtocol:
+class ChatProtocol(ServerProtocol[ChatRequest]):
     """Asks the models of one endpoint, with one client.
 
     Args:
         endpoint: where to ask; its `base_url` is set.
         api_key: sent to it, and kept out of every message; empty where it wants none.
     """
+
+    endpoint: Endpoint
 
     def __init__(self, endpoint: Endpoint, api_key: str) -> None:
         self.endpoint = endpoint
@@ -104,12 +105,7 @@ class ChatProtocol:
         return characters / CHARACTERS_A_TOKEN + (request.sampling.max_tokens or 0) * (1 + len(request.siblings))
 
     async def send(self, request: ChatRequest) -> bytes:
-        """Make one call and return the body of the completion.
-
-        Raises:
-            Failed: the server refuses this row, or does not answer.
-            FinetrailError: the server would refuse every row.
-        """
+        """Make one call and return the body of the completion."""
         import httpx2
 
         try:
@@ -123,11 +119,7 @@ class ChatProtocol:
         return response.content
 
     def read(self, request: ChatRequest, came: bytes, *, answered: bool) -> list[tuple[ChatRequest, Reply]]:
-        """Read the reply to a request, and those to its siblings.
-
-        Raises:
-            Failed: it is no completion.
-        """
+        """Read the reply to a request, and those to its siblings."""
         replies = read_replies(came, 1 + len(request.siblings))
         if len(replies) <= len(request.siblings):
             self._warn_of_n(request, len(replies))
@@ -135,11 +127,7 @@ class ChatProtocol:
         return [(one, self._judged(one, reply, one is request)) for one, reply in zip(asked, replies, strict=False)]
 
     async def answer(self, request: ChatRequest, ask: Callable[[ChatRequest], Awaitable[Reply]]) -> Reply:
-        """Ask, and have an answer that does not fit its schema repaired once.
-
-        Raises:
-            Failed: the row has no answer that fits.
-        """
+        """Ask, and have an answer that does not fit its schema repaired once."""
         reply = await ask(request)
         problem = _misfit(request, reply)
         if problem is None:
@@ -183,7 +171,7 @@ class ChatProtocol:
         if request.logprobs is None:
             del content["logprobs"]
         elif content["logprobs"] is None and problem is None:
-            problem = no_logprobs(self.endpoint, request, where=place_of(self.endpoint, request))
+            problem = no_logprobs(self.endpoint, request)
         if problem is None and not is_own:
             problem = _misfit(request, reply)
         return replace(reply, content=content, usd=self._usd(request, reply.usage), problem=problem)

@@ -33,7 +33,6 @@ class Endpoint(BaseEndpoint):
     """
 
     SECTION = "llm.endpoints"
-    KIND = "endpoint"
     WITHOUT_KEY = ", or choose the endpoint 'offline'"
 
     kind: Kind

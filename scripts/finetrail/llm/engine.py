@@ -28,18 +28,17 @@ from finetrail.calls.faults import UNASKED, Failed
 from finetrail.calls.future import Promise
 from finetrail.calls.money import Ledger, Price
 from finetrail.calls.segment import StoredCall
-from finetrail.calls.store import CallStore
+from finetrail.calls.store import CallStore, not_stored
 from finetrail.errors import FinetrailError
-from finetrail.llm.chat_faults import place_of
 from finetrail.llm.chat_protocol import ChatProtocol
 from finetrail.llm.endpoints import Endpoint
+from finetrail.llm.refusals import place_of
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
-from finetrail.llm.samples import Gathering
+from finetrail.llm.samples import Gathering, Outcome
 from finetrail.serving.server_process import serve
 
 LOGGER = logging.getLogger(__name__)
 Mode = Literal["live", "replay"]
-Outcome = ChatAnswer | CallFailure
 WINDOW_A_CALL = 64
 SMALLEST_WINDOW = 1024
 
@@ -206,11 +205,7 @@ class Engine:
             self._ledger.count(request.phase, "from_store")
             return _Slot(request, key, _kept(ChatAnswer.of(stored, request, from_store=True)))
         if self._mode == "replay":
-            raise FinetrailError(
-                f"phase {request.phase!r} has no stored answer (call {key[:12]}), and replay makes no calls",
-                where=f"row {request.row_id}",
-                hint="Fetch the call store (make pull), or set llm.mode: live",
-            )
+            raise not_stored(request, "answer")
         if self._ledger.is_spent():
             return _Slot(request, key, _kept(CallFailure(request.row_id, key, UNASKED.error, 0, unasked=True)))
         self.outlook.add(missing=True)
@@ -335,7 +330,7 @@ class _Backstage:
             job.promise.fail(self._end)
             return
         self._queued.add(job.promise)
-        job.caller.queue(job.request, job.place, job)
+        job.caller.lane(job.request).queue(job.place, job)
 
     def _spawn(self, job: _Job) -> None:
         self._queued.discard(job.promise)
@@ -346,7 +341,7 @@ class _Backstage:
     def _ended(self, job: _Job, task: "asyncio.Task[None]") -> None:
         del self._tasks[job.promise]
         if task.cancelled():  # before its first step: `_serve` ends by itself
-            job.caller.withdraw(job.request, job)
+            job.caller.lane(job.request).withdraw(job)
             job.promise.fail(self._end or CancelledError())
 
     async def _serve(self, job: _Job) -> None:

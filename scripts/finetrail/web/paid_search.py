@@ -1,63 +1,38 @@
 """Paid searches: from the store, or from the service; the same search asked twice is asked once."""
 
 import asyncio
-from types import TracebackType
 
 from finetrail.calls.caller import Caller
-from finetrail.calls.commit import Committer
 from finetrail.calls.faults import UNASKED, Failed
 from finetrail.calls.money import Ledger
 from finetrail.calls.segment import StoredCall
-from finetrail.calls.store import CallStore
-from finetrail.errors import FinetrailError
-from finetrail.web.search_protocol import SearchEndpoint, SearchProtocol
-from finetrail.web.services import Service
+from finetrail.calls.store import CallStore, not_stored
 from finetrail.web.web_request import WebRequest
 
 
 class Searcher:
-    """Asks one service. Use as an asynchronous context manager, in one event loop.
+    """Asks one service; lives in one event loop.
 
     Args:
-        endpoint: where to ask.
-        service: how to ask.
-        store: the paid answers.
-        committer: makes new ones durable.
-        ledger: counts attempts and money, and knows the budget.
+        caller: asks, and keeps what it is told.
+        store: what was paid before.
+        ledger: the caller's.
         live: whether the network may be used.
     """
 
-    def __init__(
-        self,
-        endpoint: SearchEndpoint,
-        service: Service,
-        store: CallStore,
-        committer: Committer,
-        ledger: Ledger,
-        *,
-        live: bool,
-    ) -> None:
-        self.endpoint = endpoint
+    def __init__(self, caller: Caller[WebRequest], store: CallStore, ledger: Ledger, *, live: bool) -> None:
+        self.caller = caller
         self._store = store
         self._ledger = ledger
         self._live = live
-        self._caller = Caller(SearchProtocol(endpoint, service), committer, ledger)
         self._under_way: dict[str, asyncio.Task[StoredCall]] = {}
 
-    async def __aenter__(self) -> "Searcher":
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def close(self) -> None:
+        """End the searches under way, and close the connections."""
         for task in self._under_way.values():
             task.cancel()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
-        await self._caller.protocol.close()
-
-    def in_flight(self) -> int:
-        """Return how many searches the service has at this moment; safe to ask from another thread."""
-        return self._caller.in_flight()
+        await self.caller.protocol.close()
 
     async def search(self, request: WebRequest, place: int) -> StoredCall:
         """Answer a search from the store, else from the service; the same search asked twice is asked once.
@@ -80,11 +55,7 @@ class Searcher:
             self._ledger.count(request.phase, "from_store")
             return call
         if not self._live:
-            raise FinetrailError(
-                f"phase {request.phase!r} has no stored search (call {request.key[:12]}), and replay makes no calls",
-                where=f"row {request.row_id}",
-                hint="Fetch the call store (make pull), or set llm.mode: live",
-            )
+            raise not_stored(request, "search")
         task = asyncio.create_task(self._ask(request, place))
         self._under_way[request.key] = task
         try:
@@ -95,7 +66,7 @@ class Searcher:
 
     async def _ask(self, request: WebRequest, place: int) -> StoredCall:
         try:
-            return await self._caller.answer(request, place)
+            return await self.caller.answer(request, place)
         except Failed as failed:
             self._ledger.count(request.phase, "unasked" if failed.fault is UNASKED else "failures")
             raise

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from finetrail.calls.commit import Committer
 from finetrail.calls.segment import StoredCall
-from finetrail.calls.store import CallStore
+from finetrail.calls.store import CallStore, not_stored
 from finetrail.errors import FinetrailError
 from finetrail.rows.records import derive_seed
 from finetrail.web.extract import Extractors, PageText
@@ -83,12 +83,7 @@ class PageReader:
         if stored is not None:
             return [self._recalled(entry, request) for entry in stored.answer["pages"]]
         if not self._live:
-            raise FinetrailError(
-                f"phase {request.phase!r} has no stored pages for {len(urls)} results (call {request.key[:12]}), and "
-                "replay uses no network",
-                where=f"row {request.row_id}",
-                hint="Fetch the call store (make pull), or set llm.mode: live",
-            )
+            raise not_stored(request, f"pages for {len(urls)} results", "uses no network")
         if request.key not in self._lists:
             self._lists[request.key] = asyncio.create_task(self._read_list(asker, request, urls))
         task = self._lists[request.key]

@@ -2,23 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 from finetrail.calls.base_endpoint import BaseEndpoint
-from finetrail.calls.faults import (
-    Failed,
-    Fault,
-    broken_connection,
-    fault_of_status,
-    no_answer_within,
-    nobody_there,
-    redact,
-    retry_after_seconds,
-)
-from finetrail.calls.server_protocol import Reply
+from finetrail.calls.faults import Failed, Fault, fault_of_status, redact, retry_after_seconds
+from finetrail.calls.server_protocol import Reply, ServerProtocol
 from finetrail.errors import FinetrailError
 from finetrail.rows.records import canonical_json
 from finetrail.web.fetch import PIECE, FetchFailed, unpack
@@ -32,6 +23,8 @@ LARGEST_ANSWER = 20_000_000
 SHOWN = 120
 # 432 and 433: so says Tavily when the plan, or the bound of the user's own, is used up.
 CREDIT = {402, 432, 433}
+NO_JSON = "SearXNG answers so where its settings.yml does not list `json` under search.formats"
+Came = tuple[int, str, Mapping[str, str]]  # status, text and headers
 
 
 @dataclass(frozen=True)
@@ -44,7 +37,6 @@ class SearchEndpoint(BaseEndpoint):
     """
 
     SECTION = "search.endpoints"
-    KIND = "search endpoint"
 
     base_url: str
     usd_per_1000: float | None = None
@@ -55,19 +47,10 @@ class SearchEndpoint(BaseEndpoint):
         return None if self.usd_per_1000 is None else self.usd_per_1000 / 1000
 
 
-class _Came(NamedTuple):
-    status: int
-    text: str
-    headers: Mapping[str, str]
+class SearchProtocol(ServerProtocol[WebRequest]):
+    """Asks one service, as it is described, at one endpoint."""
 
-
-class SearchProtocol:
-    """Asks one service.
-
-    Args:
-        endpoint: where to ask.
-        service: how to ask.
-    """
+    endpoint: SearchEndpoint
 
     def __init__(self, endpoint: SearchEndpoint, service: Service) -> None:
         self.endpoint = endpoint
@@ -85,17 +68,8 @@ class SearchProtocol:
         """Name the service."""
         return self.service.name
 
-    def expected_tokens(self, request: WebRequest) -> float:
-        """Return 0: searches are not counted in tokens."""
-        return 0.0
-
-    async def send(self, request: WebRequest) -> _Came:
-        """Make one call and return what the service said.
-
-        Raises:
-            Failed: it said nothing.
-            FinetrailError: there is no key.
-        """
+    async def send(self, request: WebRequest) -> Came:
+        """Make one call and return what the service said."""
         import aiohttp
 
         try:
@@ -103,33 +77,25 @@ class SearchProtocol:
                 encoding = response.headers.get("Content-Encoding", "")
                 content = await unpack(response.content.iter_chunked(PIECE), encoding, LARGEST_ANSWER)
         except TimeoutError:
-            raise Failed(no_answer_within(self.endpoint.timeout_s)) from None
+            raise Failed(Fault("retry", f"no answer within {self.endpoint.timeout_s:g} s")) from None
         except aiohttp.ClientConnectorError as error:
-            raise Failed(nobody_there(self.endpoint.base_url, self._clean(str(error.os_error)))) from None
+            said = self._clean(str(error.os_error))
+            raise Failed(Fault("unreachable", f"{self.endpoint.base_url} cannot be reached ({said})")) from None
         except (aiohttp.ClientError, OSError, FetchFailed) as error:
             said = type(error).__name__ if not isinstance(error, FetchFailed) else error.reason
-            raise Failed(broken_connection(self.endpoint.base_url, said)) from None
-        return _Came(response.status, content.decode("utf-8", "replace"), response.headers)
+            raise Failed(Fault("foreign", f"{self.endpoint.base_url}: the connection broke ({said})")) from None
+        return response.status, content.decode("utf-8", "replace"), response.headers
 
-    def read(self, request: WebRequest, came: _Came, *, answered: bool) -> list[tuple[WebRequest, Reply]]:
-        """Read what the service said; with status 200 it is paid for.
-
-        Raises:
-            Failed: the service refuses this search.
-            FinetrailError: it would refuse every search.
-        """
-        if came.status != 200:
+    def read(self, request: WebRequest, came: Came, *, answered: bool) -> list[tuple[WebRequest, Reply]]:
+        """Read what the service said; with status 200 it is paid for."""
+        if came[0] != 200:
             raise Failed(self._judge(came, request, answered=answered))
         content, problem = {}, None
         try:
-            content = {"body": self._body(came.text, request, answered=answered)}
+            content = {"body": self._body(came[1], request, answered=answered)}
         except (Failed, FinetrailError) as error:
             problem = error
         return [(request, Reply(content, self.service.name, usd=self.endpoint.usd, problem=problem))]
-
-    async def answer(self, request: WebRequest, ask: Callable[[WebRequest], Awaitable[Reply]]) -> Reply:
-        """Ask; whatever a service replies is not asked for again."""
-        return await ask(request)
 
     def nothing_works(self, fault: Fault, request: WebRequest) -> FinetrailError:
         """Describe a fault that concerns all searches."""
@@ -146,7 +112,7 @@ class SearchProtocol:
         if self._session is None:
             import aiohttp
 
-            self._key = self.endpoint.api_key()
+            self._key = self.endpoint.api_key(f"search endpoint {self.endpoint.name!r}")
             if self._key:
                 as_sent = str(URL.build(query={"k": self._key})).removeprefix("?k=")
                 self._key_forms = self._key, as_sent, quote(self._key), quote(self._key, safe=""), quote_plus(self._key)
@@ -170,12 +136,7 @@ class SearchProtocol:
         return self._session.request(asked["method"], url, json=body, headers=headers, allow_redirects=False)
 
     def _body(self, text: str, request: WebRequest, *, answered: bool) -> Any:
-        """Parse an answer; one without a list of results where it should be is not kept.
-
-        Raises:
-            Failed: it is of no use.
-            FinetrailError: so is every other.
-        """
+        """Parse an answer; one without a list of results where it should be is not kept."""
         try:
             body = self._scrub(json.loads(text))
             canonical_json(body).encode("utf-8")  # what cannot be stored is no answer
@@ -192,23 +153,19 @@ class SearchProtocol:
             raise self._stopped(f"{self.endpoint.base_url} answers, but {error}", hint, request) from None
         return body
 
-    def _judge(self, came: _Came, request: WebRequest, *, answered: bool) -> Fault:
+    def _judge(self, came: Came, request: WebRequest, *, answered: bool) -> Fault:
         """Decide what follows from a status; stop where every search would meet it."""
-        status, message = came.status, f"HTTP {came.status}: {self._clean(came.text)[:SHOWN]}"
-        url = self.endpoint.base_url
+        status, text, headers = came
+        url, message = self.endpoint.base_url, f"HTTP {status}: {self._clean(text)[:SHOWN]}"
         if status in CREDIT:
             raise self._stopped(f"the account's credit is used up ({message})", "Add credit, then run again", request)
         if status == 401 or (status == 403 and not answered):
-            raise self._stopped(f"{url} refuses us ({message})", self._key_advice(), request)
+            advice = NO_JSON if self.service.name == "searxng" else self.endpoint.key_advice()
+            raise self._stopped(f"{url} refuses us ({message})", advice, request)
         if not answered and (status in (404, 405) or 300 <= status < 400):
             hint = f"Check {self.endpoint.entry}.base_url, and recall.http.service"
             raise self._stopped(f"{url} is not asked like this ({message})", hint, request)
-        return fault_of_status(status, message, retry_after_seconds(came.headers))
-
-    def _key_advice(self) -> str:
-        if self.service.name == "searxng":
-            return "SearXNG answers so where its settings.yml does not list `json` under search.formats"
-        return self.endpoint.key_advice()
+        return fault_of_status(status, message, retry_after_seconds(headers))
 
     def _stopped(self, cause: str, hint: str, request: WebRequest) -> FinetrailError:
         where = f"search endpoint {self.endpoint.name!r}, phase {request.phase!r}, row {request.row_id}"
