@@ -194,7 +194,7 @@ class Caller(Generic[R]):
         self._ledger.pay(request.phase, asked, reply.answered, reply.fingerprint, reply.usage, reply.usd)
 
     async def _leave(self, visit: _Visit, failed: Failed, request: R) -> float:
-        """Give the place of a failed attempt to the next request, and return the seconds to wait; the last one raises."""
+        """Give the place of a failed attempt to the next request, and return the seconds to wait; the last raises."""
         fault, lane = failed.fault, visit.lane
         hopeless = visit.has_end(fault, self.endpoint.max_retries)
         wait = visit.wait_after(fault, request.key)
