@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -148,23 +148,10 @@ class Ledger:
             setattr(tally, name, getattr(tally, name) + 1)
 
     def pay(
-        self,
-        phase: str,
-        asked: str,
-        answered: str,
-        fingerprint: str | None,
-        usage: Usage,
-        price: Price | None,
+        self, phase: str, asked: str, answered: str, fingerprint: str | None, usage: Usage, price: float | None
     ) -> None:
-        """Record one reply of a model (as asked for, as it names itself), paid for or not usable."""
-        self._book(phase, (asked, answered, fingerprint or ""), usage, price.of(usage) if price else None)
-
-    def pay_search(self, phase: str, service: str, usd: float | None) -> None:
-        """Record one reply of a search service; None where its price is not known."""
-        self._book(phase, (service, service, ""), Usage(), usd)
-
-    def _book(self, phase: str, server: tuple[str, str, str], usage: Usage, price: float | None) -> None:
-        asked, usd = server[0], price or 0.0
+        """Record one reply of a model or a service (as asked for, as it names itself), whether it is usable or not."""
+        server, usd = (asked, answered, fingerprint or ""), price or 0.0
         if self.budget is not None:
             self.budget.pay(usd)
         with self._lock:
@@ -195,14 +182,10 @@ class Ledger:
             total = Tally()
             for tally in self._phases.values():
                 total.add(vars(tally))
-            servers = [
-                {"asked": asked, "answered": answered, "fingerprint": fingerprint or None, "calls": calls}
-                for (asked, answered, fingerprint), calls in sorted(self._servers.items())
-            ]
-            asked_for = [asked for asked, _, _ in self._servers]
-            changed = sorted({asked for asked in asked_for if asked_for.count(asked) > 1})
+            models = _models_of(self._servers)
             phases = {name: tally.as_dict() for name, tally in sorted(self._phases.items())}
-            return total.as_dict() | {"phases": phases, "models": servers, "models_that_changed": changed}
+            changed = sorted(_changed(self._servers))
+            return total.as_dict() | {"phases": phases, "models": models, "models_that_changed": changed}
 
 
 def sum_totals(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -221,17 +204,23 @@ def sum_totals(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             phases.setdefault(name, Tally()).add(tally)
         for one in job["models"]:
             servers[one["asked"], one["answered"], one["fingerprint"] or ""] += one["calls"]
-    models = [
-        {"asked": asked, "answered": answered, "fingerprint": fingerprint or None, "calls": calls}
-        for (asked, answered, fingerprint), calls in sorted(servers.items())
-    ]
-    times = Counter(asked for asked, _, _ in servers)
-    changed = {asked for asked, number in times.items() if number > 1}
-    changed |= {asked for job in jobs for asked in job["models_that_changed"]}
+    changed = _changed(servers).union(*(job["models_that_changed"] for job in jobs))
     return {
         **total.as_dict(),
         "phases": {name: tally.as_dict() for name, tally in sorted(phases.items())},
-        "models": models,
+        "models": _models_of(servers),
         "models_that_changed": sorted(changed),
         "answers": worth.as_dict(),
     }
+
+
+def _models_of(servers: Mapping[tuple[str, str, str], int]) -> list[dict[str, Any]]:
+    return [
+        {"asked": asked, "answered": answered, "fingerprint": fingerprint or None, "calls": calls}
+        for (asked, answered, fingerprint), calls in sorted(servers.items())
+    ]
+
+
+def _changed(servers: Iterable[tuple[str, str, str]]) -> set[str]:
+    """Return the models that answered as more than one version."""
+    return {asked for asked, times in Counter(asked for asked, _, _ in servers).items() if times > 1}

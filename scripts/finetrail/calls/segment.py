@@ -13,8 +13,9 @@ import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from finetrail.calls.index import Entry, write_index
 from finetrail.rows.artifacts import sync_path
@@ -26,6 +27,26 @@ SEGMENT_BYTES = 64 << 20
 HEAD = b'{"check":"'
 PAYLOAD = len(HEAD) + 64 + len(b'",')
 KEY = slice(PAYLOAD + len(b'"key":"'), PAYLOAD + len(b'"key":"') + 64)
+
+
+class Request(Protocol):
+    """What is known of a request in any protocol; `canonical` decides the answer and its `key`."""
+
+    @property
+    def row_id(self) -> str:
+        """The row that needs the answer."""
+
+    @property
+    def phase(self) -> str:
+        """The rule that asks."""
+
+    @property
+    def canonical(self) -> Mapping[str, Any]:
+        """Everything that decides the answer."""
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of `canonical`."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +70,13 @@ class StoredCall:
         """Describe an answer; its hash is taken over what the server said, not over who paid when."""
         digest = hashlib.sha256(canonical_json(answer).encode("utf-8")).hexdigest()
         return cls(key, digest, answer, request, paid)
+
+    @classmethod
+    def of(cls, request: Request, answer: Mapping[str, Any], usd: float | None) -> "StoredCall":
+        """Describe an answer that a request has just got, at its price; None where that is not known."""
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        paid = {"phase": request.phase, "row": request.row_id, "at": now, "usd": usd}
+        return cls.make(request.key, answer, request.canonical, paid)
 
 
 def encode(call: StoredCall) -> bytes:

@@ -19,6 +19,7 @@ from finetrail.calls.index import Columns, Entry, MergedIndex, columns_of, read_
 from finetrail.calls.segment import (
     SEGMENT_BYTES,
     SUFFIX,
+    Request,
     SegmentWriter,
     StoredCall,
     decode,
@@ -208,6 +209,15 @@ class CallStore:
                 os.close(self._readers.popitem(last=False)[1])
         self._readers[path] = descriptor
         return descriptor
+
+
+def not_stored(request: Request, what: str, how: str = "makes no calls") -> FinetrailError:
+    """Describe that replay cannot go on, because it `makes no calls`, or however else it stops short."""
+    return FinetrailError(
+        f"phase {request.phase!r} has no stored {what} (call {request.key[:12]}), and replay {how}",
+        where=f"row {request.row_id}",
+        hint="Fetch the call store (make pull), or set llm.mode: live",
+    )
 
 
 def _columns(path: Path) -> Columns:

@@ -20,24 +20,25 @@ from types import TracebackType
 from typing import Any, Literal
 
 from finetrail.calls.budget import Budget
+from finetrail.calls.caller import Caller
 from finetrail.calls.commit import Committer
 from finetrail.calls.concurrency import Turn
 from finetrail.calls.eta import Outlook
+from finetrail.calls.faults import UNASKED, Failed
 from finetrail.calls.future import Promise
 from finetrail.calls.money import Ledger, Price
 from finetrail.calls.segment import StoredCall
-from finetrail.calls.store import CallStore
+from finetrail.calls.store import CallStore, not_stored
 from finetrail.errors import FinetrailError
-from finetrail.llm.caller import Caller, answer_of, expected_tokens
+from finetrail.llm.chat_protocol import ChatProtocol
 from finetrail.llm.endpoints import Endpoint
-from finetrail.llm.faults import UNASKED, place_of
+from finetrail.llm.refusals import place_of
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
-from finetrail.llm.samples import Gathering
+from finetrail.llm.samples import Gathering, Outcome
 from finetrail.serving.server_process import serve
 
 LOGGER = logging.getLogger(__name__)
 Mode = Literal["live", "replay"]
-Outcome = ChatAnswer | CallFailure
 WINDOW_A_CALL = 64
 SMALLEST_WINDOW = 1024
 
@@ -202,19 +203,16 @@ class Engine:
         if stored is not None:
             self.outlook.add(missing=False)
             self._ledger.count(request.phase, "from_store")
-            return _Slot(request, key, _kept(answer_of(stored, request, from_store=True)))
+            return _Slot(request, key, _kept(ChatAnswer.of(stored, request, from_store=True)))
         if self._mode == "replay":
-            raise FinetrailError(
-                f"phase {request.phase!r} has no stored answer (call {key[:12]}), and replay makes no calls",
-                where=f"row {request.row_id}",
-                hint="Fetch the call store (make pull), or set llm.mode: live",
-            )
+            raise not_stored(request, "answer")
         if self._ledger.is_spent():
             return _Slot(request, key, _kept(CallFailure(request.row_id, key, UNASKED.error, 0, unasked=True)))
         self.outlook.add(missing=True)
         promise: Promise[Outcome] = Promise()
         self._in_flight[key] = promise
-        self._gathering.add(self._caller(request), request, promise)
+        alone = not self._endpoints[request.endpoint].supports_n
+        self._gathering.add(self._caller(request), request, promise, alone=alone)
         return _Slot(request, key, promise)
 
     def _finish(self, slot: _Slot) -> Outcome:
@@ -251,7 +249,7 @@ class Engine:
             self._backstage = _Backstage(self._store)
         return self._backstage
 
-    def _caller(self, request: ChatRequest) -> Caller:
+    def _caller(self, request: ChatRequest) -> Caller[ChatRequest]:
         backstage, endpoint = self._behind(), self._endpoints[request.endpoint]
         # A server of our own loads one model.
         name = f"{endpoint.name} {request.model} {request.revision}" if endpoint.serve else endpoint.name
@@ -262,7 +260,7 @@ class Engine:
                 endpoint, key = replace(endpoint, base_url=server.base_url), server.api_key
             else:
                 key = endpoint.api_key(place_of(endpoint, request))
-            backstage.callers[name] = Caller(endpoint, key, backstage.committer, self._ledger)
+            backstage.callers[name] = Caller(ChatProtocol(endpoint, key), backstage.committer, self._ledger)
         return backstage.callers[name]
 
 
@@ -273,13 +271,13 @@ class _Job(Turn):
 
     def __init__(
         self,
-        caller: Caller,
+        caller: Caller[ChatRequest],
         request: ChatRequest,
         promise: Promise[Outcome],
         place: int,
         begin: "Callable[[_Job], None]",
     ) -> None:
-        super().__init__(expected_tokens(request))
+        super().__init__(caller.protocol.expected_tokens(request))
         self.caller, self.request, self.promise, self.place = caller, request, promise, place
         self._begin = begin
 
@@ -294,7 +292,7 @@ class _Backstage:
     """The event loop in its thread, with the callers and the committer that live there."""
 
     def __init__(self, store: CallStore) -> None:
-        self.callers: dict[str, Caller] = {}
+        self.callers: dict[str, Caller[ChatRequest]] = {}
         self.committer = Committer(store)
         self._end: Exception | None = None
         self._queued: set[Promise[Outcome]] = set()
@@ -310,7 +308,7 @@ class _Backstage:
         """Return how many calls may be under way at once, as the lanes know so far."""
         return sum(caller.width() for caller in list(self.callers.values()))
 
-    def submit(self, caller: Caller, request: ChatRequest, promise: Promise[Outcome]) -> None:
+    def submit(self, caller: Caller[ChatRequest], request: ChatRequest, promise: Promise[Outcome]) -> None:
         """Answer a request in the loop; the promise gets its outcome, or the error that stops all."""
         job = _Job(caller, request, promise, next(self._places), self._spawn)
         self._loop.call_soon_threadsafe(self._queue, job)
@@ -332,7 +330,7 @@ class _Backstage:
             job.promise.fail(self._end)
             return
         self._queued.add(job.promise)
-        job.caller.queue(job.request, job.place, job)
+        job.caller.lane(job.request).queue(job.place, job)
 
     def _spawn(self, job: _Job) -> None:
         self._queued.discard(job.promise)
@@ -343,21 +341,25 @@ class _Backstage:
     def _ended(self, job: _Job, task: "asyncio.Task[None]") -> None:
         del self._tasks[job.promise]
         if task.cancelled():  # before its first step: `_serve` ends by itself
-            job.caller.withdraw(job.request, job)
+            job.caller.lane(job.request).withdraw(job)
             job.promise.fail(self._end or CancelledError())
 
     async def _serve(self, job: _Job) -> None:
+        request = job.request
         try:
-            outcome = await job.caller.answer(job.request, job.place, job)
+            call = await job.caller.answer(request, job.place, job)
         except asyncio.CancelledError:
             job.promise.fail(self._end or CancelledError())
+        except Failed as failed:
+            unasked = failed.fault is UNASKED
+            job.promise.keep(CallFailure(request.row_id, request.key, str(failed), failed.attempts, unasked))
         except Exception as error:
             if self._end is None:
                 bug = FinetrailError("the engine failed", hint="This is a bug: see the log")
                 self._stop(error if isinstance(error, FinetrailError) else bug)
             job.promise.fail(error)
         else:
-            job.promise.keep(outcome)
+            job.promise.keep(ChatAnswer.of(call, request, from_store=False))
 
     def _stop(self, why: Exception) -> None:
         """Begin nothing more, and end what is under way."""
@@ -379,7 +381,7 @@ class _Backstage:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await self.committer.finish()
         for caller in self.callers.values():
-            await caller.close()
+            await caller.protocol.close()
 
 
 def _kept(outcome: Outcome) -> Promise[Outcome]:

@@ -1,13 +1,21 @@
-"""Refusals that every row would meet: a key, a model, a setting that the server does not accept stops the run."""
+"""What an exception of the openai client means: stop the run, try again, or give up the row.
 
+A key, a model or a setting that the server does not accept stops the run: every row would be refused.
+"""
+
+import errno
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from finetrail.calls.faults import Fault, fault_of_status, redact, retry_after_seconds
 from finetrail.errors import FinetrailError
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.request import ChatRequest
+from finetrail.vision.data_url import ImageTooLarge
 
+CONTEXT_WORDS = re.compile(r"context[_ ](length|window|size)|maximum context|too many tokens|exceeds? .*context", re.I)
+NOBODY_THERE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH}
 KEY_WORDS = re.compile(r"\b(api|access)[ _-]?(key|token)\b", re.I)
 MODERATION_WORDS = re.compile(r"moderation|flagged|safety|content (policy|filter)", re.I)
 CREDIT_WORDS = re.compile(r"credit balance|insufficient[_ ](credit|fund|balance|quota)", re.I)
@@ -26,38 +34,93 @@ PARAMETER = re.compile(
 )
 
 
-def asks_for_too_much(message: str, request: ChatRequest) -> bool:
+def judge_exception(error: Exception, endpoint: Endpoint, request: ChatRequest, key: str) -> Fault:
+    """Decide what follows from an exception of the openai client.
+
+    Raises:
+        FinetrailError: the failure concerns every call (key, model, schema, quota): the run stops.
+    """
+    import openai
+
+    if isinstance(error, ImageTooLarge):
+        return Fault("row", f"{error} (raise {endpoint.entry}.{error.key}, or make the image smaller)")
+    if isinstance(error, openai.APIStatusError):
+        return _judge_status(error, endpoint, request, key)
+    chain = _chain(error)
+    said = redact(str(chain[-1]), key)
+    if any(_is_nobody_there(link) for link in chain):
+        return Fault("unreachable", f"{endpoint.base_url} cannot be reached ({said})")
+    if any(isinstance(link, TimeoutError) for link in chain):
+        return Fault("retry", f"no answer within {endpoint.timeout_s:g} s")
+    if isinstance(error, openai.APIConnectionError):
+        return Fault("foreign", f"{endpoint.base_url}: the connection broke ({said or type(chain[-1]).__name__})")
+    return Fault("foreign", f"the reply of {endpoint.base_url} is not readable: {redact(str(error), key)}")
+
+
+def place_of(endpoint: Endpoint, request: ChatRequest) -> str:
+    """Name endpoint, model, phase and row, for messages."""
+    return f"endpoint {endpoint.name!r}, model {request.model!r}, phase {request.phase!r}, row {request.row_id}"
+
+
+def _is_nobody_there(link: BaseException) -> bool:
+    return "DNS" in type(link).__name__ or (isinstance(link, OSError) and link.errno in NOBODY_THERE)
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    links: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in links:
+        links.append(link)
+        link = link.__cause__ or link.__context__
+    return links
+
+
+def _error_of(body: Any) -> dict[str, Any]:
+    """Find the error object in a body: Gemini wraps it in a list, some servers in nothing."""
+    while isinstance(body, list) and body:
+        body = body[0]
+    body = body if isinstance(body, dict) else {}
+    inner = body.get("error", body)
+    return inner if isinstance(inner, dict) else {"message": inner}
+
+
+def _judge_status(error: Any, endpoint: Endpoint, request: ChatRequest, key: str) -> Fault:
+    status: int = error.status_code
+    body = _error_of(error.body)
+    message = redact(str(body.get("message") or error.message), key)
+    about_context = CONTEXT_WORDS.search(f"{body.get('code')} {message}") is not None
+    if not about_context or _asks_for_too_much(message, request):
+        _raise_if_all_would_fail(status, body, message, endpoint, request)
+    fault = fault_of_status(status, f"HTTP {status}: {message}", retry_after_seconds(error.response.headers))
+    if fault.kind == "row" and (status == 413 or about_context):
+        advice = (
+            "shorten the prompt, show fewer or shorter passages, lower max_tokens, or choose a model with more context"
+        )
+        return Fault("row", f"{fault.error} ({advice})")
+    return fault
+
+
+def _asks_for_too_much(message: str, request: ChatRequest) -> bool:
     """Tell whether `max_tokens` alone, without any prompt, exceeds the model's context."""
     found = CONTEXT_LIMIT.search(message) if LONGEST_WORDS.search(message) else None
     return found is not None and int(found[1]) <= (request.sampling.max_tokens or 0)
 
 
-def raise_if_all_would_fail(
-    status: int, body: Mapping[str, Any], message: str, endpoint: Endpoint, request: ChatRequest, *, where: str
+def _raise_if_all_would_fail(
+    status: int, body: Mapping[str, Any], message: str, endpoint: Endpoint, request: ChatRequest
 ) -> None:
-    """Stop at a refusal that has nothing to do with its row.
-
-    Args:
-        status: the HTTP status.
-        body: the error as the server describes it.
-        message: its message, without secrets.
-        endpoint: who refuses.
-        request: what is refused.
-        where: the place for the message.
-
-    Raises:
-        FinetrailError: names what to change.
-    """
+    """Stop at a refusal that has nothing to do with its row, and name what to change."""
 
     def stop(cause: str, hint: str) -> NoReturn:
-        raise FinetrailError(f"{cause} (HTTP {status}: {message})", where=where, hint=hint)
+        raise FinetrailError(f"{cause} (HTTP {status}: {message})", where=place_of(endpoint, request), hint=hint)
 
-    entry = f"llm.endpoints.{endpoint.name}"
+    entry = endpoint.entry
     labels = {str(body.get("code")), str(body.get("type"))}
     if status == 402 or "insufficient_quota" in labels or (status < 429 and CREDIT_WORDS.search(message)):
         stop("the account's credit is used up", "Add credit, then run again: answers paid so far are kept")
     if _is_about_key(status, message):
-        stop(f"{endpoint.base_url} refuses the API key", _key_advice(endpoint, request))
+        may_use = f", and that its key may use {request.model!r}" if endpoint.api_key_env else ""
+        stop(f"{endpoint.base_url} refuses the API key", endpoint.key_advice() + may_use)
     if status in (404, 405, 400, 422) and _is_about_model(body, message):
         stop(
             f"{endpoint.base_url} does not know the model {request.model!r}",
@@ -87,14 +150,14 @@ def _stop_at_settings(
             "Choose an `endpoint` and a `model` that support structured output (response_format: json_schema); "
             f"{request.model!r} here may not",
         )
-    if asks_for_too_much(message, request):
+    if _asks_for_too_much(message, request):
         stop(
             f"max_tokens is {request.sampling.max_tokens}, which leaves no room for a prompt",
             "Lower the key `max_tokens` of the phase that asks, or choose a model with more context",
         )
     named = _setting(parameter, message)
     if named == "n":
-        stop(f"{endpoint.base_url} refuses n", f"Set llm.endpoints.{endpoint.name}.supports_n: false")
+        stop(f"{endpoint.base_url} refuses n", f"Set {endpoint.entry}.supports_n: false")
     if named is not None:
         stop(
             f"{endpoint.base_url} refuses the setting {named}",
@@ -113,15 +176,11 @@ def _setting(parameter: str, message: str) -> str | None:
     return (found["before"] or found["after"]).lower() if found else None
 
 
-def require_logprobs(endpoint: Endpoint, request: ChatRequest, *, where: str) -> NoReturn:
-    """Stop because log-probabilities were asked for and none came.
-
-    Raises:
-        FinetrailError: always.
-    """
-    raise FinetrailError(
+def no_logprobs(endpoint: Endpoint, request: ChatRequest) -> FinetrailError:
+    """Describe that log-probabilities were asked for and none came."""
+    return FinetrailError(
         f"{endpoint.base_url} answers without log-probabilities, though logprobs is {request.logprobs}",
-        where=where,
+        where=place_of(endpoint, request),
         hint="Leave the key `logprobs` of the phase that asks at null, or choose an `endpoint` and a `model` that give "
         "them",
     )
@@ -137,14 +196,3 @@ def _is_about_model(body: Mapping[str, Any], message: str) -> bool:
     if body.get("code") == "model_not_found" or body.get("param") == "model":
         return True
     return MODEL_WORDS.search(message) is not None
-
-
-def _key_advice(endpoint: Endpoint, request: ChatRequest) -> str:
-    if endpoint.api_key_env is None:
-        return (
-            f"Set llm.endpoints.{endpoint.name}.api_key_env to the name of an environment variable that holds the key"
-        )
-    return (
-        f"Check the environment variable {endpoint.api_key_env} (llm.endpoints.{endpoint.name}.api_key_env), and that "
-        f"its key may use {request.model!r}"
-    )

@@ -1,12 +1,14 @@
 """What is asked of a language model and what comes back; a request's key names its answer for ever."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from finetrail.calls.money import Usage
+from finetrail.calls.segment import StoredCall
 from finetrail.rows.records import canonical_json, derive_seed
 from finetrail.vision.data_url import ImageLimits, data_url
 from finetrail.vision.image import Image
@@ -168,6 +170,24 @@ class ChatAnswer:
     usage: Usage
     from_store: bool
     logprobs: Sequence[Mapping[str, Any]] | None = None
+
+    @classmethod
+    def of(cls, call: StoredCall, request: ChatRequest, *, from_store: bool) -> "ChatAnswer":
+        """Turn a stored call, whose text parses, into the answer to a request."""
+        said = call.answer
+        return cls(
+            row_id=request.row_id,
+            key=call.key,
+            answer_sha256=call.answer_sha256,
+            text=said["text"],
+            parsed=None if request.schema is None else json.loads(said["text"]),
+            finish_reason=said["finish_reason"],
+            model=said["model"],
+            fingerprint=said["fingerprint"],
+            usage=Usage(**said["usage"]),
+            from_store=from_store,
+            logprobs=said.get("logprobs"),
+        )
 
 
 @dataclass(frozen=True)

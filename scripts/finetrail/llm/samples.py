@@ -8,18 +8,16 @@ the answers came.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
+from finetrail.calls.caller import Caller
 from finetrail.calls.future import Promise
 from finetrail.calls.money import Usage
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
 
-if TYPE_CHECKING:
-    from finetrail.llm.caller import Caller
-
 MOST_AT_ONCE = 128  # what OpenAI takes
 Outcome = ChatAnswer | CallFailure
 Waiting = tuple[ChatRequest, Promise[Outcome]]
+Submit = Callable[[Caller[ChatRequest], ChatRequest, Promise[Outcome]], None]
 
 
 class Gathering:
@@ -29,20 +27,20 @@ class Gathering:
         submit: sends a request, with its siblings.
     """
 
-    def __init__(self, submit: "Callable[[Caller, ChatRequest, Promise[Outcome]], None]") -> None:
+    def __init__(self, submit: Submit) -> None:
         self._submit = submit
         self._waiting: list[Waiting] = []
-        self._caller: Caller | None = None
+        self._caller: Caller[ChatRequest] | None = None
 
-    def add(self, caller: "Caller", request: ChatRequest, promise: Promise[Outcome]) -> None:
-        """Send a request, now or together with the ones that follow it."""
+    def add(self, caller: Caller[ChatRequest], request: ChatRequest, promise: Promise[Outcome], *, alone: bool) -> None:
+        """Send a request, now where it goes alone, else together with the ones that follow it."""
         if self._waiting and not (
             len(self._waiting) < MOST_AT_ONCE and self._waiting[0][0].asks_the_same(request) and caller is self._caller
         ):
             self.send()
         self._caller = caller
         self._waiting.append((request, promise))
-        if not caller.endpoint.supports_n:
+        if alone:
             self.send()
 
     def holds(self, promise: Promise[Outcome]) -> bool:
@@ -56,9 +54,7 @@ class Gathering:
             _send(self._submit, self._caller, waiting)
 
 
-def _send(
-    submit: "Callable[[Caller, ChatRequest, Promise[Outcome]], None]", caller: "Caller", waiting: Sequence[Waiting]
-) -> None:
+def _send(submit: Submit, caller: Caller[ChatRequest], waiting: Sequence[Waiting]) -> None:
     wanted = [(request, promise) for request, promise in waiting if not promise.done()]
     if not wanted:
         return
@@ -70,17 +66,15 @@ def _send(
     submit(caller, request, first)
 
 
-def _share(
-    submit: "Callable[[Caller, ChatRequest, Promise[Outcome]], None]", caller: "Caller", others: Sequence[Waiting]
-) -> None:
+def _share(submit: Submit, caller: Caller[ChatRequest], others: Sequence[Waiting]) -> None:
     """Give siblings what came for them, and ask for the rest; where all has ended, asking says so."""
     left = []
     for request, promise in others:
-        answer = caller.came_along.pop(request.key, None)
-        if answer is None:
+        call = caller.came_along.pop(request.key, None)
+        if call is None:
             left.append((request, promise))
         else:
-            promise.keep(answer)
+            promise.keep(ChatAnswer.of(call, request, from_store=False))
     _send(submit, caller, left)
 
 

@@ -4,14 +4,13 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 from weakref import WeakValueDictionary
 
 from finetrail.calls.commit import Committer
 from finetrail.calls.segment import StoredCall
-from finetrail.calls.store import CallStore
+from finetrail.calls.store import CallStore, not_stored
 from finetrail.errors import FinetrailError
 from finetrail.rows.records import derive_seed
 from finetrail.web.extract import Extractors, PageText
@@ -84,12 +83,7 @@ class PageReader:
         if stored is not None:
             return [self._recalled(entry, request) for entry in stored.answer["pages"]]
         if not self._live:
-            raise FinetrailError(
-                f"phase {request.phase!r} has no stored pages for {len(urls)} results (call {request.key[:12]}), and "
-                "replay uses no network",
-                where=f"row {request.row_id}",
-                hint="Fetch the call store (make pull), or set llm.mode: live",
-            )
+            raise not_stored(request, f"pages for {len(urls)} results", "uses no network")
         if request.key not in self._lists:
             self._lists[request.key] = asyncio.create_task(self._read_list(asker, request, urls))
         task = self._lists[request.key]
@@ -158,7 +152,7 @@ class PageReader:
             "title": text.title,
             "text": text.text,
         }
-        call = _record(request, answer)
+        call = StoredCall.of(request, answer, 0.0)
         await self._committer.commit(call)
         self.counts["read"] += 1
         return call
@@ -194,7 +188,7 @@ class PageReader:
             {"failed": one.reason} if isinstance(one, FetchFailed) else {"page": one.key, "answer": one.answer_sha256}
             for one in outcomes
         ]
-        call = _record(request, {"pages": entries})
+        call = StoredCall.of(request, {"pages": entries}, 0.0)
         if any(isinstance(one, FetchFailed) and one.passing for one in outcomes) and not any(self.counts.values()):
             self._held.append(call)
             return
@@ -218,12 +212,6 @@ class PageReader:
                 hint="Is there a way to the internet from here? Compute nodes often have none: run this step where "
                 "there is, or set recall.http.pages: false",
             )
-
-
-def _record(request: WebRequest, answer: dict[str, Any]) -> StoredCall:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    paid = {"phase": request.phase, "row": request.row_id, "at": now, "usd": 0.0}
-    return StoredCall.make(request.key, answer, request.canonical, paid)
 
 
 def place_of_url(url: str) -> str:

@@ -10,21 +10,23 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from finetrail.calls.caller import Caller
 from finetrail.calls.commit import Committer
+from finetrail.calls.faults import UNASKED, Failed
 from finetrail.calls.money import Ledger
 from finetrail.calls.segment import StoredCall
 from finetrail.calls.store import CallStore
 from finetrail.config.current import current_run, operation_key, results_folder
 from finetrail.llm.ask import check_budget, check_quarantine, run_budget, share_of
-from finetrail.llm.faults import UNASKED, Failed
 from finetrail.rows.records import Row
 from finetrail.step.step import Step
 from finetrail.web.candidates import candidates_of, fuse_results, urls_of
 from finetrail.web.extract import Extractors
 from finetrail.web.fetch import PageFetcher, PageLimits
-from finetrail.web.paid_search import SearchEndpoint, Searcher
+from finetrail.web.paid_search import Searcher
 from finetrail.web.reader import PageReader
 from finetrail.web.search_progress import Searching
+from finetrail.web.search_protocol import SearchEndpoint, SearchProtocol
 from finetrail.web.services import Service, read_results, service_of
 from finetrail.web.web_request import Asker
 
@@ -97,7 +99,8 @@ async def _open_web(step: Step, store: CallStore, ledger: Ledger) -> AsyncIterat
     async with AsyncExitStack() as stack:
         committer = Committer(store)
         stack.push_async_callback(committer.finish)
-        searcher = await stack.enter_async_context(Searcher(endpoint, service, store, committer, ledger, live=live))
+        searcher = Searcher(Caller(SearchProtocol(endpoint, service), committer, ledger), store, ledger, live=live)
+        stack.push_async_callback(searcher.close)
         reader = await stack.enter_async_context(
             PageReader(PageFetcher(limits), extractors, store, committer, live=live)
         )
@@ -132,7 +135,7 @@ def _recall_rows(step: Step, rows: Iterable[Row], store: CallStore, ledger: Ledg
     total = quarantined = left = 0
     first_error = ""
     with asyncio.Runner() as runner, _entered(runner, step, store, ledger) as web:
-        progress = Searching(ledger, web.searcher.in_flight, step.pulse.latest, step.pulse.ended)
+        progress = Searching(ledger, web.searcher.caller.in_flight, step.pulse.latest, step.pulse.ended)
         step.pulse.watch(progress, leads=True)
         for row, task in _windowed(runner, web, rows):
             total += 1
@@ -180,7 +183,7 @@ async def _leave(stack: AsyncExitStack, error: BaseException | None, rows: "set[
 
 def _windowed(runner: asyncio.Runner, web: _Web, rows: Iterable[Row]) -> Iterator[tuple[Row, "asyncio.Task[Recalled]"]]:
     """Keep some rows under way, and yield them in their order."""
-    most = ROWS_A_SEARCH * web.searcher.endpoint.max_concurrency
+    most = ROWS_A_SEARCH * web.searcher.caller.endpoint.max_concurrency
     waiting: deque[tuple[Row, asyncio.Task[Recalled]]] = deque()
     loop = runner.get_loop()
     for place, row in enumerate(rows):

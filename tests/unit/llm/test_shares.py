@@ -6,7 +6,7 @@ import pytest
 
 from finetrail.calls.rate_limit import MINUTE_S, Pace
 from finetrail.llm.endpoints import Endpoint
-from finetrail.web.paid_search import SearchEndpoint
+from finetrail.web.search_protocol import SearchEndpoint
 
 SHARED = Endpoint("e", "openai", "http://127.0.0.1:1/v1", max_concurrency=16, requests_per_minute=100)
 

@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from finetrail.calls.inspect_store import main as inspect_store
-from finetrail.calls.money import Ledger
+from finetrail.calls.money import Ledger, Usage
 from finetrail.calls.store import CallStore
 from finetrail.config.current import RUN_CONFIG_VARIABLE
 from finetrail.rows.records import read_rows, write_jsonl
@@ -327,7 +327,7 @@ def test_the_heartbeat_tells_what_searches_cost(there: Web, monkeypatch: pytest.
 
 def test_a_line_of_progress_tells_of_searches() -> None:
     reading, ledger = Progress("questions", 9), Ledger()
-    ledger.pay_search("search", "mine", 0.005)
+    ledger.pay("search", "mine", "mine", None, Usage(), 0.005)
     progress = Searching(ledger, lambda: 4, reading, None)
     progress.begin(0.0)
     progress.advance(3)

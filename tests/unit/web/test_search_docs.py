@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from finetrail.config.load import load_config
-from finetrail.web.paid_search import SearchEndpoint
+from finetrail.web.search_protocol import SearchEndpoint
 from finetrail.web.services import PRESETS, service_of
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,0 +1,211 @@
+"""One request to its stored answer, in any protocol: turns, attempts, patience, budget, money, and the commit."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from functools import partial
+from typing import Generic
+
+from finetrail.calls.commit import Committer
+from finetrail.calls.concurrency import Ceilings, Lane, Turn
+from finetrail.calls.faults import UNASKED, Failed, Fault
+from finetrail.calls.money import Ledger
+from finetrail.calls.segment import StoredCall
+from finetrail.calls.server_protocol import R, Reply, ServerProtocol
+from finetrail.errors import FinetrailError
+from finetrail.rows.records import derive_seed
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 30.0
+REFUSALS_A_RETRY = 8
+HOPELESS = 20
+
+
+class _Visit:
+    """One request's stay in a lane: the turn that it has, and what has been tried for it."""
+
+    def __init__(self, lane: Lane, place: int, turn: Turn) -> None:
+        self.lane, self._place, self.turn = lane, place, turn
+        self.attempts = self._retries = self._refusals = 0
+        self.is_sending = self._is_open = True
+
+    async def enter(self, tokens: float) -> None:
+        """Give back the place, and wait for another turn."""
+        self.leave()
+        self.turn = await self.lane.enter(self._place, tokens)
+        self.is_sending = self._is_open = True
+
+    def succeed(self, tokens: float | None) -> None:
+        """The server answered; the place is kept until the answer is stored."""
+        self.is_sending = False
+        self.lane.succeeded(self.turn, tokens)
+
+    def leave(self, refused_for: float | None = None) -> None:
+        """Give back what is still held of the place; a server that was asked too much is left alone for so long."""
+        if self.is_sending and refused_for is not None:
+            self.lane.refused(self.turn, refused_for)
+        elif self.is_sending:
+            self.lane.failed(self.turn)
+        if self._is_open:
+            self.lane.settled()
+        self.is_sending = self._is_open = False
+
+    def has_end(self, fault: Fault, most: int) -> bool:
+        """Count a fault; refusals for asking too much say little about the row, so they may be more."""
+        if fault.kind == "limited":
+            self._refusals += 1
+            return self._refusals > REFUSALS_A_RETRY * most
+        self._retries += 1
+        return fault.kind == "row" or self._retries > most
+
+    def wait_after(self, fault: Fault, key: str) -> float:
+        """Return the seconds until the next attempt, with a jitter that the request's key decides."""
+        tried = self._retries + self._refusals
+        jitter = random.Random(derive_seed(key, tried)).random()
+        if fault.retry_after is not None:
+            return fault.retry_after + 0.1 * jitter * (1.0 + fault.retry_after)
+        return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tried - 1, 10)) * (0.5 + 0.5 * jitter)
+
+
+class Caller(Generic[R]):
+    """Asks one endpoint; lives in one event loop.
+
+    Args:
+        protocol: how it is asked.
+        committer: makes answers durable.
+        ledger: counts attempts and money, and knows the budget.
+
+    Attributes:
+        came_along: answers to further requests that came with another's, by key, until they are taken.
+    """
+
+    def __init__(self, protocol: ServerProtocol[R], committer: Committer, ledger: Ledger) -> None:
+        self.protocol = protocol
+        self.endpoint = protocol.endpoint
+        self._committer = committer
+        self._ledger = ledger
+        self.came_along: dict[str, StoredCall] = {}
+        self._end: FinetrailError | None = None
+        self._lanes: dict[str, Lane] = {}
+        self._ceilings = Ceilings.of(self.endpoint.requests_per_minute, self.endpoint.tokens_per_minute)
+
+    def width(self) -> int:
+        """Return how many calls may be under way at once, as the lanes know so far."""
+        return sum(int(lane.limit) for lane in list(self._lanes.values()))
+
+    def in_flight(self) -> int:
+        """Return how many calls the server has at this moment; safe to ask from another thread."""
+        return sum(lane.calling for lane in list(self._lanes.values()))
+
+    def lane(self, request: R) -> Lane:
+        """Return where a request waits for its turns."""
+        asked = self.protocol.asked(request)
+        if asked not in self._lanes:
+            self._lanes[asked] = Lane(self.endpoint.max_concurrency, self._ceilings, self._is_over)
+        return self._lanes[asked]
+
+    async def answer(self, request: R, place: int, turn: Turn | None = None) -> StoredCall:
+        """Ask until there is a usable answer and it is stored, or the row is given up.
+
+        Args:
+            request: what is asked.
+            place: its place in the input.
+            turn: its first turn in its lane; None to wait for one here.
+
+        Raises:
+            Failed: the row is given up, or the budget allows no call.
+            FinetrailError: the failure concerns every call.
+        """
+        lane = self.lane(request)
+        turn = turn or await lane.enter(place, self.protocol.expected_tokens(request))
+        visit = _Visit(lane, place, turn)
+        try:
+            return await self._stored_answer(request, visit)
+        except Failed as failed:
+            failed.attempts = visit.attempts
+            raise
+        except FinetrailError as error:
+            self._end = self._end or error
+            raise
+        finally:
+            visit.leave()
+
+    def _is_over(self) -> bool:
+        return self._end is not None or self._ledger.is_spent()
+
+    async def _stored_answer(self, request: R, visit: _Visit) -> StoredCall:
+        try:
+            reply = await self.protocol.answer(request, partial(self._reply, visit))
+        except Failed as failed:
+            if failed.fault is not UNASKED:
+                self._mind_hopeless(visit.lane, failed, request)
+            raise
+        call = StoredCall.of(request, reply.content, reply.usd)
+        await self._committer.commit(call)
+        return call
+
+    def _mind_hopeless(self, lane: Lane, failed: Failed, request: R) -> None:
+        lane.given_up += 1
+        if not lane.answered and lane.given_up >= HOPELESS:
+            raise self.protocol.nobody_answered(lane.given_up, failed.fault, request) from failed
+
+    async def _reply(self, visit: _Visit, request: R) -> Reply:
+        """Ask until there is a reply, and keep its place."""
+        if not visit.is_sending:  # the row has had a reply, which was not as it should be
+            self._ledger.count(request.phase, "repairs")
+            await visit.enter(self.protocol.expected_tokens(request))
+        while True:
+            if self._end is not None:
+                raise self._end
+            if self._ledger.is_spent():
+                raise Failed(UNASKED)
+            try:
+                reply = await self._attempt(visit, request)
+            except Failed as failed:
+                wait = await self._leave(visit, failed, request)
+            else:
+                visit.succeed(reply.usage.prompt_tokens + reply.usage.completion_tokens or None)
+                return reply
+            await asyncio.sleep(wait)  # others have the place meanwhile
+            await visit.enter(visit.turn.tokens)
+
+    async def _attempt(self, visit: _Visit, request: R) -> Reply:
+        visit.attempts += 1
+        self._ledger.count(request.phase, "attempts")
+        came = await self.protocol.send(request)
+        (_, reply), *others = self.protocol.read(request, came, answered=visit.lane.answered > 0)
+        if others:
+            await self._keep(others)
+        self._pay(request, reply)
+        if reply.problem is not None:
+            raise reply.problem
+        return reply
+
+    async def _keep(self, others: Sequence[tuple[R, Reply]]) -> None:
+        """Store the answers to further requests that came along."""
+        for request, reply in others:
+            self._pay(request, reply)
+        calls = [StoredCall.of(other, reply.content, reply.usd) for other, reply in others if reply.problem is None]
+        await asyncio.gather(*map(self._committer.commit, calls))
+        self.came_along |= {call.key: call for call in calls}
+
+    def _pay(self, request: R, reply: Reply) -> None:
+        asked = self.protocol.asked(request)
+        self._ledger.pay(request.phase, asked, reply.answered, reply.fingerprint, reply.usage, reply.usd)
+
+    async def _leave(self, visit: _Visit, failed: Failed, request: R) -> float:
+        """Give the place of a failed attempt to the next request, and return the seconds to wait; the last raises."""
+        fault, lane = failed.fault, visit.lane
+        hopeless = visit.has_end(fault, self.endpoint.max_retries)
+        wait = visit.wait_after(fault, request.key)
+        limited = fault.kind == "limited"
+        if not (hopeless or lane.answered or limited):
+            await asyncio.sleep(wait)  # in its place: until somebody is answered, no further row is sent there
+            wait = 0.0
+        self._ledger.count(request.phase, "rate_limited" if limited else "errors")
+        visit.leave(wait if limited else None)
+        if fault.concerns_all(hopeless=hopeless, answered=lane.answered > 0):
+            raise self.protocol.nothing_works(fault, request) from failed
+        if hopeless:
+            raise failed
+        return wait
