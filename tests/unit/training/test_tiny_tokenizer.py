@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from transformers import AutoTokenizer
 
 from finetrail.errors import FinetrailError
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
@@ -31,6 +30,8 @@ def test_text_comes_back(architecture: Architecture, text: str, texts: list[str]
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_same_bytes_and_it_loads(architecture: Architecture, texts: list[str], tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
     saved = []
     for name in ("one", "two"):
         tokenizer = train_tokenizer(architecture, texts, vocabulary_size=512, context=256)
