@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiers import pytest_collection_modifyitems, pytest_runtest_protocol, pytest_runtest_teardown
+
+__all__ = ["pytest_collection_modifyitems", "pytest_runtest_protocol", "pytest_runtest_teardown"]
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

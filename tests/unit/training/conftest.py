@@ -56,7 +56,7 @@ def make_row(session: int, turn: int, passages: int = 3) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def no_gpu() -> None:
-    """Skip where a GPU is: a training takes bf16 there, and Liger's kernels stay in every later model of the process."""
+    """Skip where a GPU is: training takes bf16 there, and Liger's kernels change every later model of the process."""
     import torch
 
     if torch.cuda.is_available():
