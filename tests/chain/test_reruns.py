@@ -128,7 +128,7 @@ def test_an_upstream_change_of_the_bytes_goes_through(with_all: Workspace, copy_
 
 def test_a_comment_in_a_library_module_reruns_nothing(with_data: Workspace, copy_of: Copy) -> None:
     workspace = copy_of(with_data)
-    for name in ("records", "step", "llm/ask"):
+    for name in ("rows/records", "step/step", "llm/ask"):
         append(workspace.root / f"scripts/finetrail/{name}.py", "\n\n# A comment, and blank lines.\n")
     workspace.edit("scripts/finetrail/llm/ask.py", '"""How a step', '"""Another docstring. How a step')
     append(workspace.root / "envs/data.yaml", "# A comment\n")
