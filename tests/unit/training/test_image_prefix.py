@@ -34,6 +34,8 @@ from finetrail.vision.image_encoder import (
 )
 from tests.unit.training.conftest import SMALL, make_texts
 
+pytestmark = pytest.mark.heavy
+
 CLASSES = ("scp", "shr6")
 UNIFORM = (DrawingPhase({"caption": 0.333333, "summary": 0.333333, "link": 0.333334}, epochs=1),)
 CENTRIC = (

@@ -6,6 +6,8 @@ from finetrail.tiny.tiny_base import new_model
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
 from finetrail.training.settings.train_settings import ARCHITECTURES, Architecture, TinyBaseSettings
 
+pytestmark = pytest.mark.heavy
+
 TEXTS = ["rain and snow fall on the high hills of the north", "a slow river runs to the sea"]
 
 

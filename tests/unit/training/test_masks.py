@@ -11,6 +11,8 @@ from finetrail.models.masks import IGNORED, encode_row
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
 from finetrail.training.settings.train_settings import Architecture
 
+pytestmark = pytest.mark.heavy
+
 WHOLE = Limits(max_length=4096)
 
 

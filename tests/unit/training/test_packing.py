@@ -20,6 +20,8 @@ from finetrail.training.trainer.dataset import build_dataset
 from finetrail.vision.image import Image
 from tests.unit.training.conftest import SMALL, cpu_only, make_row
 
+pytestmark = pytest.mark.heavy
+
 LIMITS = Limits(max_length=256)
 
 

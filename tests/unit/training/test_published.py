@@ -14,6 +14,8 @@ from finetrail.training.settings.train_settings import Saving, TrainSettings, tr
 from finetrail.training.trainer.arguments import build_arguments, build_deepspeed
 from finetrail.training.trainer.load_model import build_lora, build_quantization, count_parameters, weights_dtype
 
+pytestmark = pytest.mark.heavy
+
 ROOT = Path(__file__).resolve().parents[3]
 GPU = Hardware("A100", 8, 80 * 10**9, bf16=True, flash_attention=False, liger=False)
 SEVEN = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -20,6 +20,8 @@ from synthesize import format_qa
 from tests.unit.training.conftest import make_row, make_texts
 from train import render_prompts
 
+pytestmark = pytest.mark.heavy
+
 LIMITS: dict[str, Any] = {"max_length": 256, "history_turns": None, "history_answer_tokens": None, "images": "show"}
 ROWS = [make_row(session, turn) for session in range(3) for turn in range(2)]
 

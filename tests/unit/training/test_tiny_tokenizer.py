@@ -9,6 +9,8 @@ from finetrail.errors import FinetrailError
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
 from finetrail.training.settings.train_settings import Architecture
 
+pytestmark = pytest.mark.heavy
+
 ARCHITECTURES = get_args(Architecture)
 HARD = [
     "plain words",

@@ -44,6 +44,7 @@ def row_by_row(
     return torch.cat([out[0].transpose(0, 1) for out in outs])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3"])
 def test_rows_end_to_end_are_as_rows_alone(
     architecture: Any, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -26,6 +26,8 @@ from finetrail.training.trainer.collator import make_collator
 from finetrail.training.trainer.dataset import build_dataset
 from tests.unit.training.conftest import SMALL, cpu_only, make_row, make_texts
 
+pytestmark = pytest.mark.heavy
+
 LIMITS = Limits(max_length=256)
 SETTINGS = TrainSettings(
     rank=4, alpha=8, dropout=0.1, learning_rate=1e-2, max_steps=4, batch_size=2, gradient_accumulation=1,

@@ -22,6 +22,8 @@ from finetrail.vision.stage1 import make_eyes
 if TYPE_CHECKING:
     import torch
 
+pytestmark = pytest.mark.heavy
+
 SETTINGS = VisionSettings(("scp", "shr6"), 32, EncoderShape(16, 24, 2, 2, 32, 16), ClassifierShape(0.25, 1.0))
 QKV = {"q_proj": 0, "k_proj": 1, "v_proj": 2}
 _REPEATS = (1, 2, 2, 3, 3, 4, 1)
