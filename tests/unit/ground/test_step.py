@@ -218,7 +218,7 @@ def test_the_gate_sees_the_teacher_that_a_step_starts(
 
     assert start(ask("label.other")) == 0
     assert start(ask("label.model")) == 1
-    assert "scripts/finetrail/llm/offline/" in capfd.readouterr().err.splitlines()[-1]
+    assert "scripts/finetrail/serving/" in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_a_signal_ends_the_step_without_an_output(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_signal_ends_the_step_without_an_output(tmp_path: Path) -> None:
         textwrap.dedent(
             """
             import sys, time
-            from finetrail.step import add_output, run_step, step_parser
+            from finetrail.step.step import add_output, run_step, step_parser
 
             def work(step, args):
                 step.writer(args.out).write({"id": "a"})

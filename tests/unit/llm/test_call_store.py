@@ -159,7 +159,7 @@ sys.path.insert(0, sys.argv[3])
 from pathlib import Path
 from typing import Any
 from test_call_store import make_call
-from finetrail.llm.store import CallStore
+from finetrail.calls.store import CallStore
 first = int(sys.argv[2])
 with CallStore(Path(sys.argv[1]), segment_bytes=20_000) as store:
     for number in range(first, first + 150):
@@ -186,7 +186,7 @@ from pathlib import Path
 from typing import Any
 from test_call_store import make_call
 from finetrail.errors import FinetrailError
-from finetrail.llm.store import CallStore
+from finetrail.calls.store import CallStore
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 store = CallStore(Path(sys.argv[1]))
 for number in range(10):

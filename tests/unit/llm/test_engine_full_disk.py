@@ -29,7 +29,7 @@ from tests.unit.llm.fake_llm import make_request
 from finetrail.errors import FinetrailError
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
-from finetrail.llm.store import CallStore
+from finetrail.calls.store import CallStore
 most = int(sys.argv[4])
 resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))  # Python ignores the signal, so that writing fails
 endpoint = Endpoint("fake", "openai", sys.argv[1], max_concurrency={CONCURRENCY})

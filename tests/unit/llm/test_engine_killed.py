@@ -27,7 +27,7 @@ from pathlib import Path
 from tests.unit.llm.fake_llm import make_request
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
-from finetrail.llm.store import CallStore
+from finetrail.calls.store import CallStore
 endpoint = Endpoint("fake", "openai", sys.argv[1], max_concurrency={CONCURRENCY})
 with CallStore(Path(sys.argv[2]), segment_bytes=100_000) as store, Engine([endpoint], store) as engine:
     for answer in engine.run(make_request(str(number)) for number in range(int(sys.argv[3]))):

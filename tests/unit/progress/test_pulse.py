@@ -22,8 +22,8 @@ DEADLINE_S = 60
 # A job whose pulse is quick, and which waits in the middle of its rows until its standard input ends.
 PROGRAM = """
 import sys
-from finetrail import pulse
-from finetrail.step import add_input, run_step, step_parser
+from finetrail.step import reporter as pulse
+from finetrail.step.step import add_input, run_step, step_parser
 pulse.TICK_S = pulse.BEAT_S = 0.02
 
 def work(step, args):
