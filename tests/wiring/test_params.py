@@ -57,8 +57,8 @@ def environments(project: Workspace) -> dict[str, str]:
         (project.root / f"config/recipes/with_{number}.yaml").write_text("extends: crag_mm\n")
         export = f"export: {{format: {form}, allow_unverified: true}}"
         changes.append(f"with_{number}: {{{export}, {recall}, {FOUR_BITS}, {CALIBRATION}}}")
-    config = (f"recipes=[{', '.join(f'with_{number}' for number in range(len(FORMATS)))}]",)
-    config += (f"overrides={{{', '.join(changes)}}}",)
+    recipes = ", ".join(f"with_{number}" for number in range(len(FORMATS)))
+    config = (f"recipes=[{recipes}]", f"overrides={{{', '.join(changes)}}}")
     printed = project.dry_run("all", config=config, options=("--printshellcmds",))
     return dict(re.findall(r"python scripts/\w+/(\w+)\.py .*--environment (\S+)", printed))
 
