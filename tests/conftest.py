@@ -9,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.tiers import pytest_collection_modifyitems, pytest_runtest_protocol, pytest_runtest_teardown
+from tests.workspace import Workspace, copy_project, made_once
+
+__all__ = ["pytest_collection_modifyitems", "pytest_runtest_protocol", "pytest_runtest_teardown"]
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -50,3 +55,16 @@ def namespace() -> list[str]:
         if shutil.which("unshare") and subprocess.run(probe, capture_output=True, check=False).returncode == 0:
             return command
     pytest.skip("this machine lets nobody mount a file system in a namespace of one's own (unshare -r -m)")
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of this test run that all its worker processes see."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if base.name.startswith("popen-") else base
+
+
+@pytest.fixture(scope="session")
+def fresh(shared: Path) -> Workspace:
+    """The project as it stands, with nothing made."""
+    return made_once(shared / "fresh", copy_project)

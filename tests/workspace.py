@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("results/tutorial/crag_mm")
@@ -141,3 +143,13 @@ def copy_project(target: Path) -> Workspace:
     workspace.git("commit", "-q", "-m", "copy")
     workspace.git("gc", "-q")  # few files to copy
     return workspace
+
+
+def made_once(folder: Path, make: Callable[[Path], Workspace]) -> Workspace:
+    """Make a workspace in the worker that asks first; the others wait for it."""
+    folder.mkdir(exist_ok=True)
+    made = folder / "made.json"
+    with FileLock(folder / "lock"):
+        if not made.is_file():
+            made.write_text(json.dumps(make(folder / "project").made))
+    return Workspace(folder / "project", made=json.loads(made.read_text()))

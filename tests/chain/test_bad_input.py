@@ -84,19 +84,34 @@ def last_words(printed: str) -> str:
     return str(shown[0])
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_a_bad_record_stops_the_run_with_its_place(fresh: Workspace, copy_of: Copy, case: str) -> None:
-    workspace = copy_of(fresh)
-    content, message = CASES[case]
-    (workspace.root / SOURCE).write_bytes(content)
+@pytest.fixture(scope="module")
+def refused(fresh: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """One run of a recipe for each case, in which every recipe's records are read."""
+    workspace = fresh.copy(tmp_path_factory.mktemp("bad") / "project")
     (workspace.root / "images").mkdir()
-    images = "overrides={crag_mm: {source: {images: images}}}"
-    printed = workspace.snakemake(RECORDS, config=(images,), fails=True)
-    said = last_words(printed)
-    assert re.search(message, said), said
+    names = [recipe_of(case) for case in CASES]
+    for name, (content, _) in zip(names, CASES.values(), strict=True):
+        (workspace.root / f"config/recipes/{name}.yaml").write_text("extends: crag_mm\n")
+        (workspace.root / f"data/{name}.jsonl").write_bytes(content)
+    sources = ", ".join(f"{name}: {{source: {{files: [data/{name}.jsonl], images: images}}}}" for name in names)
+    config = (f"recipes=[{', '.join(names)}]", f"overrides={{{sources}}}")
+    targets = [str(RESULTS.with_name(name) / "records.jsonl") for name in names]
+    workspace.snakemake(*targets, config=config, options=("--keep-going",), fails=True)
+    return workspace
+
+
+def recipe_of(case: str) -> str:
+    return f"bad_{[*CASES].index(case)}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_bad_record_stops_the_run_with_its_place(refused: Workspace, case: str) -> None:
+    name, message = recipe_of(case), CASES[case][1]
+    said = (refused.root / f"logs/tutorial/{name}/ingest_records.log").read_text().rstrip()
+    assert re.search(message.replace(SOURCE, f"data/{name}.jsonl"), said), said
     assert "Traceback" not in said
     assert said.splitlines()[0].split(" ", 1)[1].startswith("ERROR ingest_records failed: ")
-    assert files(workspace) == set()
+    assert files(refused) == set()
 
 
 def test_all_bad_records_are_shown_at_once(fresh: Workspace, copy_of: Copy) -> None:

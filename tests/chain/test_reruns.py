@@ -100,6 +100,7 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.mark.smoke
 def test_a_first_run_makes_everything_and_a_second_one_nothing(with_data: Workspace, copy_of: Copy) -> None:
     assert with_data.made == once([*INDEXED, *RECORDS])
     assert copy_of(with_data).executed("data") == {}

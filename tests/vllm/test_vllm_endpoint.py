@@ -28,7 +28,7 @@ SCHEMA = {
 PARENT = """
 import json, sys, time
 from finetrail.llm.ask import endpoint_of
-from finetrail.llm.serving import serve
+from finetrail.serving.server_process import serve
 entry, model = json.loads(sys.argv[1])
 with serve(endpoint_of("own", entry).server_of(model, None)) as server:
     print(server.base_url, flush=True)

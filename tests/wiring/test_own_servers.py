@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workspace import Workspace, copy_project
+from tests.workspace import Workspace
 
 JUDGE = "overrides={crag_mm: {synthesize: {judge: {endpoint: own, model: ./judge}}}}"
 
@@ -16,8 +16,8 @@ def endpoint(serve: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = copy_project(tmp_path_factory.mktemp("own") / "project")
+def project(fresh: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = fresh.copy(tmp_path_factory.mktemp("own") / "project")
     write_model(workspace.root / "judge", "Qwen3ForCausalLM")
     return workspace
 
@@ -28,8 +28,11 @@ def write_model(folder: Path, architecture: str) -> None:
 
 
 def judge_job(project: Workspace, *config: str) -> str:
-    printed = project.dry_run("all", config=config, options=("--printshellcmds",))
-    found = re.search(r"^rule judge_answers:\n(?:    .*\n)+Shell command: .*\n", printed, re.M)
+    return judge_job_of(project.dry_run("all", config=config))
+
+
+def judge_job_of(printed: str) -> str:
+    found = re.search(r"^rule judge_answers:\n(?:    .*\n)+", printed, re.M)
     assert found, printed
     return found[0]
 
@@ -41,11 +44,11 @@ def gpus(job: str) -> int:
 
 def test_a_rule_asks_for_the_gpus_of_the_server_that_it_starts(project: Workspace) -> None:
     assert gpus(judge_job(project)) == 0
-    assert gpus(judge_job(project, endpoint("tensor_parallel: 2"), JUDGE)) == 2
+    all_jobs = project.dry_run("all", config=(endpoint("tensor_parallel: 2"), JUDGE))
+    assert gpus(judge_job_of(all_jobs)) == 2
+    assert len(re.findall(r"\bgpu=2", all_jobs)) == 1, "no other rule asks for them"
     assert gpus(judge_job(project, endpoint("device: cpu"), JUDGE)) == 0
     assert gpus(judge_job(project, endpoint(""), JUDGE, "resources={judge_answers: {gpus: 3}}")) == 3
-    others = project.dry_run("all", config=(endpoint("tensor_parallel: 2"), JUDGE))
-    assert len(re.findall(r"\bgpu=2", others)) == 1, "no other rule asks for them"
 
 
 def test_a_model_of_this_workflow_is_made_first(project: Workspace) -> None:

@@ -9,7 +9,7 @@ import yaml
 from finetrail.config.load import load_config
 from finetrail.digests.file_digest import env_digest
 from tests.wiring.test_architecture import rules
-from tests.workspace import Workspace, copy_project
+from tests.workspace import Workspace
 
 # Rules whose results depend on the versions of their environment; to be kept by hand, so that none is lost.
 DEPENDING = {
@@ -46,19 +46,21 @@ BACKENDS = (
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Workspace:
-    return copy_project(tmp_path / "project")
+def project(fresh: Workspace, tmp_path: Path) -> Workspace:
+    return fresh.copy(tmp_path / "project")
 
 
 def environments(project: Workspace) -> dict[str, str]:
-    """Return the digest of the environment that each job of a dry run is given."""
-    found: dict[str, str] = {}
-    for form, recall in zip(FORMATS, BACKENDS, strict=True):
+    """Return the digest of the environment that each job is given, in one dry run of a recipe for each format."""
+    changes = []
+    for number, (form, recall) in enumerate(zip(FORMATS, BACKENDS, strict=True)):
+        (project.root / f"config/recipes/with_{number}.yaml").write_text("extends: crag_mm\n")
         export = f"export: {{format: {form}, allow_unverified: true}}"
-        export = f"overrides={{crag_mm: {{{export}, {recall}, {FOUR_BITS}, {CALIBRATION}}}}}"
-        printed = project.dry_run("all", config=(export,), options=("--printshellcmds",))
-        found |= re.findall(r"python scripts/\w+/(\w+)\.py .*--environment (\S+)", printed)
-    return found
+        changes.append(f"with_{number}: {{{export}, {recall}, {FOUR_BITS}, {CALIBRATION}}}")
+    recipes = ", ".join(f"with_{number}" for number in range(len(FORMATS)))
+    config = (f"recipes=[{recipes}]", f"overrides={{{', '.join(changes)}}}")
+    printed = project.dry_run("all", config=config, options=("--printshellcmds",))
+    return dict(re.findall(r"python scripts/\w+/(\w+)\.py .*--environment (\S+)", printed))
 
 
 def test_a_pin_reruns_exactly_the_rules_that_depend_on_it(project: Workspace) -> None:

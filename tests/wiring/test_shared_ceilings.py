@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.workspace import Workspace, copy_project
+from tests.workspace import Workspace
 
 SEARCHED = """overrides={crag_mm: {recall: {backend: http, http: {service: searxng, search_endpoint: here}}}}"""
 TEACHER = "overrides={cal: {synthesize: {shards: 2, teacher: {endpoint: paid, model: m}}}}"
@@ -12,8 +12,8 @@ PAID = "llm={endpoints: {paid: {kind: openai, base_url: 'http://127.0.0.1:9/v1'}
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return copy_project(tmp_path_factory.mktemp("shared") / "project")
+def project(fresh: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    return fresh.copy(tmp_path_factory.mktemp("shared") / "project")
 
 
 def shares(project: Workspace, recipe: str, rule: str, *config: str, cap: int) -> list[int]:

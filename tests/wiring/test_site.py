@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.workspace import Workspace, copy_project
+from tests.workspace import Workspace
 
 SITE = """\
 site: {cpu_partition: standard, gpu_partition: accel, preemptible: [accel-low]}
@@ -17,8 +17,8 @@ resources:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = copy_project(tmp_path_factory.mktemp("site") / "project")
+def project(fresh: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = fresh.copy(tmp_path_factory.mktemp("site") / "project")
     (workspace.root / "config/site.yaml").write_text(SITE)
     return workspace
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,17 @@ def test_every_recipe_loads_at_both_scales(recipe: str, scale: str) -> None:
     assert [loaded.settings_at(recipe, *keys) for keys in PHASES.values()]
 
 
-def schema_errors(value: Any, definition: str) -> list[str]:
+@cache
+def validator_of(definition: str) -> Any:
     from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
     schema = json.loads(json_schema())
     Draft202012Validator.check_schema(schema)
-    validator = Draft202012Validator({"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]})
-    return [error.message for error in validator.iter_errors(value)]
+    return Draft202012Validator({"$ref": f"#/$defs/{definition}", "$defs": schema["$defs"]})
+
+
+def schema_errors(value: Any, definition: str) -> list[str]:
+    return [error.message for error in validator_of(definition).iter_errors(value)]
 
 
 def test_the_schema_accepts_the_files_and_refuses_a_wrong_one() -> None:

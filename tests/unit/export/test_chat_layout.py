@@ -14,6 +14,8 @@ from finetrail.errors import FinetrailError
 from finetrail.export.go_template import render_go
 from tests.unit.export.tiny_models import CONVERSATIONS
 
+pytestmark = pytest.mark.heavy
+
 SYSTEM = {"role": "system", "content": "Be 'brief', {{ please }}."}
 TURNS = [
     {"role": "user", "content": "One?\n\nTwo?"},

@@ -14,6 +14,8 @@ from finetrail.export.llama_runtime import LlamaRuntime
 from finetrail.rows.records import sha256_file
 from tests.unit.export.tiny_models import CONTEXT, TEXTS, build_model
 
+pytestmark = pytest.mark.heavy
+
 PROMPTS = [
     "Who may apply, in 2024? It's 12345.",
     "naïve  café —\n\n\n x\t日本",

@@ -4,7 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from finetrail.export.gguf_writer import convert_to_gguf
+
+pytestmark = pytest.mark.heavy
 
 STARTS = """
 import sys

@@ -15,6 +15,8 @@ from finetrail.export.gguf_writer import convert_to_gguf
 from finetrail.export.parity import check_parity, unverified_parity
 from tests.unit.export.tiny_models import CONVERSATIONS, build_model
 
+pytestmark = pytest.mark.heavy
+
 ARCHITECTURES = ("llama", "mistral", "qwen2", "qwen3")
 
 

@@ -22,6 +22,8 @@ from finetrail.serving.hf_server.hf_model import LoadedModel, Prompt
 from finetrail.serving.hf_server.protocol import Refusal, read_chat
 from tests.unit.export.tiny_models import build_model
 
+pytestmark = pytest.mark.heavy
+
 SCHEMA = {
     "type": "object",
     "properties": {"correct": {"type": "boolean"}, "why": {"type": "string", "maxLength": 12}},

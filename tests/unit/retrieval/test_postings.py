@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from finetrail.errors import FinetrailError
 from finetrail.retrieval import bm25
@@ -67,6 +66,8 @@ def test_the_compiled_search_finds_what_numpy_finds(
 
 
 def test_tfidf_is_that_of_scikit_learn(corpus: Rows, whole: Corpus, queries: dict[str, dict[str, str]]) -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     asked = list(queries["rewrite"].values())
     model = TfidfVectorizer(token_pattern=r"(?u)\w+", sublinear_tf=True)
     table = model.fit_transform([f"{p['title']} {p['text']}" for p in corpus])

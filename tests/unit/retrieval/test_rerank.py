@@ -2,8 +2,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.metrics.pairwise import cosine_similarity
 
 from finetrail.errors import FinetrailError
 from finetrail.retrieval.bm25 import BM25Index
@@ -20,6 +18,9 @@ def passage(name: str, text: str, title: str = "") -> dict[str, str]:
 def test_the_best_chunks_are_those_of_a_plain_computation(
     corpus: list[dict[str, Any]], queries: dict[str, dict[str, str]]
 ) -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.metrics.pairwise import cosine_similarity
+
     asked = list(queries["rewrite"].values())[:40]
     found = BM25Index.build(corpus, k1=0.9, b=0.4).search(asked, 30)
     candidates = [[h.passage_id for h in hits] for hits in found]

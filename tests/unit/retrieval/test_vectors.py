@@ -12,6 +12,8 @@ from finetrail.retrieval.vectors import VectorIndex, build_vectors
 from finetrail.rows.artifacts import check_manifest
 from tests.unit.retrieval.tiny_encoder import WORDS, save_tiny_encoder
 
+pytestmark = pytest.mark.heavy
+
 QUERIES = ["red fox", "the old house by the river", "", "nothing known"]
 
 

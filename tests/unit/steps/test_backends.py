@@ -14,6 +14,8 @@ from finetrail.text.chunks import chunk_spans
 from recall import index_vectors, index_words, recall_passages, rerank_passages
 from tests.unit.retrieval.tiny_encoder import save_tiny_encoder, save_tiny_scorer
 
+pytestmark = pytest.mark.heavy
+
 TEXTS = ["The red fox sleeps.", "A green bird runs over the river.", "The old house by the river.", "fox fox fox"]
 QUERIES = [["red fox"], ["the old river", "green bird"], ["zzz"]]
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import bm25s
 import pytest
 import pytrec_eval
 
@@ -56,6 +55,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def independent_ndcg(form: str) -> float:
     """Search with bm25s's own index, and measure with pytrec_eval."""
+    import bm25s
+
     passages = list(read_passages([DATA / "corpus.jsonl"], []))
     queries, qrels = read_queries(DATA / f"queries_{form}.jsonl", ["|user|:"]), read_qrels(DATA / "qrels/dev.tsv")
     scorer = bm25s.BM25(k1=0.9, b=0.4, method="lucene")

@@ -10,7 +10,7 @@ import pytest
 
 from finetrail.rows.records import read_rows, write_jsonl
 from folds import describe_fold, make_folds
-from tests.unit.overlap.texts import changed, text_of
+from tests.unit.splits.texts import changed, text_of
 
 SPLITS = {"a": "train", "b": "train", "c": "dev", "d": "test", "e": "test"}
 TURNS = (1, 2, 3)

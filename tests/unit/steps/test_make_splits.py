@@ -11,7 +11,7 @@ from finetrail.errors import FinetrailError
 from finetrail.rows.records import Row, read_rows, write_jsonl
 from finetrail.splits.split_table import Assigned, prove_disjoint
 from ingest import make_splits
-from tests.unit.overlap.texts import changed, text_of
+from tests.unit.splits.texts import changed, text_of
 
 NEAR = {"threshold": 0.8, "shingle_words": 5, "least_words": 0}
 

@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from finetrail.chat.messages import Evidence, chat_messages
 from finetrail.tiny.tiny_base import build_tiny_base
 from finetrail.tiny.tiny_settings import TinyBaseSettings
 from tests.unit.training.training_process import SETTINGS, Training
 
-# On a GPU a training takes bf16, and Liger's kernels replace those of every later model of the process.
-cpu_only = pytest.mark.skipif(torch.cuda.is_available(), reason="compares the arithmetic of a CPU, or asks for one")
+cpu_only = pytest.mark.usefixtures("no_gpu")
 
 TOPICS = ("river", "harbour", "library", "orchard", "station", "museum")
 SMALL = TinyBaseSettings(
@@ -54,6 +52,15 @@ def make_row(session: int, turn: int, passages: int = 3) -> dict[str, Any]:
         "evidence": evidence,
         "messages": chat_messages("Be brief.", history, question, evidence, answer),
     }
+
+
+@pytest.fixture(scope="session")
+def no_gpu() -> None:
+    """Skip where a GPU is: training takes bf16 there, and Liger's kernels change every later model of the process."""
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("compares the arithmetic of a CPU, or asks for one")
 
 
 @pytest.fixture(scope="session")

@@ -102,6 +102,7 @@ def test_a_deadline_leaves_the_dev_loss_of_the_next_step_as_well() -> None:
     assert deadline.reason(641.0, evaluates=True) == "SLURM's time limit leaves 0:05:59"
 
 
+@pytest.mark.heavy
 def test_the_keeper_stops_before_a_dev_loss_for_which_no_time_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +133,7 @@ def test_the_keeper_stops_before_a_dev_loss_for_which_no_time_is_left(
     assert control.should_save and control.should_training_stop
 
 
+@pytest.mark.heavy
 def test_the_last_step_takes_a_dev_loss_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("finetrail.training.checkpoints.checkpoint_callback.time.time", lambda: 0.0)
     args = SimpleNamespace(world_size=1, save_strategy="no", eval_strategy="no", eval_steps=None)

@@ -14,6 +14,8 @@ from finetrail.tiny.tiny_cross_encoder import save_tiny_cross_encoder
 from finetrail.training.reranker_trainer import PassageList, RankerSettings, train_cross_encoder
 from tests.unit.training.conftest import cpu_only
 
+pytestmark = pytest.mark.heavy
+
 COLOURS = ["red", "green", "blue", "white"]
 TEXTS = [f"the {colour} house by the {place}" for colour in COLOURS for place in ("river", "tree")]
 LISTS = [

@@ -2,10 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
-
-import torch
-from transformers import AutoTokenizer, TrainerCallback
+from typing import TYPE_CHECKING, Any
 
 from finetrail.models.limits import Limits
 from finetrail.models.masks import encode_row
@@ -19,6 +16,9 @@ from finetrail.training.trainer.trainer import build_trainer
 from finetrail.training.trainer.training_log import step_recorder
 from tests.unit.training.conftest import make_row
 
+if TYPE_CHECKING:
+    import torch
+
 SETTINGS = TrainSettings(
     method="full", learning_rate=1e-3, max_steps=1, max_grad_norm=0.0, limits=Limits(max_length=256)
 )
@@ -31,7 +31,9 @@ def uneven_rows() -> list[dict[str, Any]]:
     return rows
 
 
-def gradients(base: Path, folder: Path, batch: int, accumulation: int, **changes: Any) -> dict[str, torch.Tensor]:
+def gradients(base: Path, folder: Path, batch: int, accumulation: int, **changes: Any) -> "dict[str, torch.Tensor]":
+    from transformers import AutoTokenizer, TrainerCallback
+
     settings = dataclasses.replace(SETTINGS, batch_size=batch, gradient_accumulation=accumulation, **changes)
     choices = choose(settings, detect())
     tokenizer = AutoTokenizer.from_pretrained(base)

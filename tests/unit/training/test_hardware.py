@@ -113,6 +113,7 @@ def test_zero_splits_what_its_stage_says() -> None:
     assert needs[2].weights == 4 * needs[3].weights
 
 
+@pytest.mark.heavy
 def test_a_frozen_base_takes_as_many_bytes_as_it_is_loaded_with() -> None:
     """Without bf16 the weights of `lora` stay in fp32, though the arithmetic is fp16."""
     lora = dataclasses.replace(QLORA, method="lora")
@@ -158,6 +159,7 @@ def test_gpus_by_number_hold_locally_and_never_against_slurm(monkeypatch: pytest
     assert seen == ["4", "4", "4"]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("named", "count"), [("4", 1), ("0, 2", 2), ("GPU-8a, MIG-3f", 2)])
 def test_gpus_that_were_named_and_are_not_there_never_mean_the_cpu(
     named: str, count: int, monkeypatch: pytest.MonkeyPatch
@@ -169,6 +171,7 @@ def test_gpus_that_were_named_and_are_not_there_never_mean_the_cpu(
         detect()
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("named", ["", "-1", "NoDevFiles", None])
 def test_no_gpu_was_named(named: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)

@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import load_file
-from transformers import AutoTokenizer
 
 from finetrail.errors import FinetrailError
 from finetrail.examples.picture_tasks import task_prompt
@@ -38,6 +35,8 @@ from finetrail.vision.image_encoder import (
 )
 from tests.unit.training.conftest import SMALL, make_texts
 
+pytestmark = pytest.mark.heavy
+
 CLASSES = ("scp", "shr6")
 UNIFORM = (DrawingPhase({"caption": 0.333333, "summary": 0.333333, "link": 0.333334}, epochs=1),)
 CENTRIC = (
@@ -53,6 +52,8 @@ SETTINGS = TrainSettings(
 
 
 def eyes(classes: tuple[str, ...] = CLASSES) -> Eyes:
+    import torch
+
     torch.manual_seed(1)
     settings = VisionSettings(classes, 32, EncoderShape(16, 24, 2, 2, 32, 16), ClassifierShape(0.1, 0.1))
     return Eyes(settings, build_encoder(settings).eval(), build_classifier(settings).eval())
@@ -147,6 +148,8 @@ def test_a_task_without_rows_is_named() -> None:
 
 
 def test_long_rows_lose_pieces_of_the_prompt_first_and_a_cut_target_has_no_end(place: Path) -> None:
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(place / "base")
     ids = {name: number for number, name in enumerate(CLASSES)}
 
@@ -170,6 +173,9 @@ def test_long_rows_lose_pieces_of_the_prompt_first_and_a_cut_target_has_no_end(p
 
 
 def test_what_is_published_and_logged(place: Path, straight: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
     folder = straight / "out/final_adapter"
     names = {path.name for path in folder.iterdir()}
     assert {
@@ -229,6 +235,9 @@ def test_another_mapping_of_classes_is_refused_with_the_names_that_differ(place:
 
 
 def test_a_checkpoint_of_the_original_pipeline_is_read(place: Path, straight: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
     ours = straight / "out/final_adapter"
     for name in ("adapter_config.json", "cond_name_to_id.json"):
         (tmp_path / name).write_bytes((ours / name).read_bytes())
@@ -256,6 +265,8 @@ class Runs:
 def test_code_in_a_checkpoint_is_never_run(
     place: Path, straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    import torch
+
     ours = straight / "out/final_adapter"
     for name in ("adapter_config.json", "cond_name_to_id.json", "adapter_model.safetensors"):
         (tmp_path / name).write_bytes((ours / name).read_bytes())

@@ -1,17 +1,20 @@
 """A fresh tiny model can copy: what followed a token before is likelier than chance, before any training."""
 
 import pytest
-import torch
 
 from finetrail.tiny.tiny_base import new_model
 from finetrail.tiny.tiny_settings import ARCHITECTURES, Architecture, TinyBaseSettings
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
+
+pytestmark = pytest.mark.heavy
 
 TEXTS = ["rain and snow fall on the high hills of the north", "a slow river runs to the sea"]
 
 
 def losses_of_halves(architecture: Architecture, key_value_heads: int) -> tuple[float, float]:
     """Mean loss on random tokens seen for the first time, and on the same tokens again."""
+    import torch
+
     tokenizer = train_tokenizer(architecture, TEXTS, vocabulary_size=512, context=256)
     torch.manual_seed(7)
     model = new_model(architecture, tokenizer, TinyBaseSettings(key_value_heads=key_value_heads)).eval()

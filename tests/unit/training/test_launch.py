@@ -28,6 +28,7 @@ SETTINGS = TrainSettings(
 )  # fmt: skip
 
 
+@pytest.mark.heavy
 @cpu_only
 def test_a_job_reaches_another_process_as_it_is(tmp_path: Path) -> None:
     job = Job(tmp_path, tmp_path, None, SETTINGS, Saving(code="a"), choose(SETTINGS, detect()), 1.5, 12)

@@ -11,6 +11,8 @@ from finetrail.models.masks import IGNORED, encode_row
 from finetrail.tiny.tiny_settings import Architecture
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
 
+pytestmark = pytest.mark.heavy
+
 WHOLE = Limits(max_length=4096)
 
 

@@ -76,6 +76,7 @@ def chosen(run_script: Callable[..., Any], work: Path, out: Path, export: dict[s
     return report
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("quantization", ["f32", pytest.param("q4_0", marks=pytest.mark.long)])
 def test_both_candidates_are_measured_as_they_would_ship(
     run_script: Callable[..., Any], trained: Path, tmp_path: Path, quantization: str

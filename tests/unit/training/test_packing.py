@@ -5,9 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
-from transformers import AutoTokenizer
 
 from finetrail.errors import FinetrailError
 from finetrail.models.base import load_base
@@ -23,11 +20,15 @@ from finetrail.training.trainer.dataset import build_dataset
 from finetrail.vision.image import Image
 from tests.unit.training.conftest import SMALL, cpu_only, make_row
 
+pytestmark = pytest.mark.heavy
+
 LIMITS = Limits(max_length=256)
 
 
 @pytest.fixture(scope="module")
 def examples(base_dir: Path) -> list[Example]:
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
     return [
         encode_row(make_row(session, turn, 1 + session % 3), tokenizer, LIMITS)
@@ -46,6 +47,8 @@ def packed_batch(examples: list[Example], length: int) -> tuple[Any, Any]:
 def test_a_packed_row_cannot_see_its_neighbour(
     architecture: Any, attention: str, texts: list[str], tmp_path: Path
 ) -> None:
+    import torch
+
     tokenizer = train_tokenizer(architecture, texts, vocabulary_size=512, context=256)
     torch.manual_seed(3)
     new_model(architecture, tokenizer, SMALL).save_pretrained(tmp_path)
@@ -67,6 +70,8 @@ def test_a_packed_row_cannot_see_its_neighbour(
 
 def test_without_position_ids_it_would_see_it(examples: list[Example], base_dir: Path) -> None:
     """The test above would notice: with one run of positions the second row's logits differ."""
+    import torch
+
     model = load_base(base_dir, "float32").eval()
     first, second = examples[:2]
     with torch.inference_mode():
@@ -103,6 +108,9 @@ def test_padding_is_not_learned_even_where_it_is_the_end(examples: list[Example]
 
 
 def test_a_packed_run_resumes_bit_for_bit(base_dir: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
     rows = [make_row(session, 0, 1) for session in range(6)]
     settings = TrainSettings(
         rank=4, alpha=8, dropout=0.1, learning_rate=1e-2, max_steps=4, batch_size=1, gradient_accumulation=1,
@@ -131,6 +139,9 @@ def test_a_packed_run_resumes_bit_for_bit(base_dir: Path, tmp_path: Path) -> Non
 
 @cpu_only
 def test_gradients_of_packed_rows_are_those_of_padded_ones(examples: list[Example], base_dir: Path) -> None:
+    import torch
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
     gradients = []
     for packing in (False, True):

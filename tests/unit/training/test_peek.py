@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
 from finetrail.models.limits import Limits
 from finetrail.models.masks import encode_row
@@ -16,6 +15,8 @@ LIMITS = Limits(max_length=256)
 
 @pytest.fixture(scope="module")
 def tokenizer(base_dir: Path) -> Any:
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(base_dir)
 
 

@@ -5,9 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from transformers import Qwen3Config
-from trl import SFTConfig
 
 from finetrail.config.load import load_config
 from finetrail.config.sections.schema import result_keys
@@ -17,6 +14,8 @@ from finetrail.training.settings.machine_choices import Choices, choose
 from finetrail.training.settings.train_settings import Saving, TrainSettings, train_settings
 from finetrail.training.trainer.arguments import build_arguments, build_deepspeed
 from finetrail.training.trainer.load_model import build_lora, build_quantization, count_parameters, weights_dtype
+
+pytestmark = pytest.mark.heavy
 
 ROOT = Path(__file__).resolve().parents[3]
 GPU = Hardware("A100", 8, 80 * 10**9, bf16=True, flash_attention=False, liger=False)
@@ -59,6 +58,8 @@ def no_deepspeed_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cal_qlora(tmp_path: Path) -> None:
+    import torch
+
     settings, choices = of_recipe("cal", "qlora")
     has(
         arguments(settings, choices, tmp_path, Saving(strategy="epoch")),
@@ -87,6 +88,8 @@ def test_cal_qlora(tmp_path: Path) -> None:
 
 
 def test_cal_full(tmp_path: Path) -> None:
+    import torch
+
     settings, choices = of_recipe("cal", "full")
     has(
         arguments(settings, choices, tmp_path),
@@ -166,6 +169,8 @@ SAID: dict[tuple[str, str], dict[str, Any]] = {
 
 @pytest.mark.parametrize(("recipe", "model"), SAID)
 def test_nothing_else_is_set_than_what_a_recipe_says(recipe: str, model: str, tmp_path: Path) -> None:
+    from trl import SFTConfig
+
     settings, choices = of_recipe(recipe, model)
     launch = dataclasses.replace(settings.launch, deepspeed_stage=None)  # which need not be installed here
     made = arguments(dataclasses.replace(settings, launch=launch, seed=5), choices, tmp_path)
@@ -189,6 +194,8 @@ def test_what_no_recipe_sets_reaches_the_trainer(tmp_path: Path) -> None:
 
 
 def test_documents(tmp_path: Path) -> None:
+    import torch
+
     settings, choices = built(DOCUMENTS, 2048)
     has(arguments(settings, choices, tmp_path), bf16=True, optim="adamw_torch", learning_rate=2e-4)
     has(build_lora(settings), r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
@@ -231,6 +238,8 @@ def test_deepspeed_reaches_the_trainer(tmp_path: Path) -> None:
 
 def test_a_gpu_without_bf16(tmp_path: Path) -> None:
     """What is trained stays in fp32 then, or its small steps would be lost."""
+    import torch
+
     old = dataclasses.replace(GPU, bf16=False)
     settings, _ = built(DOCUMENTS | {"method": "qlora"}, 128)
     choices = dataclasses.replace(choose(settings, old), use_cpu=True)
@@ -242,6 +251,8 @@ def test_a_gpu_without_bf16(tmp_path: Path) -> None:
 
 def test_one_process_takes_one_gpu_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The trainer would use all, and multiply the batch."""
+    from trl import SFTConfig
+
     monkeypatch.setattr(SFTConfig, "n_gpu", property(lambda self: vars(self).get("_n_gpu") or 8))
     settings, choices = built(DOCUMENTS | {"batch_size": 2}, 128)
     has(arguments(settings, choices, tmp_path), n_gpu=1, train_batch_size=2)
@@ -254,6 +265,8 @@ def test_deterministic(tmp_path: Path) -> None:
 
 def test_trainable_parameters_of_cal_by_the_public_configuration() -> None:
     """The seed's log says 6,815,744, which belongs to another model."""
+    from transformers import Qwen3Config
+
     config = Qwen3Config(  # config.json of Qwen3-4B-Instruct-2507
         hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8,
         head_dim=128, vocab_size=151936, tie_word_embeddings=True,

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-import torch
-from transformers import AutoTokenizer
 
 from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.config.sections.train import Template
@@ -37,6 +35,8 @@ def base(base_dir: Path, tmp_path: Path) -> Path:
 
 def spoiled(base: Path, **changes: Any) -> Any:
     """Change attributes of the folder's tokenizer."""
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(base)
     for name, value in changes.items():
         setattr(tokenizer, name, value)
@@ -49,6 +49,8 @@ def checked(base: Path, tokenizer: Any, loss: Any = "answer") -> None:
 
 
 def test_the_tiny_base_is_fine(base: Path) -> None:
+    from transformers import AutoTokenizer
+
     for loss in ("answer", "assistant"):
         checked(base, AutoTokenizer.from_pretrained(base), loss)
 
@@ -117,11 +119,15 @@ def test_marks_that_leave_the_end_of_the_turn_out(base: Path) -> None:
 
 
 def test_rows_longer_than_the_context(base: Path) -> None:
+    from transformers import AutoTokenizer
+
     with pytest.raises(FinetrailError, match=r"limits.max_length is 257, but the model's context is 256"):
         check_chat(AutoTokenizer.from_pretrained(base), base, loss="answer", max_length=257)
 
 
 def test_new_tokens_that_an_adapter_would_not_train(base: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
     facts = prepare_tokenizer(base, template="chatml", pad_token=None, new_tokens=["<|im_start|>", "<|im_end|>"])
     assert facts["new_tokens"] == ["<|im_start|>", "<|im_end|>"]
     tokenizer = AutoTokenizer.from_pretrained(base)
@@ -138,6 +144,8 @@ def test_new_tokens_that_an_adapter_would_not_train(base: Path, tmp_path: Path) 
 
 def test_new_tokens_that_find_a_spare_embedding(base: Path) -> None:
     """Published models have more embeddings than tokens: what stands in the spare ones has never been trained."""
+    from transformers import AutoTokenizer
+
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps(config | {"vocab_size": config["vocab_size"] + 64}))
     known, new = "<|eot_id|>", "<|im_start|>"
@@ -152,6 +160,9 @@ def test_new_tokens_that_find_a_spare_embedding(base: Path) -> None:
 
 @cpu_only
 def test_new_tokens_are_trained_saved_and_merged(base: Path, tmp_path: Path) -> None:
+    import torch
+    from transformers import AutoTokenizer
+
     prepare_tokenizer(base, template="chatml", pad_token=None, new_tokens=["<|im_start|>", "<|im_end|>"])
     assert torch.equal(*(load_base(base, "float32").get_input_embeddings().weight for _ in range(2)))
     rows = [make_row(session, 0, 1) for session in range(4)]

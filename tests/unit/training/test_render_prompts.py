@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoTokenizer
 
 from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.errors import FinetrailError
@@ -20,6 +19,8 @@ from finetrail.training.rendered import rendered
 from synthesize import format_qa
 from tests.unit.training.conftest import make_row, make_texts
 from train import render_prompts
+
+pytestmark = pytest.mark.heavy
 
 LIMITS: dict[str, Any] = {"max_length": 256, "history_turns": None, "history_answer_tokens": None, "images": "show"}
 ROWS = [make_row(session, turn) for session in range(3) for turn in range(2)]
@@ -43,6 +44,8 @@ def run(base: Path, family: str = "mistral") -> int:
 
 
 def test_the_text_has_the_trainers_tokens_and_the_templates_prompt(base: Path) -> None:
+    from transformers import AutoTokenizer
+
     assert run(base) == 0
     tokenizer = AutoTokenizer.from_pretrained(base)
     prompts = list(read_rows(Path("p.jsonl")))
@@ -77,6 +80,8 @@ def test_another_family_is_refused(base: Path, capfd: pytest.CaptureFixture[str]
 
 
 def test_a_layout_that_writes_something_else_is_found(base: Path) -> None:
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(base)
     example = encode_row(ROWS[0], tokenizer, Limits(**LIMITS))
     with pytest.raises(FinetrailError, match="the Modelfile's TEMPLATE would write another prompt"):
@@ -84,6 +89,8 @@ def test_a_layout_that_writes_something_else_is_found(base: Path) -> None:
 
 
 def test_pairs_in_the_tokenizers_own_template(base: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
     pair: dict[str, Any] = {"id": "a", "question": "Q?", "answer": "A.", "validation": {"overall": 9.0}}
     write_jsonl(Path("validated.jsonl"), [pair])
     own = tmp_path / "own"

@@ -5,12 +5,9 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetrail.errors import FinetrailError
 from finetrail.inference.generate import answer_sessions, load_model
@@ -23,6 +20,9 @@ from finetrail.training.sft import train_adapter
 from finetrail.training.trainer.load_model import build_model
 from finetrail.training.trainer.training_log import MEASURED
 from tests.unit.training.conftest import cpu_only, make_row
+
+if TYPE_CHECKING:
+    import torch
 
 LIMITS = Limits(max_length=256)
 SETTINGS = TrainSettings(
@@ -47,7 +47,9 @@ def trained(base_dir: Path, rows: list[dict[str, Any]], tmp_path_factory: pytest
     return _train(base_dir, rows, tmp_path_factory.mktemp("trained"), SETTINGS)
 
 
-def _weights(folder: Path) -> dict[str, torch.Tensor]:
+def _weights(folder: Path) -> "dict[str, torch.Tensor]":
+    from safetensors.torch import load_file
+
     (path,) = folder.glob("*.safetensors")
     return load_file(path)
 
@@ -62,6 +64,8 @@ def _log(out: Path) -> list[dict[str, Any]]:
 def test_a_killed_run_ends_with_the_same_weights(
     mode: Any, base_dir: Path, rows: list[dict[str, Any]], trained: Path, tmp_path: Path
 ) -> None:
+    import torch
+
     settings = dataclasses.replace(SETTINGS, method=mode)
     folder = "final_adapter" if mode == "lora" else "final_checkpoint"
     straight = trained if mode == "lora" else _train(base_dir, rows, tmp_path / "straight", settings)
@@ -121,6 +125,9 @@ def test_another_run_s_state_is_refused(
 def test_merged_model_equals_the_adapter(
     base_dir: Path, rows: list[dict[str, Any]], trained: Path, tmp_path: Path
 ) -> None:
+    import torch
+    from transformers import AutoTokenizer
+
     merged_dir = merge_adapter(base_dir, trained / "final_adapter", tmp_path / "merged")
     tokenizer = AutoTokenizer.from_pretrained(merged_dir)
     ids = torch.tensor([encode_row(rows[0], tokenizer, LIMITS).input_ids])
@@ -135,6 +142,9 @@ def test_merged_model_equals_the_adapter(
 
 @cpu_only
 def test_answer_loss_is_the_model_s_own_loss(base_dir: Path, rows: list[dict[str, Any]]) -> None:
+    import torch
+    from transformers import AutoTokenizer
+
     model, tokenizer = load_model(base_dir), AutoTokenizer.from_pretrained(base_dir)
     example = encode_row(rows[1], tokenizer, LIMITS)
     (loss,) = answer_loss(model, [example])
@@ -144,6 +154,8 @@ def test_answer_loss_is_the_model_s_own_loss(base_dir: Path, rows: list[dict[str
 
 
 def test_answers_do_not_depend_on_the_batch(trained: Path, base_dir: Path, rows: list[dict[str, Any]]) -> None:
+    from transformers import AutoTokenizer
+
     model = load_model(base_dir, trained / "final_adapter")
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
     together = answer_sessions(model, tokenizer, rows, limits=LIMITS, max_answer_tokens=6, batch_size=4)
@@ -154,6 +166,8 @@ def test_answers_do_not_depend_on_the_batch(trained: Path, base_dir: Path, rows:
 
 
 def test_prediction_never_reads_gold(trained: Path, base_dir: Path, rows: list[dict[str, Any]]) -> None:
+    from transformers import AutoTokenizer
+
     model = load_model(base_dir, trained / "final_adapter")
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
     blind = [
@@ -177,6 +191,9 @@ def test_a_row_with_an_image_is_refused(base_dir: Path, tmp_path: Path) -> None:
 
 
 def test_full_precision_of_the_base(base_dir: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
     assert AutoModelForCausalLM.from_pretrained(base_dir).dtype == torch.float32
 
 
@@ -184,6 +201,8 @@ def test_deterministic_operations(
     base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a CPU they change no bit; what a GPU needs is set before the model is loaded."""
+    import torch
+
     names = ("CUBLAS_WORKSPACE_CONFIG", "FLASH_ATTENTION_DETERMINISTIC")
     for name in names:
         monkeypatch.setenv(name, "")

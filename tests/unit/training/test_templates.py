@@ -20,6 +20,8 @@ from finetrail.tiny.tiny_tokenizer import train_tokenizer
 from finetrail.training.trainer.dataset import build_dataset
 from tests.unit.training.conftest import make_row, make_texts
 
+pytestmark = pytest.mark.heavy
+
 WHOLE = Limits(max_length=4096)
 KINDS: dict[str, Architecture] = {"mistral": "mistral", "alpaca": "mistral", "gemma": "mistral"}
 KINDS |= dict.fromkeys(("llama3", "llama3_1"), "llama")

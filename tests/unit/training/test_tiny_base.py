@@ -14,6 +14,7 @@ from finetrail.tiny.tiny_settings import Architecture
 from tests.unit.training.conftest import SMALL
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("architecture", get_args(Architecture))
 def test_same_bytes(architecture: Architecture, texts: list[str], tmp_path: Path) -> None:
     for name in ("one", "two"):

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from transformers import AutoTokenizer
 
 from finetrail.errors import FinetrailError
 from finetrail.tiny.tiny_settings import Architecture
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
+
+pytestmark = pytest.mark.heavy
 
 ARCHITECTURES = get_args(Architecture)
 HARD = [
@@ -31,6 +32,8 @@ def test_text_comes_back(architecture: Architecture, text: str, texts: list[str]
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_same_bytes_and_it_loads(architecture: Architecture, texts: list[str], tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
     saved = []
     for name in ("one", "two"):
         tokenizer = train_tokenizer(architecture, texts, vocabulary_size=512, context=256)

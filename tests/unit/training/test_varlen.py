@@ -3,12 +3,9 @@
 import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
-from torch.nn.functional import scaled_dot_product_attention as attend
-from transformers import AutoConfig, AutoTokenizer
 
 from finetrail.models.base import load_base
 from finetrail.models.limits import Limits
@@ -24,14 +21,20 @@ from finetrail.training.trainer.trainer import _cast_outside_autocast
 from finetrail.training.trainer.varlen import register_varlen, suits_varlen
 from tests.unit.training.conftest import SMALL, make_row
 
+if TYPE_CHECKING:
+    import torch
+
 H100 = Hardware("H100", 1, 80 * 10**9, bf16=True, flash_attention=False, liger=False, varlen=True)
 
 
 def row_by_row(
     query: Any, key: Any, value: Any, begins: Any, _: Any, longest: int, __: int, *, scale: float, window_size: Any,
     enable_gqa: bool,
-) -> torch.Tensor:  # fmt: skip
+) -> "torch.Tensor":  # fmt: skip
     """Compute what torch's operator computes, row by row."""
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention as attend
+
     assert int(begins.diff().max()) == longest
     outs = []
     for first, end in zip(begins[:-1].tolist(), begins[1:].tolist(), strict=True):
@@ -42,10 +45,13 @@ def row_by_row(
     return torch.cat([out[0].transpose(0, 1) for out in outs])
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3"])
 def test_rows_end_to_end_are_as_rows_alone(
     architecture: Any, texts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import torch
+
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", row_by_row)
     tokenizer = train_tokenizer(architecture, texts, vocabulary_size=512, context=256)
     torch.manual_seed(3)
@@ -74,6 +80,8 @@ def test_rows_end_to_end_are_as_rows_alone(
 
 @pytest.mark.parametrize("pack_to", [None, 512])
 def test_a_batch_is_filled_up_by_a_row_of_its_own(base_dir: Path, pack_to: int | None) -> None:
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
     rows = [encode_row(make_row(session, 1), tokenizer, Limits(max_length=512)) for session in range(3)]
     items = list(build_dataset(rows, pack_to=pack_to))
@@ -90,6 +98,8 @@ def test_a_batch_is_filled_up_by_a_row_of_its_own(base_dir: Path, pack_to: int |
 
 
 def test_it_is_chosen_where_gpu_model_and_format_allow(base_dir: Path) -> None:
+    from transformers import AutoConfig
+
     config = AutoConfig.from_pretrained(base_dir)
     assert suits_varlen(config)
     settings = TrainSettings()
@@ -111,9 +121,11 @@ def test_other_attention_is_left_to_sdpa(changes: dict[str, Any]) -> None:
 
 
 def test_autocast_is_left_its_casts_and_generation_keeps_them() -> None:
+    import torch
+
     inputs = torch.zeros(2, dtype=torch.bfloat16)
 
-    def cast(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    def cast(tensor: "torch.Tensor", dtype: "torch.dtype") -> "torch.Tensor":
         return tensor.to(dtype)
 
     assert _cast_outside_autocast(cast, inputs, torch.float32).dtype == torch.float32

@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import load_file
-from transformers import AutoTokenizer
 
 from finetrail.errors import FinetrailError
 from finetrail.inference.generate import answer_sessions, load_model
@@ -28,6 +25,8 @@ from finetrail.training.sft import train_adapter
 from finetrail.training.trainer.collator import make_collator
 from finetrail.training.trainer.dataset import build_dataset
 from tests.unit.training.conftest import SMALL, cpu_only, make_row, make_texts
+
+pytestmark = pytest.mark.heavy
 
 LIMITS = Limits(max_length=256)
 SETTINGS = TrainSettings(
@@ -82,6 +81,8 @@ def image_rows(pictures: Path) -> list[dict[str, Any]]:
 def test_the_image_stands_once_before_the_first_question_and_carries_no_loss(
     loss: Any, mllama: Path, vision: Vision, image_rows: list[dict[str, Any]]
 ) -> None:
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(mllama)
     for row in image_rows:
         example = encode_row(row, tokenizer, LIMITS, loss=loss, vision=vision)
@@ -96,6 +97,8 @@ def test_the_image_stands_once_before_the_first_question_and_carries_no_loss(
 
 
 def test_trimming_keeps_the_image_and_the_question(mllama: Path, vision: Vision, pictures: Path) -> None:
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(mllama)
     row = with_image(make_row(0, 1, 3), pictures, "1.png")
     whole = encode_row(row, tokenizer, Limits(4096), vision=vision)
@@ -109,6 +112,9 @@ def test_trimming_keeps_the_image_and_the_question(mllama: Path, vision: Vision,
 def test_rows_of_a_batch_do_not_see_each_others_images(
     mllama: Path, vision: Vision, image_rows: list[dict[str, Any]]
 ) -> None:
+    import torch
+    from transformers import AutoTokenizer
+
     tokenizer, model = AutoTokenizer.from_pretrained(mllama), load_base(mllama, "float32").eval()
     examples, _ = encode_rows(image_rows, tokenizer, LIMITS, vision=vision)
     collate = make_collator(tokenizer.pad_token_id, packing=False, vision=vision)
@@ -120,6 +126,8 @@ def test_rows_of_a_batch_do_not_see_each_others_images(
 
 
 def test_the_image_matters(mllama: Path, vision: Vision, pictures: Path) -> None:
+    from transformers import AutoTokenizer
+
     tokenizer, model = AutoTokenizer.from_pretrained(mllama), load_base(mllama, "float32").eval()
     row = make_row(0, 0, 1)
     shown = [with_image(row, pictures, name) for name in ("0.png", "1.png", None)]
@@ -154,6 +162,9 @@ def trained(mllama: Path, pictures: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_a_killed_run_ends_with_the_same_weights(mllama: Path, pictures: Path, trained: Path, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
     names = ["0.png", "1.png", None]
     rows = [with_image(make_row(session, 1, 1), pictures, name) for session, name in enumerate(names)]
 
@@ -176,6 +187,8 @@ def test_a_killed_run_ends_with_the_same_weights(mllama: Path, pictures: Path, t
 def test_the_adapter_stays_out_of_the_image_encoder_unless_asked(
     mllama: Path, pictures: Path, trained: Path, tmp_path: Path
 ) -> None:
+    from safetensors.torch import load_file
+
     weights = load_file(trained / "adapter_model.safetensors")
     assert all("language_model" in name for name in weights)
     assert any("cross_attn" in name and "lora_B" in name and weight.any() for name, weight in weights.items())
@@ -192,6 +205,7 @@ def test_the_adapter_stays_out_of_the_image_encoder_unless_asked(
 
 
 def test_the_published_model_gets_adapters_in_every_language_layer() -> None:
+    import torch
     from transformers import MllamaConfig, MllamaForConditionalGeneration
 
     with torch.device("meta"):
@@ -222,6 +236,9 @@ def test_the_published_processor_is_read(mllama: Path, tmp_path: Path) -> None:
 
 @cpu_only
 def test_checkpointed_activations_give_the_same_gradients(mllama: Path, vision: Vision, image_rows: Any) -> None:
+    import torch
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(mllama)
     examples, _ = encode_rows(image_rows[-4:], tokenizer, LIMITS, vision=vision)
     batch = make_collator(tokenizer.pad_token_id, packing=False, vision=vision)(list(build_dataset(examples)))
@@ -239,6 +256,8 @@ def test_checkpointed_activations_give_the_same_gradients(mllama: Path, vision: 
 def test_answers_do_not_depend_on_the_batch_and_are_about_the_image(
     mllama: Path, trained: Path, vision: Vision, image_rows: list[dict[str, Any]]
 ) -> None:
+    from transformers import AutoTokenizer
+
     model, tokenizer = load_model(mllama, trained), AutoTokenizer.from_pretrained(mllama)
     asked: dict[str, Any] = {"limits": LIMITS, "max_answer_tokens": 6, "vision": vision}
     together = answer_sessions(model, tokenizer, image_rows, batch_size=4, **asked)
@@ -250,6 +269,8 @@ def test_answers_do_not_depend_on_the_batch_and_are_about_the_image(
 def test_a_refusal_is_measured_behind_the_prompt_that_is_answered(
     mllama: Path, trained: Path, vision: Vision, image_rows: list[dict[str, Any]]
 ) -> None:
+    from transformers import AutoTokenizer
+
     model, tokenizer = load_model(mllama, trained), AutoTokenizer.from_pretrained(mllama)
     asked: dict[str, Any] = {"limits": LIMITS, "max_answer_tokens": 6, "vision": vision}
     first = [row for row in image_rows if row["turn"] == 0]
@@ -269,6 +290,8 @@ def test_a_refusal_is_measured_behind_the_prompt_that_is_answered(
 def test_the_merged_model_is_whole(
     mllama: Path, trained: Path, pictures: Path, image_rows: Any, tmp_path: Path
 ) -> None:
+    from transformers import AutoTokenizer
+
     merged = merge_adapter(mllama, trained, tmp_path / "merged")
     seeing = load_vision(merged, str(pictures))
     assert seeing is not None
@@ -291,6 +314,8 @@ def test_the_merged_model_is_whole(
 def test_an_image_that_is_not_the_one_of_the_records_is_named(
     spoil: Any, cause: str, mllama: Path, tmp_path: Path
 ) -> None:
+    from transformers import AutoTokenizer
+
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     row = with_image(make_row(0, 0), tmp_path, "a.png")
     spoil(tmp_path / "a.png")
@@ -299,6 +324,8 @@ def test_an_image_that_is_not_the_one_of_the_records_is_named(
 
 
 def test_a_file_that_is_no_image_and_one_that_is_a_bomb_are_named(mllama: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
     (tmp_path / "text.png").write_text("no image")
     Image.new("1", (10000, 10000)).save(tmp_path / "bomb.png")
     for name in ("text.png", "bomb.png"):
@@ -308,6 +335,8 @@ def test_a_file_that_is_no_image_and_one_that_is_a_bomb_are_named(mllama: Path, 
 
 
 def test_an_image_token_in_a_text_is_refused(mllama: Path, vision: Vision) -> None:
+    from transformers import AutoTokenizer
+
     row = make_row(0, 0)
     row["messages"][1]["content"] += IMAGE_TOKEN
     with pytest.raises(FinetrailError, match=r"s0-t0: a text of the row holds <\|image\|>"):
@@ -315,6 +344,8 @@ def test_an_image_token_in_a_text_is_refused(mllama: Path, vision: Vision) -> No
 
 
 def test_a_text_model_may_drop_images_only_where_the_limits_say_so(base_dir: Path, pictures: Path) -> None:
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(base_dir)
     rows = [with_image(make_row(0, 0), pictures, "0.png"), make_row(1, 0)]
     with pytest.raises(FinetrailError, match=r"s0-t0: .*this model reads text only"):

@@ -1,12 +1,10 @@
 """Encoder and classifier: what they make of pixels, and weights of other programs under their names."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from finetrail.errors import FinetrailError
 from finetrail.vision.encoder_training import make_eyes
@@ -21,13 +19,20 @@ from finetrail.vision.image_encoder import (
     train_last_blocks,
 )
 
+if TYPE_CHECKING:
+    import torch
+
+pytestmark = pytest.mark.heavy
+
 SETTINGS = VisionSettings(("scp", "shr6"), 32, EncoderShape(16, 24, 2, 2, 32, 16), ClassifierShape(0.25, 1.0))
 QKV = {"q_proj": 0, "k_proj": 1, "v_proj": 2}
 _REPEATS = (1, 2, 2, 3, 3, 4, 1)
 
 
-def timm_vit(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def timm_vit(state: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
     """Write a state of ours under the names of timm and MAE, with a decoder beside it."""
+    import torch
+
     made: dict[str, Any] = {"mask_token": torch.zeros(1), "decoder_blocks.0.norm1.weight": torch.zeros(1)}
     for name, value in state.items():
         new = name.removeprefix("vit.")
@@ -47,7 +52,7 @@ def timm_vit(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: torch.cat(value) if isinstance(value, list) else value for name, value in made.items()}
 
 
-def timm_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def timm_names(state: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
     """Write a classifier of ours under timm's names."""
     places = [(stage, block) for stage, count in enumerate(_REPEATS) for block in range(count)]
     made = {}
@@ -75,6 +80,8 @@ def timm_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def test_a_latent_has_its_width_and_draws_no_random_number() -> None:
+    import torch
+
     encoder = build_encoder(SETTINGS).eval()
     pixels = torch.rand(3, 3, 32, 32)
     before = torch.get_rng_state()
@@ -93,6 +100,8 @@ def test_only_the_last_blocks_are_trained() -> None:
 
 
 def test_names_of_timm_and_mae_fit(tmp_path: Path) -> None:
+    import torch
+
     source, target = build_encoder(SETTINGS), build_encoder(SETTINGS)
     vit: Any = source.vit
     torch.save({"model": timm_vit(vit.state_dict())}, tmp_path / "mae.pth")
@@ -103,6 +112,8 @@ def test_names_of_timm_and_mae_fit(tmp_path: Path) -> None:
 
 
 def test_unknown_names_and_wrong_sizes_are_named(tmp_path: Path) -> None:
+    import torch
+
     vit: Any = build_encoder(SETTINGS).vit
     weights = timm_vit(vit.state_dict())
     with pytest.raises(FinetrailError, match=r"1 names of weights are not known: blocks\.0\.gamma"):
@@ -116,6 +127,9 @@ def test_unknown_names_and_wrong_sizes_are_named(tmp_path: Path) -> None:
 
 
 def test_names_of_timms_efficientnet_fit(tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import save_file
+
     source = build_classifier(SETTINGS)
     save_file(timm_names(source.state_dict()), tmp_path / "b0.safetensors")
     mapped, symmetric = map_classifier(read_weights(tmp_path / "b0.safetensors"), "b0")
@@ -127,6 +141,8 @@ def test_names_of_timms_efficientnet_fit(tmp_path: Path) -> None:
 
 
 def test_running_statistics_remember_more_than_the_last_batch() -> None:
+    import torch
+
     norms = [layer for layer in build_classifier(SETTINGS).modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     assert norms and {layer.momentum for layer in norms} == {0.1}
 

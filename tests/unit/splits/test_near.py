@@ -8,7 +8,7 @@ from finetrail.errors import FinetrailError
 from finetrail.splits.overlap.near_duplicates import LEAST_RECALL, NearTexts, band_shape
 from finetrail.splits.overlap.row_text import row_text
 from finetrail.splits.overlap.shingles import jaccard, merge_near, sample, shingles, tokens
-from tests.unit.overlap.texts import changed, text_of
+from tests.unit.splits.texts import changed, text_of
 
 
 def matches(texts: list[str], threshold: float = 0.8, size: int = 5) -> dict[tuple[int, int], float]:

@@ -7,7 +7,7 @@ import pytest
 from finetrail.errors import FinetrailError
 from finetrail.splits.overlap.benchmarks import benchmark_texts
 from finetrail.splits.overlap.contamination import HeldOut, Hit, Text
-from tests.unit.overlap.texts import text_of
+from tests.unit.splits.texts import text_of
 
 
 def with_run(seed: str, run: list[str]) -> Text:

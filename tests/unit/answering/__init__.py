@@ -1,1 +1,0 @@
-"""The deployed system: what it looks up before it answers."""
