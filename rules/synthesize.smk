@@ -310,6 +310,8 @@ use rule format_qa as format_qa_as_the_tokenizer with:
         threshold="[0-9.]+",
     conda:
         "../envs/train.yaml"
+    params:
+        **of("synthesize/format_qa.py", environment="train"),
 
 
 rule make_bundles:

@@ -131,9 +131,14 @@ def asked_of_the_machine(declared):
 def asking(key, shards=None):
     """Return what a step that asks a model reads besides: what its shards wrote, and models made here to be served."""
     section, _, _ = key.partition(".")
+
+    def served(wildcards):
+        return served_manifests(CONFIG, wildcards.recipe, key)
+
+    served.key = key
     return {
         "shards": shard_files(section, shards) if shards else [],
-        "served": lambda wildcards: served_manifests(CONFIG, wildcards.recipe, key),
+        "served": served,
     }
 
 

@@ -23,6 +23,7 @@ from finetrail.serving.offline.teacher import rests_on_offline
 from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
 
 SETTINGS = ("evaluate",)
+ENVIRONMENT = "data"
 
 HELD_OUT_LOSS = "held-out loss, nats a token (original answers, gold history)"
 OWN_LOOKUPS = "held-out loss, nats a token (original answers, gold history, each model's own queries and choices)"

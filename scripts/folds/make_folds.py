@@ -36,6 +36,7 @@ from finetrail.splits.split_table import WITHHELD, Assigned, prove_disjoint
 from finetrail.step.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 
 SETTINGS = ("folds", "student", "splits.method", "splits.group_by")
+ENVIRONMENT = "data"
 
 SPAN = ("passage_id", "start", "end")
 KEPT = ("choice", "scores", "reference", "task")

@@ -24,6 +24,7 @@ SETTINGS = (
     "source.questions",
     "source.held_out",
 )
+ENVIRONMENT = "data"
 
 BEYOND = "beyond the limit of the pilot"
 NO_IMAGE = "its image could not be had"

@@ -23,6 +23,7 @@ from finetrail.splits.split_table import WITHHELD, Assigned, place_of, prove_dis
 from finetrail.step.step import RowWriter, Step, add_input, add_output, run_step, step_parser
 
 SETTINGS = ("splits", "folds.names", "limit")
+ENVIRONMENT = "data"
 
 LOGGER = logging.getLogger("finetrail.make_splits")
 

@@ -20,6 +20,7 @@ from finetrail.rows.row_file import RowFile
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 SETTINGS = ("label.decide",)
+ENVIRONMENT = "data"
 
 NOT_RELEVANT = "judged not relevant"
 DISAGREED = "the judges disagree"

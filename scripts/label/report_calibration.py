@@ -16,6 +16,7 @@ from finetrail.serving.offline.teacher import rests_on_offline
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 SETTINGS = ("label.calibration", "label.model", "label.scale")
+ENVIRONMENT = "data"
 
 HUMAN = "human"
 ASSUMED = (

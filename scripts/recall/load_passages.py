@@ -10,6 +10,7 @@ from finetrail.rows.records import Row
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 SETTINGS = ("recall.chunk_tokens",)
+ENVIRONMENT = "data"
 
 
 def work(step: Step, args: argparse.Namespace) -> None:

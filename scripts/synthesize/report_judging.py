@@ -13,6 +13,7 @@ from finetrail.serving.offline.teacher import rests_on_offline
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 SETTINGS = ("synthesize.judge", "synthesize.planted_seed")
+ENVIRONMENT = "data"
 
 INTACT = "intact"
 RESAMPLES = 1000

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -13,6 +14,7 @@ from finetrail.config.recipe import ProjectConfig, RecipeConfig
 from finetrail.config.sections.fields import Section
 from finetrail.config.sections.schema import kind_of, walk_keys
 from finetrail.digests.code_digest import direct_imports, imported_files
+from finetrail.workflow.declared import Declared, read_declared
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
@@ -55,7 +57,7 @@ def twins() -> list[tuple[str, str, str]]:
 
 def judging_twins(name: str) -> list[tuple[str, str]]:
     """Return the twins of a rule that are no shards of it, with what they change."""
-    return [(other, body) for base, other, body in twins() if base == name and "{shard}" not in body]
+    return [(other, body) for base, other, body in twins() if base == name and "shard_of(" not in body]
 
 
 # Recipes whose name is a word that the library needs: these are looked for beside the word recipe only.
@@ -163,7 +165,7 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
     }
     assert scripts == named
     for path, name, body in rules():
-        assert f"python scripts/{path.stem}/{name}.py" in body, name
+        assert f'**of("{path.stem}/{name}.py"' in re.sub(r"\(\s+", "(", body), name
 
 
 @pytest.mark.parametrize(
@@ -173,12 +175,17 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
 )
 def test_a_rule_has_all_its_directives(path: Path, name: str, body: str) -> None:
     assert re.match(r'    """[A-Z].*\."""\n', body), "a docstring of one line"
-    for directive in ("log", "benchmark", "conda", "threads", "resources", "params", "shell"):
-        assert re.search(rf"^    {directive}:", body, re.M), directive
-    assert not re.search(r"^    (run|script|notebook|group):", body, re.M)
-    assert f'code=code_of("{path.stem}/{name}.py")' in body
-    assert "2> {log:q}" in body
-    assert "tee" not in body
+    written = re.findall(r"^    (\w+):", body, re.M)
+    assert [name for name in written if name in ("output", "conda", "params", "shell")] == [
+        "output", "conda", "params", "shell",
+    ]  # fmt: skip
+    assert {*written} <= {"input", "output", "wildcard_constraints", "conda", "params", "shell"}, "the rest follows"
+    assert body.rstrip().endswith("shell:\n        STEP")
+
+
+def declared(path: Path, name: str) -> Declared:
+    """Return what the script of a rule declares."""
+    return read_declared(SCRIPTS / path.stem / f"{name}.py")
 
 
 def test_every_rule_behind_the_folds_asks_for_their_checkpoint() -> None:
@@ -187,7 +194,7 @@ def test_every_rule_behind_the_folds_asks_for_their_checkpoint() -> None:
     functions = re.findall(r"^def (\w+)\(.*?\):\n(.*?)(?=^\S|\Z)", shared, re.M | re.S)
     asking = {name for name, body in functions if "made_fold(wildcards)" in body} - {"made_fold"}
     for _, name, body in rules():
-        parts = re.search(r"^    input:\n(.*?)^    output:\n(.*?)^    log:", body, re.M | re.S)
+        parts = re.search(r"^    input:\n(.*?)^    output:\n(.*?)^    \w+:", body, re.M | re.S)
         if name != "make_folds" and parts and "{fold}" in parts[2]:
             assert asking & set(re.findall(r"\w+", parts[1])), name
 
@@ -212,51 +219,42 @@ def test_what_trains_or_exports_never_asks_the_hub() -> None:
 
 def test_every_rule_that_asks_a_model_reruns_with_the_offline_teacher() -> None:
     asked_by_some: set[str] = set()
-    for path, name, body in rules():
+    for path, name, _ in rules():
         script = script_of(path, name)
         asked = re.findall(r'model_at\(step, "([a-z.]+)"\)', script)
         assert len(asked) == len(re.findall(r"\bmodel_at\(", script)), name
-        every = "\n".join([body, *(more for _, more in judging_twins(name))])
-        teachers = re.findall(r'^        teacher=teacher_of\("([a-z.]+)"\),$', every, re.M)
-        assert sorted(teachers) == sorted(asked), name
+        said = declared(path, name).asks
+        others = [re.findall(r'asks="([a-z.]+)"', more) for _, more in judging_twins(name)]
+        assert {*asked} == {*([said] if said else []), *(key for keys in others for key in keys)}, name
         asked_by_some |= {*asked}
     assert asked_by_some == model_references()
 
 
 def test_every_rule_that_asks_a_model_can_be_shared_out() -> None:
     """A rule of its own makes a shard, and nothing else; its files are gone once they are merged."""
-    shared = {name: (other, body) for name, other, body in twins() if "{shard}" in body}
+    shared = {base: (name, body) for base, name, body in twins() if "shard_of(" in body}
     asking = {name: body for path, name, body in rules() if "model_at(" in script_of(path, name)}
-    bases = {name: name for name in asking}
     for base in list(asking):
         # What only a report needs is too little to be shared out.
-        for name, body in judging_twins(base):
-            if "shards=[]" not in body:
-                asking[name], bases[name] = body, base
+        asking |= {name: body for name, body in judging_twins(base) if "shards=" in body}
     assert shared.keys() == asking.keys()
     for name, (other, body) in shared.items():
         assert other == f"{name}_shard"
-        assert re.findall(r"^    (\w+):", body, re.M) == ["output", "log", "benchmark"], other
-        assert len(re.findall(r"=temp\(", body)) == body.count("<results>") == 2, other
-        assert body.count("{shard}-of-{shards}") == 4, other
-        (step,) = re.findall(r'shards=shard_files\("\w+", "([^"]+)"\),', asking[name])
-        assert body.count(f"{{recipe}}/shards/{step}/") == 2, other
-        whole = asking[bases[name]]
-        assert "shard=shard_option," in whole and "{params.shard} --shards {input.shards:q}" in whole
+        assert re.findall(r"^    (\w+):", body, re.M) == ["output"], other
+        (step,) = re.findall(r'shards="([^"]+)"', asking[name])
+        assert f'**shard_of("{step}")' in body, other
 
 
 def test_every_rule_that_asks_a_server_has_its_share_and_can_be_planned() -> None:
     """Beside the models' servers these are services of search; what asks must also be known to the plan's bounds."""
-    asking = {name: body for path, name, body in rules() if "asking_parser(" in script_of(path, name)}
-    assert {name for name, body in asking.items() if "teacher_of(" not in body} == {"search_passages"}
+    asking = {name: (path, body) for path, name, body in rules() if "asking_parser(" in script_of(path, name)}
     bounds = (SCRIPTS / "setup/plan_calls.py").read_text(encoding="utf-8")
-    for name, body in asking.items():
-        assert re.search(r"\*\*resources_of\(\s*\"" + name + r"\", \w+=", body), name
-        assert "--shares {resources.llm} " in body, name
+    for name, (path, body) in asking.items():
+        said = declared(path, name)
         assert f'"{name}": ' in bounds, name
-        model = re.findall(r'teacher=teacher_of\("([a-z.]+)"\)', body)
-        assert re.findall(r'served=served_model\("([a-z.]+)"\)', body) == model, name
-        assert re.findall(r'resources_of\("\w+", asks="([a-z.]+)"\)', body) == model, name
+        assert said.searches == (said.asks is None), name
+        assert re.findall(r'\*\*asking\("([a-z.]+)"', body) == ([said.asks] if said.asks else []), name
+    assert {name for path, name, _ in rules() if declared(path, name).searches} == {"search_passages"}
 
 
 def test_the_snakefile_stays_small() -> None:
@@ -270,13 +268,21 @@ def leaves(section: type[Section], kind: str) -> set[str]:
     return {dotted for dotted, field in walked.items() if kind_of(field) == kind and dotted not in above}
 
 
+def given_settings() -> Iterator[tuple[str, set[str]]]:
+    """Yield the script of each rule with the dotted keys whose result settings enter its params."""
+    for path, name, _ in rules():
+        said = declared(path, name)
+        yield name, {key.replace(".{model}", "") for key in (*said.settings, *([said.asks] if said.asks else []))}
+    for base, _, body in twins():
+        named = re.findall(r"settings=\(([^)]*)\)", body)
+        yield base, {*re.findall(r'"([a-z_.]+)"', " ".join(named)), *re.findall(r'asks="([a-z.]+)"', body)}
+
+
 def keys_in_params() -> set[str]:
     """Return the dotted keys whose result settings enter the params of some rule."""
-    rules = all_rules()
-    calls = " ".join(re.findall(r"settings_(?:of|at)\(([^)]*)\)", rules))
-    files = {f"source.{key}" for named in re.findall(r"source_of\((.*?)\)", rules) for key in re.findall(r"\w+", named)}
-    models = {"train.models"} if 'f"train.models.{' in rules else set()
-    return {*re.findall(r'"([a-z_.]+)"', calls), *files, *models}
+    named = re.findall(r"source_of\((.*?)\)", all_rules())
+    files = {f"source.{key}" for keys in named for key in re.findall(r"\w+", keys)}
+    return files.union(*(keys for _, keys in given_settings()))
 
 
 def reads(key: str, sources: str) -> bool:
@@ -315,11 +321,7 @@ def files_given(key: str) -> set[Path]:
     code = code_of_rules()
     shared = set.intersection(*code.values())
     given: set[Path] = set()
-    changed = [(base, body) for base, _, body in twins()]
-    for name, body in [*((name, body) for _, name, body in rules()), *changed]:
-        params = re.findall(r"settings=settings_of\(([^)]*)\)", body)
-        entries = re.findall(r'"([a-z_.]+)"', " ".join(params))
-        entries += ["train.models", "limits"] if "settings=model_settings" in body else []
+    for name, entries in given_settings():
         if any(key == entry or key.startswith(f"{entry}.") for entry in entries):
             given |= code.get(name, set()) - shared
     return {path for path in given if not path.is_relative_to(SCRIPTS / "finetrail/config")}
