@@ -13,7 +13,7 @@ import pytest
 from finetrail.digests.code_digest import code_digest, declared_files, direct_imports, result_files
 from tests.wiring.test_environments import SCRIPTS, rules
 
-HEAVY = ("train", "export", "dense")
+HEAVY = ("train", "export", "dense", "texts")
 LISTS = Path(__file__).with_name("closures")
 STEPS = sorted({script for _, environment, script in rules() if environment in HEAVY})
 # The review of what stays out of every digest: nothing here returns or writes what reaches weights, rows or files that
