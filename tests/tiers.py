@@ -55,6 +55,7 @@ class Guard:
 
     def __init__(self) -> None:
         self.watches = False
+        self.loaded: set[str] = set()  # what was imported before the test
         self.seen: list[str] = []
         self.report = Path(tempfile.mkdtemp(prefix="tiers-")) / "report"  # child processes write to it
         sys.addaudithook(self.heed)
@@ -79,6 +80,8 @@ class Guard:
     def result(self) -> list[str]:
         """Return what the test and its child processes did, and forget it."""
         seen, self.seen = self.seen, []
+        if self.watches:  # importlib.import_module raises no event
+            seen += [f"it imports {name}" for name in HEAVY if name in sys.modules.keys() - self.loaded]
         if self.report.exists():
             seen += self.report.read_text(encoding="utf-8").splitlines()
             self.report.unlink()
@@ -108,6 +111,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Watch a fast test and the fixtures that are made for it."""
     before = dict(os.environ)
     guard.watches = tier_of(item) == "fast"
+    guard.loaded = {*sys.modules}
     try:
         return (yield)
     finally:

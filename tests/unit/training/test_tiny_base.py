@@ -59,6 +59,7 @@ def test_lookups_grow_from_copying_to_answering() -> None:
     assert difficulty_at(1.0) == ANSWERING
 
 
+@pytest.mark.heavy
 def test_no_text_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FinetrailError, match="no text"):
         build_tiny_base("llama", [""], settings=SMALL, system="", seed=1, out_dir=tmp_path)

@@ -120,6 +120,7 @@ def test_other_attention_is_left_to_sdpa(changes: dict[str, Any]) -> None:
     assert not suits_varlen(SimpleNamespace(**config | changes))
 
 
+@pytest.mark.heavy
 def test_autocast_is_left_its_casts_and_generation_keeps_them() -> None:
     import torch
 
