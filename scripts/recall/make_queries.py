@@ -9,8 +9,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from finetrail.calls.paying_step import asking_parser, run_asking_step
 from finetrail.errors import FinetrailError
-from finetrail.llm.ask import ask_rows, asking_parser, model_at, open_engine, run_asking_step
+from finetrail.llm.ask import ask_rows, model_at, open_engine
 from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import SEARCH_QUERIES

@@ -7,8 +7,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from finetrail.calls.paying_step import asking_parser
 from finetrail.errors import FinetrailError
-from finetrail.llm.ask import asking_parser
 from finetrail.step.step import Step, add_input, add_output, run_step
 from finetrail.web.search_rows import plan_searches, recall_rows
 

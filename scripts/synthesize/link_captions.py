@@ -7,7 +7,8 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 
-from finetrail.llm.ask import ask_rows, asking_parser, check_quarantine, model_at, open_engine, run_asking_step
+from finetrail.calls.paying_step import asking_parser, check_quarantine, run_asking_step
+from finetrail.llm.ask import ask_rows, model_at, open_engine
 from finetrail.llm.prompt_file import load_prompt
 from finetrail.llm.request import ChatRequest
 from finetrail.llm.schemas import LINK_SENTENCE

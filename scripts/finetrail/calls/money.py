@@ -224,3 +224,16 @@ def _models_of(servers: Mapping[tuple[str, str, str], int]) -> list[dict[str, An
 def _changed(servers: Iterable[tuple[str, str, str]]) -> set[str]:
     """Return the models that answered as more than one version."""
     return {asked for asked, times in Counter(asked for asked, _, _ in servers).items() if times > 1}
+
+
+def notes_of(totals: dict[str, Any]) -> tuple[str, ...]:
+    """Render the calls, waits and money behind a loop, as `Ledger.totals` and ``in_flight`` give them."""
+    usd = totals["usd"]
+    notes = [
+        f"{totals['in_flight']} in flight",
+        f"{totals['rate_limited']} times 429",
+        f"{totals['errors']} errors",
+        "price unknown" if usd is None else f"{usd:.4f} USD",
+        f"{totals['from_store']} from the store",
+    ]
+    return (*notes, f"{totals['failures']} given up") if totals["failures"] else tuple(notes)

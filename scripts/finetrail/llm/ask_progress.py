@@ -1,8 +1,8 @@
 """Progress of a step that asks a model: its rows, and the calls, waits and money behind them."""
 
 from collections.abc import Callable
-from typing import Any
 
+from finetrail.calls.money import notes_of
 from finetrail.llm.engine import Engine
 from finetrail.step.progress import Progress, Recent, Standing
 
@@ -73,16 +73,3 @@ def _quotient(work: float, rate: float) -> float | None:
     if work <= 0:
         return 0.0
     return work / rate if rate > 0 else None
-
-
-def notes_of(totals: dict[str, Any]) -> tuple[str, ...]:
-    """Render the calls, waits and money behind a loop, as `Ledger.totals` and ``in_flight`` give them."""
-    usd = totals["usd"]
-    notes = [
-        f"{totals['in_flight']} in flight",
-        f"{totals['rate_limited']} times 429",
-        f"{totals['errors']} errors",
-        "price unknown" if usd is None else f"{usd:.4f} USD",
-        f"{totals['from_store']} from the store",
-    ]
-    return (*notes, f"{totals['failures']} given up") if totals["failures"] else tuple(notes)

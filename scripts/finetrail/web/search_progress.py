@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from finetrail.calls.money import Ledger
-from finetrail.llm.ask_progress import notes_of
+from finetrail.calls.money import Ledger, notes_of
 from finetrail.step.progress import Progress, Standing
 
 

@@ -14,10 +14,10 @@ from finetrail.calls.caller import Caller
 from finetrail.calls.commit import Committer
 from finetrail.calls.faults import UNASKED, Failed
 from finetrail.calls.money import Ledger
+from finetrail.calls.paying_step import check_budget, check_quarantine, run_budget, share_of
 from finetrail.calls.segment import StoredCall
 from finetrail.calls.store import CallStore
 from finetrail.config.current import current_run, operation_key, results_folder
-from finetrail.llm.ask import check_budget, check_quarantine, run_budget, share_of
 from finetrail.rows.records import Row
 from finetrail.step.step import Step
 from finetrail.web.candidates import candidates_of, fuse_results, urls_of

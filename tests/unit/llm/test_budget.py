@@ -15,9 +15,10 @@ from aiohttp import web
 
 from finetrail.calls.budget import Budget, Spent
 from finetrail.calls.money import Price, Usage
+from finetrail.calls.paying_step import asking_parser
 from finetrail.calls.store import CallStore
 from finetrail.config.current import RUN_CONFIG_VARIABLE
-from finetrail.llm.ask import Model, ask_rows, asking_parser, open_engine
+from finetrail.llm.ask import Model, ask_rows, open_engine
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message
 from finetrail.llm.schemas import ANSWER_VERDICT
 from finetrail.step.step import Step, add_input, add_output, run_step
