@@ -31,6 +31,7 @@ include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/export.smk"
 include: "rules/audit.smk"
+include: "rules/common/finish.smk"
 
 
 rule all:
@@ -54,7 +55,3 @@ rule models:
     """The trained models of the chosen recipes."""
     input:
         TARGETS.models(),
-
-
-onstart:
-    start_run()

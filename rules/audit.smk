@@ -1,3 +1,4 @@
+# A rule's command, log, resources and retries follow from its script and its name: common/step.smk.
 rule list_artifacts:
     """List every artifact of the recipe with its hash, rule, parameters and inputs, from the meta files."""
     input:
@@ -12,20 +13,3 @@ rule list_artifacts:
         **of("audit/list_artifacts.py"),
     shell:
         STEP
-
-
-# The last file of the chain: all rules are known by now.
-equip_rules()
-workflow.localrules(*(rule.name for rule in steps() if job_resources(rule).is_local()))
-if versions_file := os.environ.get(VERSIONS_VARIABLE):
-    write_json(Path(versions_file), describe_versions())
-
-
-onsuccess:
-    end_run()
-    for line in TARGETS.summary():
-        print(line)
-
-
-onerror:
-    end_run()

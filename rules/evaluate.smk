@@ -1,3 +1,4 @@
+# A rule's command, log, resources and retries follow from its script and its name: common/step.smk.
 rule predict_answers:
     """Answer the test questions turn by turn, with the model's own earlier answers, and measure its held-out loss."""
     input:

@@ -1,3 +1,4 @@
+# A rule's command, log, resources and retries follow from its script and its name: common/step.smk.
 rule merge_adapter:
     """Merge the adapter into the base model; of a model that reads a prefix, the language model alone."""
     input:

@@ -1,3 +1,4 @@
+# A rule's command, log, resources and retries follow from its script and its name: common/step.smk.
 checkpoint make_folds:
     """Lay out train examples and the untouched dev and test records; what follows runs only if bytes changed."""
     input:

@@ -1,3 +1,4 @@
+# A rule's command, log, resources and retries follow from its script and its name: common/step.smk.
 rule read_documents:
     """Read every document of any kind into normalised text; the report accounts for every file."""
     output:

@@ -1,3 +1,4 @@
+# A rule's command, log, resources and retries follow from its script and its name: common/step.smk.
 rule label_listwise:
     """Let a model choose among all candidates of each train record, in one call a record."""
     input:
@@ -64,7 +65,6 @@ use rule label_relevance as label_relevance_second with:
             "label/label_relevance.py",
             prompt=relevance_prompt,
             asks="label.second",
-            second=True,
         ),
 
 
@@ -74,7 +74,7 @@ use rule label_relevance_second as label_relevance_second_shard with:
 
 
 rule filter_passages:
-    """Keep the passages that were judged relevant, list the others, and report how far judges agree."""
+    """Decide by the judges' labels which passages count as relevant, and report how far the judges agree."""
     input:
         rows="<results>/{recipe}/pointwise_labeled.jsonl",
         listwise=listwise_labels,

@@ -1,3 +1,4 @@
+# A rule's command, log, resources and retries follow from its script and its name: common/step.smk.
 rule load_passages:
     """Read the corpus into one validated row a passage."""
     input:

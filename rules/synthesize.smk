@@ -1,3 +1,4 @@
+# A rule's command, log, resources and retries follow from its script and its name: common/step.smk.
 rule generate_answers:
     """Write several versions of each train record's answer from its relevant passages."""
     input:

@@ -1,3 +1,4 @@
+# A rule's command, log, resources and retries follow from its script and its name: common/step.smk.
 rule fetch_model:
     """Download the base model at its revision, or copy a local folder."""
     output:

@@ -2,7 +2,7 @@
 
 
 def relevance_prompt(wildcards):
-    """Name the prompt that a recipe's scale is labelled by."""
+    """Return the name of the prompt for `label.scale`."""
     graded = CONFIG.recipe(wildcards.recipe).label.scale == "graded"
     return "grade_relevance" if graded else "label_relevance"
 

@@ -45,7 +45,7 @@ def training_seed(wildcards):
 
 
 def code_of(script):
-    """Return the digest of a script and of every local module that it imports; of other rules' none is computed."""
+    """Return the function that digests a script and what it imports; it is called for jobs of this run only."""
     return lambda wildcards: code_digest(SCRIPTS / script, SCRIPTS)
 
 

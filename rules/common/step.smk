@@ -10,6 +10,8 @@ from snakemake.resources import Resources
 # Each param is some words of the command, so all that decides a result stands in it. Snakemake compares params with
 # those of the last run, but for those made of input, output, threads or resources.
 STEP = "python {params} 2> {log:q} 1>&2"
+# What a rule may say instead of its script.
+CHANGES = ("settings", "asks", "environment")
 # Options that are a wildcard of the output's path.
 WILDCARD_OPTIONS = ("fold", "model", "template", "threshold", "family")
 
@@ -31,11 +33,7 @@ def of(script, prompt=None, **given):
     gets the wildcards, and an empty value leaves the option out.
     """
     declared = read_declared(SCRIPTS / script)
-    changed = {
-        name: given.pop(name)
-        for name in ("settings", "asks", "environment")
-        if name in given
-    }
+    changed = {name: given.pop(name) for name in CHANGES if name in given}
     declared = replace(declared, **changed)
     words = {
         "script": Script(f"scripts/{script}", declared),
@@ -49,6 +47,8 @@ def of(script, prompt=None, **given):
     if declared.asks:
         words["prompt"] = prompt_words(prompt or declared.prompt, declared.asks)
         words["teacher"] = option("teacher", teacher_of(declared.asks))
+        if "asks" in declared.options:
+            words["asks"] = option("asks", declared.asks)
     if declared.environment:
         words["environment"] = option("environment", env_of(declared.environment))
     for name in WILDCARD_OPTIONS:

@@ -1,4 +1,4 @@
-"""Keep the passages that were judged relevant, list all others with the reason, and report how far judges agree.
+"""Decide by the judges' labels which passages count as relevant, list the others, and report how far judges agree.
 
 Where there are two judges, `label.decide` says whose yes counts. A record stays whatever is left of its passages: one
 without any can become a refusal. Where a verdict that is needed is missing (its row was set aside), the record is

@@ -23,7 +23,6 @@ from finetrail.vision.row_images import images_of
 
 SETTINGS = ("label.scale", "label.relevant_from", "label.show_answer", "label.show_image", "source.images")
 ASKS = "label.model"
-PROMPT = "label_relevance"
 
 
 def label_of(chunk: Row, answer: ChatAnswer, settings: dict[str, Any]) -> Row:
@@ -38,7 +37,7 @@ def label_of(chunk: Row, answer: ChatAnswer, settings: dict[str, Any]) -> Row:
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the rows with their labels."""
     settings, folder = step.settings["label"], step.settings["source"]["images"]
-    model = model_at(step, "label.second") if args.second else model_at(step, "label.model")
+    model = model_at(step, args.asks)
     schema = GRADED_RELEVANCE if settings["scale"] == "graded" else RELEVANCE
     render = load_prompt(args.prompt).renderer()
     every_row = step.rows(args.rows)
@@ -87,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--rows", "reranked.jsonl")
     add_input(parser, "--splits", "splits.jsonl")
     add_input(parser, "--passages", "passages.jsonl")
-    parser.add_argument("--second", action="store_true", help="ask the second judge of the recipe")
+    parser.add_argument("--asks", default=ASKS, help="the key of the judge in the recipe, such as label.second")
     parser.add_argument("--every-split", action="store_true", help="label rows of dev and test, too: to calibrate")
     add_output(parser, "--out", "pointwise_labeled.jsonl")
     return run_asking_step(parser, argv, __file__, work)

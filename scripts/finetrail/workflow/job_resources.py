@@ -26,7 +26,7 @@ class JobResources:
 
     Attributes:
         entry: the rule's entry under `resources`. Without one of its own, a rule has that of the rule whose script it
-            runs. A rule that asks a model has its own only: another model may be served elsewhere.
+            runs. A rule that asks a model never inherits: another model may be served elsewhere.
     """
 
     def __init__(self, run: RunConfig, rule: str, script: str, declared: Declared, shares: int) -> None:
@@ -103,7 +103,7 @@ class JobResources:
         return max(int(self.entry["llm"]), -(-self._shares // smallest))
 
     def is_local(self) -> bool:
-        """Say whether jobs run where Snakemake runs; GPU jobs are always submitted."""
+        """Say whether jobs run where Snakemake runs: by the entry, or because they only wait for the internet."""
         if self.entry["local"]:
             return True
         if self._run.llm.run_on == "compute":

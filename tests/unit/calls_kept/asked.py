@@ -83,7 +83,7 @@ ASKING = {
     "label_relevance": Asking("label.label_relevance", TALKS, LABELLING, "label.model", RELEVANCE),
     "label_gold": Asking("label.label_relevance", TALKS, LABELLING, "label.model", RELEVANCE, ("--every-split",)),
     "label_relevance_second": Asking(
-        "label.label_relevance", TALKS, LABELLING, "label.second", RELEVANCE, ("--second",)
+        "label.label_relevance", TALKS, LABELLING, "label.second", RELEVANCE, ("--asks", "label.second")
     ),
     "generate_answers": Asking(
         "synthesize.generate_answers",

@@ -1,0 +1,20 @@
+# What is done when all rules are known.
+
+equip_rules()
+workflow.localrules(*(rule.name for rule in steps() if job_resources(rule).is_local()))
+if versions_file := os.environ.get(VERSIONS_VARIABLE):
+    write_json(Path(versions_file), describe_versions())
+
+
+onstart:
+    start_run()
+
+
+onsuccess:
+    end_run()
+    for line in TARGETS.summary():
+        print(line)
+
+
+onerror:
+    end_run()
