@@ -55,7 +55,7 @@ def of(script, prompt=None, **given):
         if name in declared.options and name not in given:
             words[name] = option(name, f"{{{name}}}", quoted=False)
     words |= {name: option(name, value) for name, value in given.items()}
-    return words | asked_of_the_machine(declared)
+    return words | words_of_the_job(declared)
 
 
 def option(name, value, quoted=True):
@@ -106,8 +106,8 @@ def prompt_words(named, asks):
     return words
 
 
-def asked_of_the_machine(declared):
-    """Return the words that depend on threads, shares and shards: no change of theirs reruns a job."""
+def words_of_the_job(declared):
+    """Return the words that say how a job works, not what comes out: threads, shares, shards."""
     words = {
         name: (
             lambda wildcards, threads, name=name: (
