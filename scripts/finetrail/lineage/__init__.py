@@ -1,1 +1,1 @@
-"""Where everything comes from: digests of code, environments and original files, and the records of runs."""
+"""Where results come from: which outputs may be adopted that Snakemake did not see finish."""
