@@ -1,6 +1,7 @@
 """CONTRIBUTING.md is run as it is written: every command, every file, every change, and what it says is printed."""
 
 import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.workspace import BIN, ROOT, Workspace
+from tests.workspace import BIN, RESULTS, ROOT, Workspace
 
 PAGE = ROOT / "CONTRIBUTING.md"
 PINS = ("requirements.txt", "envs/constraints.txt", "pyproject.toml")
@@ -36,7 +37,8 @@ def blocks_of(page: str) -> list[Block]:
         line = page.count("\n", 0, match.start()) + 1
         blocks.append(Block(line, match[1], match[2], page[end : match.start()].strip()))
         end = match.end()
-    assert page.count("```") == 2 * len(blocks), "a block of the page has another form, so nothing would run it"
+    around = FENCE.sub("", page)
+    assert not re.search(r"```|~~~|^(?: {4}|\t)", around, re.M), "a block of another form: nothing would run it"
     return blocks
 
 
@@ -64,7 +66,9 @@ class Reader:
             said, printed = words(block.content), words(self.last())
             # Snakemake lists rules in no order that it promises.
             parts = [sorted(printed[start : start + len(said)]) for start in range(len(printed))]
-            assert sorted(said) in parts, f"CONTRIBUTING.md:{block.line}: not in what was printed\n{self.last()[-3000:]}"
+            assert sorted(said) in parts, (
+                f"CONTRIBUTING.md:{block.line}: not in what was printed\n{self.last()[-3000:]}"
+            )
         elif block.kind == "diff":
             self.place = named[2] if named else self.place
             assert not named or named[1] == "Change", block
@@ -135,8 +139,11 @@ def reader(fresh: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Reader
 
 def test_every_command_and_every_change_of_the_page_works(reader: Reader) -> None:
     assert len(reader.printed) == PAGE.read_text(encoding="utf-8").count("```bash")
-    table = [printed for printed in reader.printed.values() if "total" in printed]
-    assert len(table) >= 2
+    assert any(
+        "output: results/tutorial/crag_mm_graded/relevant.jsonl" in printed for printed in reader.printed.values()
+    )
+    counts = json.loads((reader.root / RESULTS / "label_counts.json").read_text())
+    assert counts["relevant"] > 0 and counts["not_relevant"] > 0
     assert (reader.root / "results/by_hand/faq.jsonl").read_text().count("\n") == 3
 
 
@@ -145,6 +152,15 @@ def test_what_the_page_adds_is_in_the_style_of_the_project(reader: Reader) -> No
     for command in (["ruff", "check", *added], ["ruff", "format", "--check", *added], ["snakefmt", "--check", "rules"]):
         done = subprocess.run([str(BIN / command[0]), *command[1:]], cwd=reader.root, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "page", ["  ```bash\nls\n```\n", "~~~\nls\n~~~\n", "Then:\n\n    ls\n", "Look:\n\n```toml\na = 1\n```\n"]
+)
+def test_a_block_that_nothing_would_run_fails(page: str, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match=r"nothing would run it|nobody is told"):
+        for block in blocks_of(page):
+            Reader(tmp_path, {}).follow(block)
 
 
 def test_the_page_has_its_sections_and_names_only_what_is_there() -> None:
