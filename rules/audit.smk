@@ -2,8 +2,7 @@
 rule list_artifacts:
     """List every artifact of the recipe with its hash, rule, parameters and inputs, from the meta files."""
     input:
-        metas=final_metas,
-        every=all_metas,
+        metas=all_metas,
     output:
         files="<results>/{recipe}/audit/files.json",
         meta="<results>/{recipe}/audit/files.meta.json",

@@ -30,18 +30,6 @@ def jobs_of(name):
     return list(jobs.values())
 
 
-def final_metas(wildcards):
-    """List the meta files that the audit begins with: it finds the others by the inputs that they name."""
-    ends = TARGETS.of(wildcards.recipe, TARGETS.ends())
-    return list(dict.fromkeys(made_outputs(path).meta for path in ends))
-
-
 def all_metas(wildcards):
     """List the meta files of all jobs of a recipe: when one is made again, the audit is."""
     return [outputs.meta for outputs in jobs_of(wildcards.recipe)]
-
-
-def made_outputs(path):
-    """Return what the job that makes a file writes."""
-    maker, wildcards = made_by(path)
-    return maker.expand_output(wildcards)[0]
