@@ -157,11 +157,6 @@ def start_run():
         prefer_programs(ROOT / "profiles" / "slurm" / "bin")
 
 
-def end_run():
-    """Note that the master came to its own end."""
-    note_end(Path(os.environ[RUN_VARIABLE]))
-
-
 def rule_digests():
     """Return the SHA-256 of each file of the workflow, by its name."""
     files = (ROOT / "Snakefile", *RULE_FILES)

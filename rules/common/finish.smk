@@ -11,10 +11,10 @@ onstart:
 
 
 onsuccess:
-    end_run()
+    note_end(Path(os.environ[RUN_VARIABLE]))
     for line in TARGETS.summary():
         print(line)
 
 
 onerror:
-    end_run()
+    note_end(Path(os.environ[RUN_VARIABLE]))

@@ -12,6 +12,8 @@ from snakemake.resources import Resources
 STEP = "python {params} 2> {log:q} 1>&2"
 # What a rule may say instead of its script.
 CHANGES = ("settings", "asks", "environment")
+# Inputs that only order jobs, or are read by their place in the settings.
+UNTOLD = ("served", "tokenizer")
 # Options that are a wildcard of the output's path.
 WILDCARD_OPTIONS = ("fold", "model", "template", "threshold", "family")
 
@@ -34,6 +36,10 @@ def of(script, prompt=None, **given):
     """
     declared = read_declared(SCRIPTS / script)
     changed = {name: given.pop(name) for name in CHANGES if name in given}
+    if isinstance(changed.get("settings"), str) or (prompt and not declared.asks):
+        raise WorkflowError(
+            f"of({script!r}): settings is a tuple, and a prompt is for a script with ASKS"
+        )
     declared = replace(declared, **changed)
     words = {
         "script": Script(f"scripts/{script}", declared),
@@ -74,7 +80,7 @@ def option(name, value, quoted=True):
 def file_words(declared):
     """Return the function that lays out a job's files as the arguments that the script declares.
 
-    An input that the script has no argument for only orders jobs. The output that has none of its own is `--out`.
+    The output that has no argument of its own is `--out`.
     """
 
     def words(wildcards, input, output):
@@ -136,10 +142,7 @@ def asking(key, shards=None):
         return served_manifests(CONFIG, wildcards.recipe, key)
 
     served.key = key
-    return {
-        "shards": shard_files(section, shards) if shards else [],
-        "served": served,
-    }
+    return {"shards": shard_files(section, shards) if shards else [], "served": served}
 
 
 def shard_of(step):
@@ -156,10 +159,9 @@ def shard_files(phase, step):
         if "shard" in wildcards.keys() or section is None or section.shards == 1:
             return []
         folder = f"{RESULTS}/{wildcards.recipe}/shards/{step.format(**wildcards)}"
-        numbers = range(1, section.shards + 1)
         return [
             f"{folder}/{number}-of-{section.shards}.{end}"
-            for number in numbers
+            for number in range(1, section.shards + 1)
             for end in ("jsonl", "meta.json")
         ]
 
@@ -176,10 +178,24 @@ def base_name(rule):
     return rule.name.removesuffix("_shard")
 
 
+def check_files(step):
+    """Refuse a file that the script would not be told of: a default of its own would take its place."""
+    declared = step.params.script.declared
+    untold = {*step.input.keys()} - {*declared.inputs, *UNTOLD}
+    made = [
+        name for name in step.output.keys() if name not in (*declared.outputs, "meta")
+    ]
+    if untold or len(made) > 1:
+        raise WorkflowError(
+            f"rule {step.name}: {step.params.script} has no argument for {', '.join(sorted(untold) or made)}"
+        )
+
+
 def equip_rules():
     """Set log, benchmark, threads, resources and retries of every step; they follow from the name."""
     settings = workflow.resource_settings
     for step in steps():
+        check_files(step)
         name = base_name(step)
         wildcards = re.findall(r"\{(\w+)", str(step.output[0]))
         parts = [

@@ -42,13 +42,19 @@ def check_output(output: dict[str, Any], meta: Path) -> list[dict[str, Any]]:
 
 
 class Makers:
-    """The meta files below a recipe's folder, by what they describe; some may be left from earlier settings."""
+    """The meta files of a recipe by the files that they describe.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        given: those of the jobs that the workflow knows; they come first.
+        folder: the recipe's; its other meta files, of earlier settings too, stand in for what none of these describes.
+    """
+
+    def __init__(self, given: Sequence[Path], folder: Path) -> None:
         self._folder = folder
         self._metas: dict[str, list[tuple[str, Path]]] = {}
-        for meta in sorted(folder.rglob("*.meta.json")):
-            for output in read_json(meta)["outputs"]:
+        others = sorted({*folder.rglob("*.meta.json")} - {*given})
+        for meta in (*given, *others):
+            for output in _outputs(meta, must_be_read=meta in given):
                 self._metas.setdefault(output["path"], []).append((output["sha256"], meta))
 
     def of(self, item: dict[str, Any], reader: Path) -> Path | None:
@@ -62,12 +68,20 @@ class Makers:
         if fitting:
             return fitting[0]
         if Path(item["path"]).is_relative_to(self._folder):
-            raise FinetrailError(
-                f"was read by the step of {reader}, and no meta file says how it was made",
-                where=item["path"],
-                hint=AGAIN,
-            )
+            cause = f"was read by the step of {reader}, and no meta file says how it was made"
+            raise FinetrailError(cause, where=item["path"], hint=AGAIN)
         return None
+
+
+def _outputs(meta: Path, *, must_be_read: bool) -> list[dict[str, Any]]:
+    """Return what a meta file describes; nothing of a torn or foreign one that no job of the workflow wrote."""
+    try:
+        outputs: list[dict[str, Any]] = read_json(meta)["outputs"]
+    except (FinetrailError, KeyError, TypeError):
+        if must_be_read:
+            raise
+        return []
+    return outputs
 
 
 def walk(metas: Sequence[Path], folder: Path) -> list[Path]:
@@ -80,7 +94,7 @@ def walk(metas: Sequence[Path], folder: Path) -> list[Path]:
     Raises:
         FinetrailError: a meta file is missing.
     """
-    makers, waiting, found = Makers(folder), [*metas], set(metas)
+    makers, waiting, found = Makers(metas, folder), [*metas], set(metas)
     while waiting:
         meta = waiting.pop()
         makers_of_inputs = {maker for item in read_json(meta)["inputs"] if (maker := makers.of(item, meta))}

@@ -147,3 +147,16 @@ def test_what_the_command_line_says_stands_above_the_configuration(fresh: Worksp
     options = ("--set-resources", "ingest_records:mem_mb=999", "--set-threads", "ingest_records=2", "--cores", "4")
     printed = fresh.dry_run("results/tutorial/crag_mm/records.jsonl", options=options)
     assert "mem_mb=999" in printed and "threads: 2" in printed
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "missing"),
+    [("second=second_labels", "secnd=second_labels", "secnd"), ("report=", "reprt=", "rows, reprt")],
+)
+def test_a_file_that_the_script_would_not_be_told_of_is_refused(
+    fresh: Workspace, tmp_path: Path, old: str, new: str, missing: str
+) -> None:
+    project = fresh.copy(tmp_path / "project")
+    project.edit("rules/label.smk", old, new)
+    printed = project.snakemake("data", fails=True, options=("--dry-run",))
+    assert f"rule filter_passages: scripts/label/filter_passages.py has no argument for {missing}" in printed

@@ -25,7 +25,14 @@ from typing import Any
 
 from finetrail.errors import FinetrailError
 
-_LITERALS = {"SETTINGS", "ASKS", "SEARCHES", "PROMPT", "ENVIRONMENT", "SPREADS"}
+_LITERALS: dict[str, type] = {
+    "SETTINGS": tuple,
+    "ASKS": str,
+    "SEARCHES": bool,
+    "PROMPT": str,
+    "ENVIRONMENT": str,
+    "SPREADS": bool,
+}
 # What parsers of the library add to those of a script: inputs, outputs, options.
 _PARSERS: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     "asking_parser": (("shards",), (), ("shares", "shard")),
@@ -62,9 +69,7 @@ def read_declared(script: Path) -> Declared:
         FinetrailError: a declaration is no literal, or is of a kind that no rule can use.
     """
     tree = ast.parse(script.read_text(encoding="utf-8"))
-    literals = {name: _literal(value, script) for name, value in _assigned(tree)}
-    if isinstance(literals.get("SETTINGS", ()), str):
-        raise FinetrailError("SETTINGS is one string", where=str(script), hint="Write a tuple: SETTINGS = ('key',)")
+    literals = {name: _checked(name, _literal(value, script), script) for name, value in _assigned(tree, script)}
     named: dict[str, list[str]] = {"add_input": [], "add_output": [], "add_argument": []}
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
         function = getattr(call.func, "attr", getattr(call.func, "id", ""))
@@ -81,10 +86,26 @@ def read_declared(script: Path) -> Declared:
     )
 
 
-def _assigned(tree: ast.Module) -> list[tuple[str, ast.expr]]:
-    assigns = (node for node in tree.body if isinstance(node, ast.Assign))
-    named = ((target.id, node.value) for node in assigns for target in node.targets if isinstance(target, ast.Name))
-    return [(name, value) for name, value in named if name in _LITERALS]
+def _assigned(tree: ast.Module, script: Path) -> list[tuple[str, ast.expr]]:
+    """Return the declarations; every other way to bind their names would be lost in silence, and is refused."""
+    plain = [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
+    found = [(node.targets[0].id, node.value) for node in plain if isinstance(node.targets[0], ast.Name)]
+    seen = {id(target) for node in plain for target in node.targets}
+    for node in ast.walk(tree):
+        bound = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in _LITERALS
+        if isinstance(node, ast.Name) and bound and id(node) not in seen:
+            hint = f"Write it at the top level of the script, without an annotation: {node.id} = …"
+            raise FinetrailError(f"{node.id} is declared in another form", where=f"{script}:{node.lineno}", hint=hint)
+    return [(name, value) for name, value in found if name in _LITERALS]
+
+
+def _checked(name: str, value: Any, script: Path) -> Any:
+    kind = _LITERALS[name]
+    keys = value if isinstance(value, tuple) else ()
+    if not isinstance(value, kind) or not all(isinstance(key, str) for key in keys):
+        wanted = "a tuple of strings: SETTINGS = ('key',)" if kind is tuple else f"a {kind.__name__}"
+        raise FinetrailError(f"{name} is {value!r}", where=str(script), hint=f"Write {wanted}")
+    return value
 
 
 def _literal(value: ast.expr, script: Path) -> Any:

@@ -132,5 +132,7 @@ def test_a_meta_file_left_from_earlier_settings_is_not_listed() -> None:
     edit("records.jsonl")
     describe_step("earlier", [ORIGINAL], RECORDS)
     Path(RECORDS).write_bytes(now)
+    Path(f"{FOLDER}/torn.meta.json").write_text('{"outputs": [')
+    Path(f"{FOLDER}/foreign.meta.json").write_text("{}")
     assert run() == 0
     assert [entry["rule"] for entry in listed()["artifacts"]] == ["records", "model"]
