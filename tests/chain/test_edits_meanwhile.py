@@ -53,7 +53,7 @@ def files(workspace: Workspace) -> set[str]:
     ("name", "text"),
     [
         ("scripts/label/label_relevance.py", "ADDED = 1\n"),
-        ("scripts/finetrail/rows/row_file.py", "ADDED = 1\n"),
+        ("scripts/finetrail/rows/train_rows.py", "ADDED = 1\n"),
         ("config/prompts/crag_mm/label_relevance.md", "Decide.\n"),
     ],
 )
@@ -173,7 +173,7 @@ def test_a_job_on_a_cluster_is_tried_again_by_who_submitted_it_alone(with_data: 
     [
         (TUTORIAL, "queries:\n", "recall: {k1: 1.5}\n\nqueries:\n"),
         ("tests/chain/mini.yaml", "    limit: 40\n", "    limit: 40\n    recall: {k1: 1.5}\n"),
-        ("rules/recall.smk", "recall_passages.py --recipe", "recall_passages.py  --recipe"),
+        ("rules/recall.smk", 'of("recall/recall_passages.py"', 'of( "recall/recall_passages.py"'),
         ("scripts/recall/recall_passages.py", "import argparse\n", "import argparse\nimport json\n"),
     ],
 )

@@ -10,6 +10,8 @@ from finetrail.rows.row_file import RowFile
 class PassageFile(RowFile):
     """A passages file, whose chunks can be shown as evidence."""
 
+    missing = "the candidate passage is not in the corpus"
+
     def evidence(self, chunk: Mapping[str, Any]) -> Evidence:
         """Return title and text of a chunk, ``{"passage_id", "start", "end"}``, as it is shown with a question."""
         passage = self[chunk["passage_id"]]

@@ -12,9 +12,14 @@ from finetrail.rows.records import Row, parse_line
 class RowFile:
     """A file whose rows are read on demand; memory holds ids and byte offsets only.
 
+    Attributes:
+        missing: what is said of an id that the file does not have.
+
     Raises:
         FinetrailError: the file is missing, a row has no id, or two rows share one.
     """
+
+    missing = "the file has no such row"
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -56,7 +61,7 @@ class RowFile:
         """
         offset = self._offsets.get(row_id)
         if offset is None:
-            raise FinetrailError("the file has no such row", where=f"{self._path} ({row_id})")
+            raise FinetrailError(self.missing, where=f"{self._path} ({row_id})")
         self._stream.seek(offset)
         return parse_line(self._stream.readline(), self._path, 0)
 
