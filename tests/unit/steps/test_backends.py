@@ -1,6 +1,7 @@
 """The steps of recall and rerank with every backend over one corpus: what is found, by what, and twice the same."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
