@@ -187,7 +187,7 @@ def check_files(step):
     ]
     if untold or len(made) > 1:
         raise WorkflowError(
-            f"rule {step.name}: {step.params.script} has no argument for {', '.join(sorted(untold) or made)}"
+            f"{step.name}: {step.params.script} has no argument for {', '.join(sorted(untold) or made)}"
         )
 
 

@@ -159,4 +159,4 @@ def test_a_file_that_the_script_would_not_be_told_of_is_refused(
     project = fresh.copy(tmp_path / "project")
     project.edit("rules/label.smk", old, new)
     printed = project.snakemake("data", fails=True, options=("--dry-run",))
-    assert f"rule filter_passages: scripts/label/filter_passages.py has no argument for {missing}" in printed
+    assert f"filter_passages: scripts/label/filter_passages.py has no argument for {missing}" in printed
