@@ -32,7 +32,7 @@ def of(script, prompt=None, **given):
 
     `settings`, `asks` and `environment` replace what the script declares. `prompt` is a function that names the prompt,
     where there are several. Whatever else is given becomes an option: True stands for one without a value, a function
-    gets the wildcards, and an empty value leaves the option out.
+    gets the wildcards. An empty text leaves the option out; an empty list of files leaves it without a value.
     """
     declared = read_declared(SCRIPTS / script)
     changed = {name: given.pop(name) for name in CHANGES if name in given}
@@ -65,7 +65,7 @@ def of(script, prompt=None, **given):
 
 
 def option(name, value, quoted=True):
-    """Return an option with its value, or the function that makes it of the wildcards; nothing of an empty value."""
+    """Return an option with its value, or the function that makes it of the wildcards; nothing of an empty text."""
     if callable(value):
         return lambda wildcards: option(name, value(wildcards), quoted)
     if value in ("", None, False):
