@@ -257,14 +257,14 @@ def run_plain(base: Path, work: Path, size: Size, variant: Variant, steps: int, 
 
 def flops_of_token(base: Path, size: Size, method: str) -> float:
     """Return what a token costs forward and backward, on average; see the module's description."""
-    from transformers import AutoTokenizer
 
+    from finetrail.models.base_model import BaseModel
     from finetrail.models.limits import Limits
     from finetrail.models.masks import encode_rows
     from finetrail.training.settings.train_settings import TrainSettings
 
     limits, loss = Limits(max_length=size.length), TrainSettings().loss
-    rows, _ = encode_rows(make_rows(size), AutoTokenizer.from_pretrained(base), limits, loss=loss, vision=None)
+    rows = encode_rows(make_rows(size), BaseModel(base).tokenizer, limits, loss=loss).examples
     lengths = [len(row.input_ids) for row in rows]
     tokens = sum(lengths)
     scored = sum(row.target_tokens for row in rows) / tokens

@@ -34,6 +34,7 @@ from finetrail.config.current import (
     VERSIONS_VARIABLE,
 )
 from finetrail.errors import FinetrailError
+from finetrail.preflight.base_checks import refuse_unfit_bases
 from finetrail.digests.code_digest import code_digest, tree_digests
 from finetrail.digests.file_digest import env_digest, source_digest
 from finetrail.step.gate import DIGESTS_VARIABLE, check_rules, current_digests
@@ -91,6 +92,8 @@ try:
         rule_names=RULE_NAMES,
         reader_names=READERS,
     )
+    if workflow.is_main_process:
+        refuse_unfit_bases(CONFIG)
 except FinetrailError as error:
     raise WorkflowError(str(error))
 
@@ -114,7 +117,7 @@ BENCHMARKS = "benchmarks/tutorial" if TUTORIAL else "benchmarks"
 # Scripts find the library by this path, also inside the rules' environments, where PYTHONPATH would be gone.
 PREFIX = "\n".join(
     [
-        "set -euo pipefail",
+        "set -euo pipefail; exec < /dev/null",
         *shell_lines(CONFIG.site),
         f"export PYTHONNOUSERSITE=1 PYTHONPATH={str(SCRIPTS)!r}\n",
     ]

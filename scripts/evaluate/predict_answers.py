@@ -30,8 +30,11 @@ def work(step: Step, args: argparse.Namespace) -> None:
     turns = step.progress("turns", len(rows))
     counting = Counting(step.progress("losses").over, lambda done, _: turns.advance(done - turns.done))
     out = step.writer(args.out)
-    for prediction, _ in predictions(asked, rows, settings=step.settings, counting=counting):
+    control_texts = 0
+    for prediction, answer in predictions(asked, rows, settings=step.settings, counting=counting):
         out.write(prediction)
+        control_texts += answer.control_texts
+    step.facts["control_tokens_shown_as_words"] = control_texts
     step.facts["images_not_shown"] = 0 if asked.vision else sum(row.get("image") is not None for row in rows)
     step.count(rows_in=len(rows), kept=out.count)
 

@@ -51,6 +51,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     counting = Counting(step.progress("losses").over, lambda done, _: turns.advance(done - turns.done))
     out = step.writer(args.out)
     chose: Counter[str] = Counter()
+    control_texts = 0
     with Searcher(args.passages, folders, step.settings) as searcher:
         student = Student(
             asked.model, asked.tokenizer, searcher, step.settings, limits=asked.limits, vision=asked.vision
@@ -60,8 +61,10 @@ def work(step: Step, args: argparse.Namespace) -> None:
             lookup = dict(answer.lookup or {})
             lookup["passages"] = lookup["passages"][: len(lookup["passages"]) - answer.dropped_passages]
             chose[lookup["chose"]] += 1
+            control_texts += answer.control_texts
             out.write(prediction | {"lookup": lookup})
     step.facts["images_not_shown"] = 0 if asked.vision else sum(row.get("image") is not None for row in rows)
+    step.facts["control_tokens_shown_as_words"] = control_texts
     step.facts["chosen_by"] = dict(sorted(chose.items()))
     step.count(rows_in=len(rows), kept=out.count)
 

@@ -63,8 +63,7 @@ def baseline(name: str, train: Sequence[Row], describer: Any, classes: dict[str,
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one prediction a test row that shows an image."""
-    from transformers import AutoTokenizer
-
+    from finetrail.models.model_folder import read_tokenizer
     from finetrail.training.prefix.describe import Decoding, Describer
     from finetrail.training.prefix.image_prefix import load_for_answers
     from finetrail.vision.image_encoder import load_eyes
@@ -79,7 +78,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     model = load_for_answers(args.base.parent, eyes, folder if tuned else None, args.image_tokens)
     describer = Describer(
         model,
-        AutoTokenizer.from_pretrained(args.base.parent),
+        read_tokenizer(args.base.parent),
         eyes,
         step.settings["source"]["images"],
         step.settings["limits"]["max_length"],

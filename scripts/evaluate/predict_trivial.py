@@ -25,14 +25,13 @@ def trivial_answer(row: Row, refusal: str) -> Row:
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one prediction a test row."""
-    from transformers import AutoTokenizer
-
     from finetrail.inference.unigram import Unigram, target_ids
     from finetrail.models.limits import Limits
     from finetrail.models.masks import encode_row
+    from finetrail.models.model_folder import read_tokenizer
 
     limits = Limits(**step.settings["limits"])
-    tokenizer = AutoTokenizer.from_pretrained(args.base.parent)
+    tokenizer = read_tokenizer(args.base.parent)
     targets = (target_ids(encode_row(row, tokenizer, limits)) for row in read_rows(args.train))
     unigram = Unigram(targets, len(tokenizer))
     out = step.writer(args.out)

@@ -11,6 +11,7 @@ from finetrail.errors import FinetrailError
 from finetrail.export.gguf_writer import convert_to_gguf
 from finetrail.export.ollama_folder import fitting, modelfile_for, parity_conversations, parity_rows
 from finetrail.export.parity import check_parity
+from finetrail.models.model_folder import read_tokenizer
 from finetrail.rows.artifacts import check_manifest, render_json
 from finetrail.rows.records import read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
@@ -21,9 +22,7 @@ ENVIRONMENT = "export"
 
 def conversations_of(step: Step, args: argparse.Namespace) -> list[list[dict[str, str]]]:
     """Choose test rows, and lay them out as the model is asked them."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(str(args.merged.parent), local_files_only=True)
+    tokenizer = read_tokenizer(args.merged.parent)
     most: int = step.settings["limits"]["max_length"]
     rows = [
         fitting(row, lambda text: len(tokenizer(text)["input_ids"]), most) for row in parity_rows(read_rows(args.test))

@@ -14,6 +14,7 @@ from finetrail.export.gguf_answers import ask_file
 from finetrail.export.gguf_writer import convert_to_gguf
 from finetrail.export.output_differences import FLOOR, divergence
 from finetrail.models.masks import encode_row
+from finetrail.models.model_folder import read_tokenizer
 from finetrail.rows.artifacts import check_manifest, render_json, temporary_name
 from finetrail.rows.records import read_rows, sha256_file
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
@@ -48,9 +49,7 @@ def dev_targets(args: argparse.Namespace, settings: TrainSettings) -> list[Targe
     Raises:
         FinetrailError: there is no such row.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(args.adapter.parent)
+    tokenizer = read_tokenizer(args.adapter.parent)
     rows = islice((row for row in read_rows(args.eval) if row.get("image") is None), ROWS)
     examples = [encode_row(row, tokenizer, settings.limits) for row in rows]
     if not examples:

@@ -4,11 +4,13 @@ from pathlib import Path
 
 from finetrail.errors import FinetrailError
 
-PATTERNS = ("*.json", "*.safetensors", "*.model", "*.jinja", "*.txt", "LICENSE*")
+SMALL = ("*.json", "*.model", "*.jinja", "*.txt", "LICENSE*")
+"""Files of configuration and tokenizer."""
+PATTERNS = (*SMALL, "*.safetensors")
 """What is downloaded: configuration, tokenizer, weights; never what can run code."""
 
 
-def download(hub: str, revision: str, folder: Path, section: str) -> None:
+def download(hub: str, revision: str, folder: Path, section: str, *, patterns: tuple[str, ...] = PATTERNS) -> None:
     """Download a model's configuration, tokenizer and safetensors weights.
 
     Args:
@@ -16,6 +18,7 @@ def download(hub: str, revision: str, folder: Path, section: str) -> None:
         revision: the commit.
         folder: an existing folder.
         section: the section of the configuration that names it, for messages.
+        patterns: which files; `SMALL` leaves the weights out.
 
     Raises:
         FinetrailError: there is no such model or revision, it is gated or holds no safetensors, or the hub cannot be
@@ -31,7 +34,7 @@ def download(hub: str, revision: str, folder: Path, section: str) -> None:
     )
 
     try:
-        snapshot_download(hub, revision=revision, local_dir=folder, allow_patterns=list(PATTERNS))
+        snapshot_download(hub, revision=revision, local_dir=folder, allow_patterns=list(patterns))
     except GatedRepoError as error:
         raise FinetrailError(
             "the model is gated",
@@ -50,7 +53,7 @@ def download(hub: str, revision: str, folder: Path, section: str) -> None:
             where=hub,
             hint=f"Run this rule where the hub can be reached, or set {section}.path to a local folder",
         ) from error
-    if not any(folder.glob("*.safetensors")):
+    if patterns == PATTERNS and not any(folder.glob("*.safetensors")):
         raise FinetrailError(
             f"holds no weights as safetensors at revision {revision}",
             where=hub,

@@ -15,7 +15,7 @@ from snakemake.cli import parse_args
 
 from finetrail.config.recipe import RunConfig, read_run_config
 from finetrail.errors import FinetrailError
-from finetrail.preflight import cluster_checks, endpoint_checks, place_checks
+from finetrail.preflight import base_checks, cluster_checks, endpoint_checks, place_checks
 from finetrail.preflight.finding import Finding
 from finetrail.preflight.partitions import read_partitions, read_settings
 from finetrail.preflight.requested_resources import Asked, asked_by, submitted
@@ -75,6 +75,7 @@ def check(arguments: Sequence[str]) -> tuple[list[Finding], int]:
     found += place_checks.check_quota()
     found += place_checks.check_tools({str(one) for one in options.software_deployment_method}, Path.cwd())
     found += endpoint_checks.check_endpoints(run)
+    found += base_checks.check_hub_bases(run)
     if options.executor == "slurm":
         first_look = getattr(options, "slurm_init_seconds_before_status_checks", 40)
         found += check_cluster(run, jobs, int(first_look))

@@ -2,8 +2,7 @@
 
 A share of the questions about train documents (`synthesize.seen_questions`) is not trained on but asked in the test:
 new questions on seen documents. Which, a hash of the question's words decides, so that the same question about another
-chunk goes the same way. A generated pair whose quotation is not in its chunk is dropped, and listed with the reason; so
-is a pair about `</s>` and its like, which would end a model's turn in the middle of a sentence.
+chunk goes the same way. A generated pair whose quotation is not in its chunk is dropped, and listed with the reason.
 """
 
 import argparse
@@ -13,7 +12,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from finetrail.chat.prompt_families import CONTROL
 from finetrail.rows.records import Row, read_rows, unit_interval
 from finetrail.rows.row_file import RowFile
 from finetrail.splits.split_table import Assigned
@@ -23,7 +21,6 @@ SETTINGS = ("synthesize.seen_questions",)
 
 NO_SUPPORT = "its quotation is not in its chunk"
 EMPTY = "no question or no answer"
-HOLDS_CONTROL = "its words hold a control token of a prompt template"
 REPEATED = "the same question about the same chunk"
 ASKED_TWICE = "the same new question on the same seen text"
 
@@ -49,8 +46,6 @@ def fault_of(row: Row, place: str, asked: set[tuple[str, str]]) -> str | None:
         return EMPTY
     if row["kind"] == "generated" and row["support"] is None:
         return NO_SUPPORT
-    if CONTROL.search(f"{row['question']}\n{row['answer']}"):
-        return HOLDS_CONTROL
     question = (row["document_text"] if place == SEEN else row["record_id"], question_words(row))
     if question in asked:
         return ASKED_TWICE if place == SEEN else REPEATED

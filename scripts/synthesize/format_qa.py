@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
-from finetrail.models.templates import OWN, TEMPLATES, Form, own_form
+from finetrail.models.control_tokens import UnfitRow
+from finetrail.models.model_folder import read_tokenizer
+from finetrail.models.templates import HOLDS_CONTROL, OWN, TEMPLATES, Form, own_form
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 SETTINGS = ("folds.system_prompt",)
@@ -21,9 +23,7 @@ def form_of(template: str, base: Sequence[Path]) -> Form:
         FinetrailError: there is no such template, or no base model for its tokenizer.
     """
     if template == OWN and base:
-        from transformers import AutoTokenizer
-
-        return own_form(AutoTokenizer.from_pretrained(base[0].parent))
+        return own_form(read_tokenizer(base[0].parent))
     if template not in TEMPLATES:
         hint = f"There are: {', '.join(TEMPLATES)}; and {OWN}, where the recipe has a base model"
         raise FinetrailError("there is no such template", where=template, hint=hint)
@@ -35,13 +35,17 @@ def work(step: Step, args: argparse.Namespace) -> None:
     lay_out = form_of(args.template, args.base)
     system: str = step.settings["folds"]["system_prompt"]
     out = step.writer(args.out)
-    below = 0
+    below = unfit = 0
     for row in step.rows(args.rows, "pairs"):
         if row["validation"]["overall"] < args.threshold:
             below += 1
             continue
-        out.write({"id": row["id"], **lay_out(system, row["question"], row["answer"])})
-    step.count(rows_in=out.count + below, kept=out.count, dropped={BELOW: below})
+        try:
+            out.write({"id": row["id"], **lay_out(system, row["question"], row["answer"])})
+        except UnfitRow:
+            unfit += 1
+    dropped = {BELOW: below, **({HOLDS_CONTROL: unfit} if unfit else {})}
+    step.count(rows_in=out.count + below + unfit, kept=out.count, dropped=dropped)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
-from finetrail.hub import download
+from finetrail.hub import PATTERNS, download
 from finetrail.models.base_tokenizer import prepare_tokenizer
 from finetrail.step.step import Step, add_output, run_step, step_parser
 
@@ -34,15 +34,18 @@ def work(step: Step, args: argparse.Namespace) -> None:
 
 
 def copy(source: Path, folder: Path) -> None:
-    """Copy a local model's files.
+    """Copy a local model's files, of the kinds that are taken from the hub: nothing that can run code.
 
     Raises:
         FinetrailError: the folder is no model's.
     """
     if not (source / "config.json").is_file():
         raise FinetrailError("holds no config.json", where=str(source), hint="base_model.path names a model's folder")
+    if not any(source.glob("*.safetensors")):
+        hint = "Convert them: other formats may run code when they are read"
+        raise FinetrailError("holds no weights as safetensors", where=str(source), hint=hint)
     for path in sorted(source.iterdir()):
-        if path.is_file():
+        if path.is_file() and any(path.match(pattern) for pattern in PATTERNS):
             shutil.copyfile(path, folder / path.name)  # never a link: the original may be edited, or be one itself
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from finetrail.metrics.quantiles import quantiles
+from finetrail.models.model_folder import read_tokenizer
 from finetrail.report.plots.series_picture import draw_distributions
 from finetrail.rows.artifacts import read_json, render_json
 from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
@@ -35,12 +36,10 @@ def describe(examples: Sequence[TaskExample], max_length: int) -> dict[str, Any]
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the counts and the picture."""
-    from transformers import AutoTokenizer
-
     (tuning,) = step.settings["train"]["models"].values()
     settings = train_settings(tuning, step.settings["limits"])
     assert settings.prefix is not None
-    tokenizer = AutoTokenizer.from_pretrained(args.base.parent)
+    tokenizer = read_tokenizer(args.base.parent)
     ids = read_json(args.vision.parent / CLASSES)
     tasks: dict[str, list[TaskExample]] = {}
     rows = 0

@@ -46,10 +46,7 @@ def needed_files(run: RunConfig, recipe: str, fold: str) -> tuple[Path, Path]:
 
 def peek(recipe: str, scale: str, model: str | None, fold: str | None, around: tuple[str, str]) -> None:
     """Print the rows."""
-    from transformers import AutoTokenizer
-
-    from finetrail.models.chat_tokens import check_chat
-    from finetrail.models.image_inputs import load_vision
+    from finetrail.models.base_model import BaseModel
     from finetrail.models.masks import encode_rows
     from finetrail.training.peek import show_row, show_summary
 
@@ -63,13 +60,14 @@ def peek(recipe: str, scale: str, model: str | None, fold: str | None, around: t
     rows = list(islice(read_rows(train), ROWS))
     if not rows:
         raise FinetrailError("there are no rows to train on", where=str(train))
-    tokenizer = AutoTokenizer.from_pretrained(manifest.parent)
-    check_chat(tokenizer, manifest.parent, loss=tuning.loss, max_length=limits.max_length)
-    vision = load_vision(manifest.parent, config.source.images)
-    examples, dropped_images = encode_rows(rows, tokenizer, limits, loss=tuning.loss, vision=vision)
-    for example in examples:
-        print(show_row(example, tokenizer, around))
-    print(show_summary(examples, dropped_images))
+    base = BaseModel(manifest.parent)
+    base.check(loss=tuning.loss, max_length=limits.max_length)
+    encoded = encode_rows(rows, base.tokenizer, limits, loss=tuning.loss, vision=base.vision(config.source.images))
+    for example in encoded.examples:
+        print(show_row(example, base.tokenizer, around))
+    for row_id, reason in encoded.set_aside.items():
+        print(f"--- {row_id}: set aside: {reason}\n")
+    print(show_summary(encoded))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

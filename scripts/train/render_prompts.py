@@ -5,6 +5,7 @@ Each string is held to the token ids that the trainer sees and to the layout tha
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
 from finetrail.rows.artifacts import check_manifest
@@ -16,21 +17,26 @@ ENVIRONMENT = "train"
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one row an example: its text, and where the answer begins in it."""
-    from transformers import AutoTokenizer
-
+    from finetrail.models.base_model import BaseModel
     from finetrail.models.base_tokenizer import check_family
+    from finetrail.models.control_tokens import UnfitRow
     from finetrail.models.limits import Limits
     from finetrail.models.masks import encode_row
     from finetrail.training.rendered import rendered
 
     check_manifest(args.base.parent, args.base)
     limits = Limits(**step.settings["limits"])
-    tokenizer = AutoTokenizer.from_pretrained(args.base.parent)
+    tokenizer = BaseModel(args.base.parent).tokenizer
     layout = check_family(tokenizer, args.family)
     out = step.writer(args.out)
+    unfit: Counter[str] = Counter()
     for row in step.rows(args.train, "examples"):
-        example = encode_row(row, tokenizer, limits)
-        final = rendered(example, tokenizer, layout)
+        try:
+            example = encode_row(row, tokenizer, limits)
+            final = rendered(example, tokenizer, layout)
+        except UnfitRow as error:
+            unfit[error.cause] += 1
+            continue
         out.write(
             {
                 "id": row["id"],
@@ -41,7 +47,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
                 "passages_left_out": example.dropped_passages,
             }
         )
-    step.count(rows_in=out.count, kept=out.count)
+    step.count(rows_in=out.count + unfit.total(), kept=out.count, dropped=unfit)
     step.facts["layout"] = layout.name
 
 

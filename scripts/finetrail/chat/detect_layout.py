@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
+from finetrail.chat.bounded_template import render_template
 from finetrail.chat.chat_layout import LAYOUTS, ChatLayout
 from finetrail.errors import FinetrailError
 
@@ -18,8 +19,6 @@ _TURNS = (
     {"role": "assistant", "content": "In Lisbon; 'quoted' {{ text }}."},
     {"role": "user", "content": "And where?"},
 )
-# What every rendering passes: a template that knows how to ask for thoughts is told not to, others do not look.
-TEMPLATE_OPTIONS = {"enable_thinking": False}
 # Prompts, as a server renders them: each ends with a question and asks for the answer.
 PROBES: tuple[tuple[dict[str, str], ...], ...] = (
     _TURNS[:1],
@@ -34,19 +33,9 @@ def template_text(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Mappi
     """Render a prompt with the tokenizer's own template, the assistant's turn opened, thinking switched off.
 
     Raises:
-        FinetrailError: the tokenizer has no template, or the template refuses the messages.
+        FinetrailError: see `finetrail.chat.bounded_template.render_template`.
     """
-    from jinja2 import TemplateError
-
-    if not tokenizer.chat_template:
-        raise FinetrailError("the tokenizer has no chat template", hint="Give it LAYOUTS[<family>].jinja")
-    try:
-        text = tokenizer.apply_chat_template(
-            list(messages), tokenize=False, add_generation_prompt=True, **TEMPLATE_OPTIONS
-        )
-        return str(text)
-    except TemplateError as error:
-        raise FinetrailError(f"the tokenizer's chat template refuses the messages: {error}") from error
+    return render_template(tokenizer, messages, where="chat_template", add_generation_prompt=True).text
 
 
 def detect_layout(tokenizer: "PreTrainedTokenizerBase") -> ChatLayout:
@@ -74,7 +63,8 @@ def detect_layout(tokenizer: "PreTrainedTokenizerBase") -> ChatLayout:
     raise FinetrailError(
         f"no known chat layout writes what the tokenizer's template writes; the nearest is {nearest.name!r}, "
         + first_difference("the template", template, "the layout", layout_text),
-        hint=f"Known layouts: {', '.join(LAYOUTS)}. Train with the jinja template of one of them",
+        hint=f"Set base_model.template to {nearest.name}, or to another of {', '.join(LAYOUTS)}: "
+        "the model is then trained and exported in that layout",
     )
 
 

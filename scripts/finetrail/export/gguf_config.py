@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
+from finetrail.models.model_folder import read_config
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,9 +53,7 @@ def read_shape(model_dir: Path) -> ModelShape:
     where = str(model_dir / "config.json")
     if not (model_dir / "config.json").is_file():
         raise FinetrailError("there is no config.json", where=str(model_dir), hint="Give a merged model folder")
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(str(model_dir), local_files_only=True)
+    config: Any = read_config(model_dir)
     name = (config.architectures or ["none"])[0]
     if name not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
+from finetrail.models.model_folder import read_tokenizer
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
@@ -60,12 +61,10 @@ def read_vocabulary(model_dir: Path, size: int) -> Vocabulary:
         FinetrailError: a tokenizer, pre-tokenizer, normalizer or added token that llama.cpp would treat
             otherwise, or more tokens than embeddings.
     """
-    from transformers import AutoTokenizer
-
     where = str(model_dir / "tokenizer.json")
     if not (model_dir / "tokenizer.json").is_file():
         raise FinetrailError("there is no tokenizer.json", where=str(model_dir), hint="Save a fast tokenizer there")
-    tokenizer = AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
+    tokenizer = read_tokenizer(model_dir)
     stored = json.loads(tokenizer.backend_tokenizer.to_str())
     model = stored["model"]
     if model["type"] != "BPE":

@@ -56,7 +56,16 @@ def render_modelfile(
     return "\n".join(lines) + "\n"
 
 
-def _quoted(text: str, where: str) -> str:
+def check_text(text: str, where: str) -> None:
+    """Refuse a text that a Modelfile cannot hold.
+
+    Args:
+        text: a value.
+        where: the instruction, for messages.
+
+    Raises:
+        FinetrailError: it holds what ends a value, or characters that Ollama drops.
+    """
     if '"""' in text:
         raise FinetrailError('the text holds """, which ends a value', where=where, hint="Write it another way")
     lost = next((letter for letter in text if not (letter.isprintable() or letter in "\n\t")), None)
@@ -66,6 +75,10 @@ def _quoted(text: str, where: str) -> str:
             where=where,
             hint="Take it out",
         )
+
+
+def _quoted(text: str, where: str) -> str:
+    check_text(text, where)
     return f'"""{text}"""' if '"' in text or "\n" in text or where != "PARAMETER stop" else f'"{text}"'
 
 

@@ -5,10 +5,10 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from finetrail.chat.detect_layout import detect_layout
 from finetrail.chat.messages import Message, chat_messages, whole_messages
 from finetrail.examples.picture_tasks import SHOWN_IMAGES, shorter, task_prompt
 from finetrail.export.modelfile import render_modelfile
+from finetrail.models.base_model import BaseModel
 from finetrail.rows.records import Row
 
 CONVERSATIONS = 8
@@ -29,9 +29,7 @@ def modelfile_for(
     Raises:
         FinetrailError: the tokenizer's chat template follows no known layout.
     """
-    from transformers import AutoTokenizer
-
-    layout = detect_layout(AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True))
+    layout = BaseModel(model_dir).layout
     given = {"num_predict": answer_tokens} | {name: value for name, value in parameters.items() if value is not None}
     return render_modelfile(
         source=source, template=layout.go_template, stop=layout.stop, system=system or None, parameters=given

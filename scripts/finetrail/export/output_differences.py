@@ -8,6 +8,7 @@ from finetrail.chat.detect_layout import first_difference
 from finetrail.errors import FinetrailError
 from finetrail.export.llama_runtime import LlamaRuntime
 from finetrail.export.trained_model import Expected, Span
+from finetrail.models.chat_tokens import chat_tokens
 from finetrail.rows.records import sha256_file
 
 if TYPE_CHECKING:
@@ -39,7 +40,9 @@ def compare_file(
 
     Returns:
         ``token_ids_equal``, ``end_token_equal``, ``greedy_equal``, ``max_log_prob_difference``, ``mean_kl``
-        (both in nats), ``sha256``, and ``conversations`` with the same for each.
+        (both in nats), ``sha256``, ``runtime_parses_control_tokens``, and ``conversations`` with the same for each.
+        Where a conversation's messages hold control tokens, a runtime that parses them has other ids: such a one is
+        compared as ids, and its ``token_ids_equal`` is null.
 
     Raises:
         FinetrailError: llama.cpp cannot load the file.
@@ -48,8 +51,10 @@ def compare_file(
     with LlamaRuntime(path, context=context, threads=threads) as runtime:
         rows = [{"index": number, **_compare(runtime, one, tokenizer, tie)} for number, one in enumerate(expected)]
         end_token_equal = runtime.end_token() == (tokenizer.eos_token or "")
+        parses = chat_tokens(tokenizer).end in runtime.tokenize(_as_data(tokenizer))
     return {
-        "token_ids_equal": all(row["token_ids_equal"] for row in rows),
+        "token_ids_equal": all(row["token_ids_equal"] is not False for row in rows),
+        "runtime_parses_control_tokens": parses,
         "end_token_equal": end_token_equal,
         "greedy_equal": all(row["greedy_equal"] for row in rows),
         "max_log_prob_difference": max(row["max_log_prob_difference"] for row in rows),
@@ -78,7 +83,7 @@ def _spans(one: Expected) -> list[Span]:
 
 
 def _compare(runtime: LlamaRuntime, one: Expected, tokenizer: "PreTrainedTokenizerBase", tie: float) -> dict[str, Any]:
-    difference = _prompt_difference(runtime, one, tokenizer)
+    difference = None if one.control_texts else _prompt_difference(runtime, one, tokenizer)
     differences, divergences = [], []
     for span in _spans(one):
         for place in range(len(span.targets)):
@@ -88,12 +93,18 @@ def _compare(runtime: LlamaRuntime, one: Expected, tokenizer: "PreTrainedTokeniz
     return {
         "prompt_tokens": len(one.prompt_ids),
         "tokens": len(differences),
-        "token_ids_equal": difference is None,
+        "control_tokens_in_messages": one.control_texts,
+        "token_ids_equal": None if one.control_texts else difference is None,
         "difference": difference,
         "greedy_equal": _greedy_equal(runtime, one, tie),
         "max_log_prob_difference": max(differences),
         "mean_kl": sum(divergences) / len(divergences),
     }
+
+
+def _as_data(tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Return a text that a message might hold: the end of a turn, in words."""
+    return f"He wrote {tokenizer.convert_ids_to_tokens(chat_tokens(tokenizer).end)} there."
 
 
 def _prompt_difference(runtime: LlamaRuntime, one: Expected, tokenizer: "PreTrainedTokenizerBase") -> str | None:

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.chat.chat_layout import ChatLayout, Role
-from finetrail.chat.detect_layout import detect_layout, first_difference, template_text
+from finetrail.chat.detect_layout import first_difference, template_text
 from finetrail.errors import FinetrailError
 from finetrail.export.go_template import go_version, render_go
 from finetrail.export.output_differences import compare_file
 from finetrail.export.trained_model import Messages, expect, split_answer
+from finetrail.models.base_model import BaseModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,20 +56,19 @@ def check_parity(
     Returns:
         The content of ``parity.json``: ``verdict`` (``pass`` or ``fail``) with ``reasons``, ``layout``,
         ``token_ids_equal``, ``end_token_equal``, ``greedy_equal``, ``max_log_prob_difference``, ``mean_kl``
-        (both in nats), ``sha256``, ``conversations``, ``template``, ``shipped``, ``settings``, ``versions``.
+        (both in nats), ``sha256``, ``runtime_parses_control_tokens``, ``conversations``, ``template``,
+        ``shipped``, ``settings``, ``versions``.
         A failed check is a verdict, not an exception.
 
     Raises:
         FinetrailError: nothing to compare, no known chat layout, or a file that llama.cpp cannot load.
     """
-    from transformers import AutoTokenizer
-
     if not conversations or generate < 1:
         raise FinetrailError("parity needs a conversation and at least one token", where="export.parity")
-    tokenizer = AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
-    layout = detect_layout(tokenizer)
+    base = BaseModel(model_dir)
+    tokenizer, layout = base.tokenizer, base.layout
     template, reasons = check_template(layout, tokenizer, conversations, go_template)
-    expected = expect(model_dir, tokenizer, layout, conversations, generate)
+    expected = expect(model_dir, tokenizer, conversations, generate)
     exact = compare_file(gguf_path, expected, tokenizer, threads=threads, tie=max_difference)
     reasons += _reasons(exact, "F32 file")
     worst = exact["max_log_prob_difference"]
@@ -127,10 +127,8 @@ def unverified_parity(
     Raises:
         FinetrailError: no known chat layout.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(str(model_dir), local_files_only=True)
-    layout = layout or detect_layout(tokenizer)
+    base = BaseModel(model_dir)
+    tokenizer, layout = base.tokenizer, layout or base.layout
     template, reasons = check_template(layout, tokenizer, conversations, go_template)
     checked = ["chat template against layout"] + ["Modelfile TEMPLATE"] * (template["go"] == "equal")
     not_checked = ["token ids", "greedy continuation", "log-probabilities"]
@@ -141,6 +139,7 @@ def unverified_parity(
         "layout": layout.name,
         "token_ids_equal": None,
         "greedy_equal": None,
+        "runtime_parses_control_tokens": None,
         "max_log_prob_difference": None,
         "checked": checked,
         "not_checked": not_checked,

@@ -5,14 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.chat.chat_layout import ChatLayout
 from finetrail.chat.detect_layout import template_text
+from finetrail.chat.messages import Message
+from finetrail.models.control_tokens import control_tokens
+from finetrail.models.masks import prompt_ids, split_ids
+from finetrail.models.model_folder import load_weights
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerBase
 
+_WHERE = "a conversation of the parity gate"
 Messages = Sequence[Mapping[str, str]]
 
 
@@ -35,13 +39,17 @@ class Span:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a conversation should give: prompt, greedy continuation, and the given answer if it has one."""
+    """What a conversation should give: prompt, greedy continuation, and the given answer if it has one.
+
+    ``control_texts``: how many control tokens stand in its messages; ``prompt_ids`` has them as plain text.
+    """
 
     messages: Messages
     prompt: str
     prompt_ids: list[int]
     greedy: Span
     answer: Span | None
+    control_texts: int
 
 
 def split_answer(conversation: Messages) -> tuple[Messages, str | None]:
@@ -54,7 +62,6 @@ def split_answer(conversation: Messages) -> tuple[Messages, str | None]:
 def expect(
     model_dir: Path,
     tokenizer: "PreTrainedTokenizerBase",
-    layout: ChatLayout,
     conversations: Sequence[Messages],
     length: int,
 ) -> list[Expected]:
@@ -65,33 +72,22 @@ def expect(
     import torch
     from transformers import AutoModelForCausalLM
 
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        str(model_dir), dtype=torch.float32, attn_implementation="eager", local_files_only=True
-    )
-    model.eval()
+    eager = {"dtype": torch.float32, "attn_implementation": "eager"}
+    model = load_weights(AutoModelForCausalLM, model_dir, **eager).eval()
     found = []
     with torch.inference_mode():
         for conversation in conversations:
             messages, answer = split_answer(conversation)
-            prompt = template_text(tokenizer, messages)
-            ids = _ids(tokenizer, prompt)
+            shown = [Message(role=message["role"], content=message["content"]) for message in conversation]
+            asked = shown if answer is None else shown[:-1]
+            ids = prompt_ids(asked, tokenizer, where=_WHERE)
             answered = None
             if answer is not None:
-                text = layout.answer_lead + answer + layout.assistant[1]
-                answered = _span(model, ids, _answer_ids(tokenizer, prompt, text)[:length])
+                answered = _span(model, ids, split_ids(shown, tokenizer, _WHERE)[1][:length])
             greedy = _span(model, ids, _greedy(model, ids, length))
-            found.append(Expected(messages, prompt, ids, greedy, answered))
+            texts = control_tokens(tokenizer).count(asked)
+            found.append(Expected(messages, template_text(tokenizer, messages), ids, greedy, answered, texts))
     return found
-
-
-def _ids(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Tokenize text that already holds its control tokens."""
-    return [int(number) for number in tokenizer(text, add_special_tokens=False)["input_ids"]]
-
-
-def _answer_ids(tokenizer: "PreTrainedTokenizerBase", prompt: str, text: str) -> list[int]:
-    """Tokens of an answer in its place: every layout's prompt ends where tokens part."""
-    return _ids(tokenizer, prompt + text)[len(_ids(tokenizer, prompt)) :]
 
 
 def _greedy(model: Any, ids: list[int], length: int) -> list[int]:

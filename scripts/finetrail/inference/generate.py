@@ -11,9 +11,11 @@ from finetrail.errors import FinetrailError
 from finetrail.inference.likelihood import answer_loss
 from finetrail.models.base import load_base
 from finetrail.models.chat_tokens import chat_tokens, pad_id
+from finetrail.models.control_tokens import control_tokens, plain_ids
 from finetrail.models.image_inputs import Vision
 from finetrail.models.limits import Limits
 from finetrail.models.masks import IGNORED, Example, cut_text, prompt_ids, shorten_history
+from finetrail.models.model_folder import load_adapter
 from finetrail.training.settings.hardware import precision
 from finetrail.vision.image import Image
 
@@ -27,11 +29,19 @@ LookUp = Callable[[Sequence[Mapping[str, Any]], Sequence[Sequence[Message]]], Se
 
 @dataclass(frozen=True)
 class Prompt:
-    """What one row asks: ids, images in the order of their tokens, and how many passages were left out."""
+    """What one row asks.
+
+    Attributes:
+        ids: up to where the answer begins.
+        images: in the order of their tokens.
+        dropped_passages: how many passages were left out.
+        control_texts: how many control tokens stand in the messages, and are shown as plain text.
+    """
 
     ids: list[int]
     images: tuple[Image, ...]
     dropped_passages: int
+    control_texts: int
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,7 @@ class Answer:
         text: the answer without control tokens.
         stopped: ``eos`` when the model ended its turn, ``length`` when it was cut.
         dropped_passages: passages left out so that the prompt fits.
+        control_texts: control tokens that stand in what was shown, and are words to the model.
         refusal_nats: minus the logarithm of the probability that it had said the refusal; None where none was named.
         lookup: how the evidence was found, where it was looked up.
     """
@@ -51,6 +62,7 @@ class Answer:
     text: str
     stopped: Literal["eos", "length"]
     dropped_passages: int
+    control_texts: int = 0
     refusal_nats: float | None = None
     lookup: Mapping[str, Any] | None = None
 
@@ -63,9 +75,7 @@ def load_model(folder: Path, adapter: Path | None = None) -> "PreTrainedModel":
     formats = precision()
     model = load_base(folder, formats.dtype)
     if adapter is not None:
-        from peft import PeftModel  # seconds, which a model without an adapter need not wait
-
-        model = PeftModel.from_pretrained(model, adapter)
+        model = load_adapter(model, adapter)
     return model.to("cpu" if formats.use_cpu else "cuda").eval()
 
 
@@ -120,7 +130,9 @@ def answer_sessions(
             for row, prompt, (text, stopped) in zip(batch, prompts, replies, strict=True):
                 nats = _nats(model, prompt, refusing, vision) if refusing is not None else None
                 lookup = row.get("lookup")
-                answers[row["id"]] = Answer(row["id"], text, stopped, prompt.dropped_passages, nats, lookup)
+                answers[row["id"]] = Answer(
+                    row["id"], text, stopped, prompt.dropped_passages, prompt.control_texts, nats, lookup
+                )
                 own.setdefault(row["session_id"], []).extend(
                     [
                         Message(role="user", content=row["question"]),
@@ -176,9 +188,9 @@ def fit_prompt(
         # As it was laid out, which need not be as a question.
         messages[-1] = row["messages"][-2] if kept == len(evidence) else _fewer(row, evidence[:kept])
         messages = shorten_history(messages, tokenizer, limits)
-        ids = prompt_ids(vision.show(messages, images, where) if vision else messages, tokenizer, where=where)
+        ids = prompt_ids(messages, tokenizer, where=where, images=len(images))
         if len(ids) + max_answer_tokens <= limits.max_length:
-            return Prompt(ids, images, len(evidence) - kept)
+            return Prompt(ids, images, len(evidence) - kept, control_tokens(tokenizer).count(messages))
     raise FinetrailError(
         f"the prompt has {len(ids)} tokens without any evidence, and {max_answer_tokens} for the answer"
         f" do not fit into {limits.max_length}",
@@ -189,7 +201,7 @@ def fit_prompt(
 
 def _target(text: str, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """Return the ids of an answer and of the end of its turn."""
-    return [*tokenizer(text, add_special_tokens=False)["input_ids"], chat_tokens(tokenizer).end]
+    return [*plain_ids(tokenizer, text, where="predict.trivial_answer"), chat_tokens(tokenizer).end]
 
 
 def _nats(model: "PreTrainedModel", prompt: Prompt, target: list[int], vision: Vision | None) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from finetrail.examples.choices import ANSWER, answer_text
+from finetrail.models.control_tokens import plain_ids
 from finetrail.models.image_inputs import Vision
 from finetrail.models.limits import Limits
 from finetrail.models.masks import IGNORED, Example, encode_row
@@ -80,7 +81,7 @@ def option_losses(
     choice = row["choice"]
     reasoning, label, _ = reply.rpartition(ANSWER)
     head = reasoning if label else ""
-    shared = len(tokenizer(head, add_special_tokens=False)["input_ids"])
+    shared = len(plain_ids(tokenizer, head, where=str(row["id"])))
     losses = []
     for index in range(len(choice["options"])):
         turn = {"role": "assistant", "content": f"{head}{ANSWER}{answer_text(choice, index)}"}

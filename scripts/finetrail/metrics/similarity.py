@@ -45,8 +45,10 @@ def embed(texts: Sequence[str], settings: Mapping[str, Any] | None) -> "np.ndarr
             where="evaluate.embedding",
             hint="Run with `--sdm conda`, install what envs/texts.yaml pins, or set `evaluate.embedding: null`",
         ) from error
-    if settings.get("path"):
-        model = SentenceTransformer(settings["path"])
-    else:
-        model = SentenceTransformer(settings["hub"], revision=settings["revision"])
+    model = SentenceTransformer(
+        settings.get("path") or settings["hub"],
+        revision=None if settings.get("path") else settings["revision"],
+        trust_remote_code=False,
+        model_kwargs={"use_safetensors": True},
+    )
     return np.asarray(model.encode(list(texts), normalize_embeddings=True), dtype=np.float64)

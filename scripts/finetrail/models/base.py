@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
+from finetrail.models.model_folder import load_weights, read_config, read_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -22,12 +23,10 @@ def load_base(folder: Path, dtype: "Any", **options: Any) -> "PreTrainedModel":
         dtype: of the weights.
         options: of ``from_pretrained``.
     """
-    import transformers
-
-    config = transformers.AutoConfig.from_pretrained(folder)
-    model: PreTrainedModel = model_class(config).from_pretrained(folder, dtype=dtype, **options)
+    config = read_config(folder)
+    model: PreTrainedModel = load_weights(model_class(config), folder, dtype=dtype, **options)
     if (folder / "tokenizer_config.json").is_file():
-        tokens = len(transformers.AutoTokenizer.from_pretrained(folder))
+        tokens = len(read_tokenizer(folder))
         if tokens > model.get_input_embeddings().num_embeddings:
             _add_rows(model, tokens)
     if is_vision(config):
@@ -75,12 +74,9 @@ def is_vision(config: "PreTrainedConfig") -> bool:
     return getattr(config, "vision_config", None) is not None
 
 
-def embedding_rows(folder: Path) -> "tuple[PreTrainedConfig, int]":
-    """Return a model's configuration, and how many tokens it has embeddings for."""
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(folder)
-    return config, config.get_text_config().vocab_size + _MORE_ROWS.get(config.model_type, 0)
+def embedding_rows(config: "PreTrainedConfig") -> int:
+    """Return how many tokens a model of this configuration has embeddings for."""
+    return int(config.get_text_config().vocab_size) + _MORE_ROWS.get(config.model_type, 0)
 
 
 def _add_rows(model: "PreTrainedModel", tokens: int) -> None:

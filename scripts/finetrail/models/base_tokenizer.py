@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from finetrail.chat.chat_layout import LAYOUTS, ChatLayout
 from finetrail.chat.detect_layout import detect_layout
 from finetrail.errors import FinetrailError
+from finetrail.models.model_folder import read_tokenizer
 from finetrail.rows.artifacts import read_json
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ def prepare_tokenizer(
     """
     if template is None and family is None and pad_token is None and not new_tokens:
         return {}
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = read_tokenizer(folder)
     added = [token for token in new_tokens if token not in tokenizer.get_vocab()]
     if added:
         _add_tokens(tokenizer, folder, added)

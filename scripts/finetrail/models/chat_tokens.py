@@ -1,18 +1,13 @@
 """What a tokenizer's chat template does, found by rendering a conversation; what would teach wrongly is refused."""
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from finetrail.chat.detect_layout import TEMPLATE_OPTIONS
+from finetrail.chat.bounded_template import render_template
 from finetrail.chat.messages import Message
 from finetrail.errors import FinetrailError
-from finetrail.models.base import embedding_rows
-from finetrail.models.limits import Loss
-from finetrail.rows.artifacts import MANIFEST_NAME, read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -47,18 +42,15 @@ def chat_tokens(tokenizer: "PreTrainedTokenizerBase") -> ChatTokens:
     Raises:
         FinetrailError: there is no template, or it ends the assistant's turn with no control token.
     """
-    if not tokenizer.chat_template:
-        raise FinetrailError(
-            "the tokenizer has no chat template", where=_WHERE, hint="Name a layout in base_model.template"
-        )
-    return _probe(tokenizer, str(tokenizer.chat_template))
+    return _probe(tokenizer, str(tokenizer.chat_template or ""))
 
 
 @lru_cache(maxsize=8)
 def _probe(tokenizer: "PreTrainedTokenizerBase", template: str) -> ChatTokens:
     question = Message(role="user", content=_QUESTION)
-    asked = render(tokenizer, [question], where=_WHERE, tokenize=False, add_generation_prompt=True)
-    answered = render(tokenizer, [question, Message(role="assistant", content=_ANSWER)], where=_WHERE, tokenize=False)
+    answer = Message(role="assistant", content=_ANSWER)
+    asked = render_template(tokenizer, [question], where=_WHERE, add_generation_prompt=True).text
+    answered = render_template(tokenizer, [question, answer], where=_WHERE, add_generation_prompt=False).text
     return ChatTokens(
         end=_end_of_turn(tokenizer, answered.rpartition(_ANSWER)[2]),
         keeps_system=_keeps_system(tokenizer, question),
@@ -83,89 +75,14 @@ def _end_of_turn(tokenizer: "PreTrainedTokenizerBase", tail: str) -> int:
 def _keeps_system(tokenizer: "PreTrainedTokenizerBase", question: Message) -> bool:
     messages = [Message(role="system", content=_SYSTEM), question]
     try:
-        return _SYSTEM in render(tokenizer, messages, where=_WHERE, tokenize=False, add_generation_prompt=True)
+        return _SYSTEM in render_template(tokenizer, messages, where=_WHERE, add_generation_prompt=True).text
     except FinetrailError:
         return False
-
-
-def render(tokenizer: "PreTrainedTokenizerBase", messages: Sequence[Message], *, where: str, **options: Any) -> Any:
-    """Apply the chat template.
-
-    Args:
-        where: the row's id, for the message.
-        options: of ``apply_chat_template``.
-
-    Raises:
-        FinetrailError: the template refuses the messages.
-    """
-    from jinja2 import TemplateError
-
-    try:
-        return tokenizer.apply_chat_template(list(messages), **{"return_dict": False, **options}, **TEMPLATE_OPTIONS)
-    except TemplateError as error:
-        raise FinetrailError(
-            f"the chat template refuses the messages: {error}", where=where, hint="base_model.template names another"
-        ) from error
 
 
 def without_thoughts(answer: str) -> str:
     """Cut the block of thoughts off an earlier answer: published templates show none of it again."""
     return _THOUGHTS.sub("", answer, count=1) if answer.lstrip().startswith("<think>") else answer
-
-
-def check_chat(tokenizer: "PreTrainedTokenizerBase", base_dir: Path, *, loss: Loss, max_length: int) -> None:
-    """Refuse a tokenizer with which training would teach the wrong thing, before any row is encoded.
-
-    Args:
-        tokenizer: of the base model.
-        base_dir: the base model's folder.
-        loss: which of the assistant's turns carry loss.
-        max_length: tokens of the longest row.
-
-    Raises:
-        FinetrailError: no control token ends a turn, or generation would not stop at it; the pad token is that token;
-            no pad token can be found; the template does not mark answers where that is needed; or rows may be longer
-            than the model's context.
-    """
-    chat = chat_tokens(tokenizer)
-    end = tokenizer.convert_ids_to_tokens(chat.end)
-    stops = stop_ids(tokenizer, base_dir)
-    if chat.end not in stops:
-        named = ", ".join(str(tokenizer.convert_ids_to_tokens(number)) for number in sorted(stops)) or "none"
-        raise FinetrailError(
-            f"the final trained token would be {end}, but generation stops at {named}",
-            where=str(base_dir),
-            hint="base_model.template sets the end-of-turn token together with the template",
-        )
-    if tokenizer.pad_token_id == chat.end:
-        raise FinetrailError(
-            f"the pad token is {end}, which ends the assistant's turn: trainers that mask padding in the labels would"
-            " mask it, and the model would never learn to stop",
-            where=str(base_dir),
-            hint="Name another token of the vocabulary in base_model.pad_token",
-        )
-    pad_id(tokenizer)
-    if loss == "assistant" and not chat.marks_answers:
-        raise FinetrailError(
-            "the chat template has no {% generation %}, so that the assistant's turns cannot be told from the others",
-            where=str(base_dir),
-            hint="Name a layout in base_model.template, or set `loss: answer`",
-        )
-    context = embedding_rows(base_dir)[0].get_text_config().max_position_embeddings
-    if max_length > context:
-        raise FinetrailError(
-            f"limits.max_length is {max_length}, but the model's context is {context}",
-            where=str(base_dir),
-            hint="Lower limits.max_length",
-        )
-
-
-def stop_ids(tokenizer: "PreTrainedTokenizerBase", base_dir: Path) -> frozenset[int]:
-    """Return the tokens at which generation stops: the EOS token, and those of ``generation_config.json``."""
-    path = base_dir / "generation_config.json"
-    told = read_json(path).get("eos_token_id") if path.is_file() else None
-    listed = told if isinstance(told, list) else [told]
-    return frozenset(number for number in (tokenizer.eos_token_id, *listed) if number is not None)
 
 
 # Reserved tokens of published vocabularies that no text holds, the best first.
@@ -189,36 +106,3 @@ def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
         where=_WHERE,
         hint="Name a token of the vocabulary in base_model.pad_token",
     )
-
-
-def check_new_tokens(tokenizer: "PreTrainedTokenizerBase", base_dir: Path, modules_to_save: Sequence[str]) -> None:
-    """Refuse tokens that the base has no trained embedding for, where an adapter would not train them.
-
-    Args:
-        tokenizer: of the base model.
-        base_dir: the base model's folder; its manifest, where there is one, names the tokens that were added, which
-            may have found a spare embedding.
-        modules_to_save: modules that are trained whole beside the adapter.
-
-    Raises:
-        FinetrailError: names the modules that have to be trained.
-    """
-    config, rows = embedding_rows(base_dir)
-    needed = ["embed_tokens"] if config.get_text_config().tie_word_embeddings else ["embed_tokens", "lm_head"]
-    missing = [name for name in needed if name not in modules_to_save]
-    beyond = [str(tokenizer.convert_ids_to_tokens(number)) for number in range(rows, len(tokenizer))]
-    new = list(dict.fromkeys([*_added_tokens(base_dir), *beyond]))
-    if new and missing:
-        raise FinetrailError(
-            f"the tokenizer has {len(new)} new tokens ({', '.join(new[:5])}), whose embeddings an adapter does"
-            " not train",
-            where=str(base_dir),
-            hint=f"Add {', '.join(missing)} to modules_to_save",
-        )
-
-
-def _added_tokens(base_dir: Path) -> list[str]:
-    """Return the tokens that `finetrail.models.base_tokenizer.prepare_tokenizer` added to this base."""
-    path = base_dir / MANIFEST_NAME
-    added: list[str] = read_json(path).get("tokenizer", {}).get("new_tokens", []) if path.is_file() else []
-    return added

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.chat.messages import Message
 from finetrail.errors import FinetrailError
 from finetrail.models.base import PROCESSOR
+from finetrail.models.model_folder import read_processor
 from finetrail.rows.records import sha256_file
 from finetrail.vision.image import Image
 from finetrail.vision.row_images import images_of
@@ -52,18 +52,6 @@ class Vision:
                 _check_image(image, str(row["id"]))
                 self._checked.add((image.path, image.sha256))
         return images
-
-    def show(self, messages: Sequence[Message], images: Sequence[Image], where: str) -> list[Message]:
-        """Put the image tokens in front of the first user turn: all that follows is about them.
-
-        Raises:
-            FinetrailError: a text holds the image token itself.
-        """
-        if any(IMAGE_TOKEN in message["content"] for message in messages):
-            raise FinetrailError(f"a text of the row holds {IMAGE_TOKEN}", where=where, hint="Clean the text")
-        first = next(place for place, message in enumerate(messages) if message["role"] == "user")
-        asked = Message(role="user", content=IMAGE_TOKEN * len(images) + messages[first]["content"])
-        return [*messages[:first], asked, *messages[first + 1 :]]
 
     def tensors(self, paths: Sequence[Sequence[Path]], ids: Sequence[Sequence[int]]) -> dict[str, "torch.Tensor"]:
         """Make what the model takes beside the padded ids of a batch; nothing where no row has an image.
@@ -119,7 +107,7 @@ def load_vision(base_dir: Path, folder: str | None) -> Vision | None:
 
     if not (base_dir / PROCESSOR).is_file():
         raise FinetrailError(f"there is no {PROCESSOR}", where=str(base_dir), hint="Copy the whole model")
-    processor = MllamaImageProcessorPil.from_pretrained(str(base_dir))
+    processor = read_processor(base_dir, MllamaImageProcessorPil)
     return Vision(processor, int(config["image_token_index"]), folder)
 
 

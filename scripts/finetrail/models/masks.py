@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from finetrail.chat.layouts import turn_of, without_a_passage
 from finetrail.chat.messages import Evidence, Message
 from finetrail.errors import FinetrailError
-from finetrail.models.chat_tokens import CLOSED_THOUGHTS, chat_tokens, render, without_thoughts
-from finetrail.models.image_inputs import Vision
+from finetrail.models.chat_tokens import CLOSED_THOUGHTS, chat_tokens, without_thoughts
+from finetrail.models.control_tokens import ChatIds, UnfitRow, chat_ids, control_tokens, plain_ids
+from finetrail.models.image_inputs import IMAGE_TOKEN, Vision
 from finetrail.models.limits import Limits, Loss
 from finetrail.vision.image import Image
 
@@ -30,6 +31,7 @@ class Example:
         dropped_passages: how many passages of the evidence were left out so that the row fits.
         images: the row's images, in the order of their tokens.
         messages: what is shown of the row's messages, without images.
+        control_texts: how many control tokens stand in the messages, and are shown as plain text.
     """
 
     row_id: str
@@ -38,6 +40,7 @@ class Example:
     dropped_passages: int
     images: tuple[Image, ...] = ()
     messages: tuple[Message, ...] = ()
+    control_texts: int = 0
 
     @property
     def prompt_ids(self) -> list[int]:
@@ -98,15 +101,31 @@ def encode_row(
     for kept in range(len(evidence), -1, -1):
         if kept < len(evidence):
             messages, shorter = _with_fewer_passages(messages, row, shorter)
-        shown = vision.show(messages, images, row_id) if vision else messages
-        ids, labels = (_answer_labels if loss == "answer" else _assistant_labels)(shown, tokenizer, row_id)
+        labelled = _answer_labels if loss == "answer" else _assistant_labels
+        ids, labels = labelled(messages, tokenizer, row_id, len(images))
         if len(ids) <= limits.max_length:
-            return Example(row_id, ids, labels, len(evidence) - kept, images, tuple(messages))
+            texts = control_tokens(tokenizer).count(messages)
+            return Example(row_id, ids, labels, len(evidence) - kept, images, tuple(messages), texts)
     raise FinetrailError(
         f"the row has {len(ids)} tokens without any evidence, the limit is {limits.max_length}",
         where=row_id,
         hint="Raise max_length, or lower history_turns",
     )
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Rows as the model sees them.
+
+    Attributes:
+        examples: of the rows that are kept.
+        dropped_images: rows whose image is not shown, by ``limits.images``.
+        set_aside: rows that this model cannot be shown: id → reason.
+    """
+
+    examples: list[Example]
+    dropped_images: int
+    set_aside: dict[str, str]
 
 
 def encode_rows(
@@ -116,15 +135,22 @@ def encode_rows(
     *,
     loss: Loss = "answer",
     vision: Vision | None = None,
-) -> tuple[list[Example], int]:
-    """Encode rows, and count those whose image is not shown, by ``limits.images``.
+) -> EncodedRows:
+    """Encode rows; what this model cannot be shown is set aside alone.
 
     Raises:
-        FinetrailError: as `encode_row`; or a row has an image that the model cannot read and nothing allows to drop.
+        FinetrailError: as `encode_row`, but for `UnfitRow`; or a row has an image that the model cannot read, and
+            nothing allows to drop it.
     """
     shown = choose_images(rows, limits, vision)
-    examples = [encode_row(row, tokenizer, limits, loss=loss, vision=shown) for row in rows]
-    return examples, 0 if shown else sum(row.get("image") is not None for row in rows)
+    examples, set_aside = [], {}
+    for row in rows:
+        try:
+            examples.append(encode_row(row, tokenizer, limits, loss=loss, vision=shown))
+        except UnfitRow as error:
+            set_aside[str(row["id"])] = error.cause
+    dropped = 0 if shown else sum(row.get("image") is not None for row in rows)
+    return EncodedRows(examples, dropped, set_aside)
 
 
 def choose_images(rows: Iterable[Mapping[str, Any]], limits: Limits, vision: Vision | None) -> Vision | None:
@@ -140,11 +166,20 @@ def choose_images(rows: Iterable[Mapping[str, Any]], limits: Limits, vision: Vis
     return vision
 
 
-def prompt_ids(messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", *, where: str) -> list[int]:
+def prompt_ids(
+    messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", *, where: str, images: int = 0
+) -> list[int]:
     """Render messages up to where the assistant's answer begins.
+
+    Args:
+        messages: ``role`` and ``content`` each.
+        tokenizer: with its chat template.
+        where: the row's id, for messages.
+        images: how many images stand in front of the first user turn.
 
     Raises:
         FinetrailError: the prompt begins with two BOS tokens, or the template shows no system message.
+        UnfitRow: see `finetrail.models.control_tokens.chat_ids`.
     """
     if messages[0]["role"] == "system" and not chat_tokens(tokenizer).keeps_system:
         raise FinetrailError(
@@ -152,63 +187,88 @@ def prompt_ids(messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase"
             where=where,
             hint="Name a layout in base_model.template, or set folds.system_prompt to nothing",
         )
-    ids: list[int] = render(tokenizer, messages, where=where, add_generation_prompt=True)
+    ids = _shown(messages, tokenizer, where, images, add_generation_prompt=True).ids
     bos = tokenizer.bos_token_id
     if bos is not None and ids[:2] == [bos, bos]:
         raise FinetrailError("the prompt begins with two BOS tokens", where=where, hint="Mend the chat template")
     return ids
 
 
+def _shown(
+    messages: Sequence[Message],
+    tokenizer: "PreTrainedTokenizerBase",
+    where: str,
+    images: int,
+    *,
+    add_generation_prompt: bool = False,
+) -> ChatIds:
+    return chat_ids(
+        tokenizer,
+        messages,
+        where=where,
+        add_generation_prompt=add_generation_prompt,
+        image_token=IMAGE_TOKEN,
+        images=images,
+    )
+
+
 def split_ids(
-    messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", where: str
+    messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", where: str, images: int = 0
 ) -> tuple[list[int], list[int]]:
     """Tokenize prompt and target: the target is the answer and the end-of-turn token, nothing else.
 
     Raises:
-        FinetrailError: the prompt is no prefix of the whole, the turn's end is missing, or the answer itself
-            holds the end-of-turn token or thoughts that the prompt has closed.
+        FinetrailError: the prompt is no prefix of the whole, or the turn's end is missing.
+        UnfitRow: the answer holds thoughts that the prompt has closed, or as `prompt_ids`.
     """
-    prompt = prompt_ids(messages[:-1], tokenizer, where=where)
-    chat = chat_tokens(tokenizer)
-    if chat.closes_thoughts and CLOSED_THOUGHTS in messages[-1]["content"]:
-        raise FinetrailError(
+    prompt, whole = _prompt_and_whole(messages, tokenizer, where, images)
+    return prompt, _target(prompt, whole.ids, tokenizer, where)
+
+
+def _prompt_and_whole(
+    messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", where: str, images: int
+) -> tuple[list[int], ChatIds]:
+    prompt = prompt_ids(messages[:-1], tokenizer, where=where, images=images)
+    if chat_tokens(tokenizer).closes_thoughts and CLOSED_THOUGHTS in messages[-1]["content"]:
+        raise UnfitRow(
             "the answer holds thoughts, but the prompt has closed them",
             where=where,
             hint="Cut them off, or name a layout without them in base_model.template (qwen for Qwen3)",
         )
-    whole: list[int] = render(tokenizer, messages, where=where)
-    if whole[: len(prompt)] != prompt:
+    return prompt, _shown(messages, tokenizer, where, images)
+
+
+def _target(prompt: Sequence[int], whole: Sequence[int], tokenizer: "PreTrainedTokenizerBase", where: str) -> list[int]:
+    """Return what follows the prompt, up to the end of the turn."""
+    if list(whole[: len(prompt)]) != list(prompt):
         raise FinetrailError("the chat template renders the prompt otherwise when an answer follows", where=where)
-    target = whole[len(prompt) :]
-    if chat.end not in target:
+    target, end = list(whole[len(prompt) :]), chat_tokens(tokenizer).end
+    if end not in target:
         raise FinetrailError("the chat template does not end the assistant's turn", where=where)
-    if target.count(chat.end) > 1:
-        raise FinetrailError("the answer holds the end-of-turn token", where=where, hint="Clean the text")
-    return prompt, target[: target.index(chat.end) + 1]
+    return target[: target.index(end) + 1]
 
 
 def _answer_labels(
-    messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", where: str
+    messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", where: str, images: int
 ) -> tuple[list[int], list[int]]:
-    prompt, target = split_ids(messages, tokenizer, where)
+    prompt, target = split_ids(messages, tokenizer, where, images)
     return prompt + target, [IGNORED] * len(prompt) + target
 
 
 def _assistant_labels(
-    messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", where: str
+    messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", where: str, images: int
 ) -> tuple[list[int], list[int]]:
     """Ids and labels by the template's own generation markers; what they leave out is compared with the last answer.
 
     Raises:
         FinetrailError: as `split_ids`, or a marked turn ends with another token than the turn's end.
     """
-    prompt, target = split_ids(messages, tokenizer, where)
-    marked: Mapping[str, list[int]] = render(
-        tokenizer, messages, where=where, return_dict=True, return_assistant_tokens_mask=True
-    )
+    prompt, whole = _prompt_and_whole(messages, tokenizer, where, images)
+    target = _target(prompt, whole.ids, tokenizer, where)
     ids = prompt + target
-    carries = marked["assistant_masks"][: len(ids)]
-    labels = [token if keep else IGNORED for token, keep in zip(ids, carries, strict=True)]
+    labels = [IGNORED] * len(ids)
+    for start, behind in whole.answers:
+        labels[start:behind] = ids[start:behind]
     end = chat_tokens(tokenizer).end
     answers = sum(message["role"] == "assistant" for message in messages)
     stops = [
@@ -217,7 +277,7 @@ def _assistant_labels(
         if token != IGNORED and (place + 1 == len(labels) or labels[place + 1] == IGNORED)
     ]
     last_answer_alone = labels[len(prompt) - 1 :] == [IGNORED, *target]
-    if marked["input_ids"][: len(ids)] != ids or not last_answer_alone or stops != [end] * answers:
+    if not last_answer_alone or stops != [end] * answers:
         raise FinetrailError(
             "what {% generation %} marks is not each answer with its end-of-turn token as the final trained one, and"
             " nothing else",
@@ -257,7 +317,7 @@ def _without_thoughts(message: Message) -> Message:
 
 def cut_text(text: str, tokenizer: "PreTrainedTokenizerBase", tokens: int) -> str:
     """Cut a text to its first tokens."""
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = plain_ids(tokenizer, text, where="an earlier answer")
     return text if len(ids) <= tokens else tokenizer.decode(ids[:tokens]).strip()
 
 

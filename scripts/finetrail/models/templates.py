@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from finetrail.chat.bounded_template import render_template
 from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.chat.messages import whole_messages
-from finetrail.chat.prompt_families import FAMILIES
+from finetrail.chat.prompt_families import CONTROL, FAMILIES
+from finetrail.models.control_tokens import UnfitRow, control_tokens
 from finetrail.rows.records import Row
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 Form = Callable[[str, str, str], Row]
 """Lays out system message, question and answer."""
 
+HOLDS_CONTROL = "its words hold a control token of the template"
 # The name of the base model's own template.
 OWN = "tokenizer"
 
@@ -31,11 +34,17 @@ def sharegpt(system: str, question: str, answer: str) -> Row:
 
 
 def family_text(family: str) -> Form:
-    """Return the form of a model family: one string, with all its control tokens, BOS included."""
+    """Return the form of a model family: one string, with all its control tokens, BOS included.
+
+    Raises:
+        UnfitRow: when it is called: a text holds a control token, which would be one of the string's.
+    """
     layout, bos = LAYOUTS[family], FAMILIES[family]
 
     def rendered(system: str, question: str, answer: str) -> Row:
         turns = whole_messages(system, [], question, answer)
+        if any(CONTROL.search(turn["content"]) for turn in turns):
+            raise UnfitRow(HOLDS_CONTROL, where=question)
         messages = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
         return {"text": layout.render(messages, add_generation_prompt=False, bos_token=bos)}
 
@@ -47,12 +56,14 @@ def own_form(tokenizer: "PreTrainedTokenizerBase") -> Form:
 
     Raises:
         FinetrailError: when it is called: the template refuses the messages.
+        UnfitRow: when it is called: a text holds a control token, which would be one of the string's.
     """
-    from finetrail.models.chat_tokens import render
 
     def laid_out(system: str, question: str, answer: str) -> Row:
         messages = whole_messages(system, [], question, answer)
-        return {"text": render(tokenizer, messages, where=question, tokenize=False)}
+        if control_tokens(tokenizer).count(messages):
+            raise UnfitRow(HOLDS_CONTROL, where=question)
+        return {"text": render_template(tokenizer, messages, where=question, add_generation_prompt=False).text}
 
     return laid_out
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.errors import FinetrailError
+from finetrail.hub import PATTERNS
 from finetrail.rows.artifacts import MANIFEST_NAME, check_manifest
 from finetrail.rows.records import sha256_file, sha256_text
 
@@ -52,22 +53,32 @@ class ModelPlace:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What tells the model from another, wherever it lies: the SHA-256 of its weights, or id and commit.
+        """What tells the model from another, wherever it lies: a SHA-256 of its files, or id and commit.
 
-        Of several files it is the SHA-256 of their hashes, one a line, in the order of their names.
+        The files are those that are taken from the hub (`finetrail.hub.PATTERNS`), tokenizer and settings too.
+        Hashed are lines of hash and path, in the order of the paths.
 
         Raises:
-            FinetrailError: there are no safetensors weights, or they are not those of `sha256`.
+            FinetrailError: there are no safetensors weights, or the files are not those of `sha256`.
         """
         folder = self.folder
         if folder is None:
             return self.name
-        hashes = [sha256_file(path) for path in sorted(folder.glob("*.safetensors"))]
-        if not hashes:
+        if not any(folder.glob("*.safetensors")):
             raise FinetrailError("holds no safetensors weights", where=self.name, hint="Other formats can run code")
-        found = hashes[0] if len(hashes) == 1 else sha256_text("\n".join(hashes))
+        files = {path.relative_to(folder).as_posix(): path for pattern in PATTERNS for path in folder.rglob(pattern)}
+        lines = [
+            f"{sha256_file(path)}  {name}"
+            for name, path in sorted(files.items())
+            if name != MANIFEST_NAME and not name.startswith(".")
+        ]
+        found = sha256_text("\n".join(lines))
         if self.sha256 not in (None, found):
-            raise FinetrailError(f"its weights have the SHA-256 {found}, not {self.sha256}", where=self.name)
+            raise FinetrailError(
+                f"its files have the SHA-256 {found}, not {self.sha256}",
+                where=self.name,
+                hint="Install the pinned package again; or set `sha256`, if you mean these files",
+            )
         return found
 
     def load(self, kind: type[Any], **options: Any) -> Any:

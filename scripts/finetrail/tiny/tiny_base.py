@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from finetrail.errors import FinetrailError
+from finetrail.models.control_tokens import plain_ids
 from finetrail.models.masks import prompt_ids
 from finetrail.rows.records import derive_seed
 from finetrail.tiny.induction import lay_induction_circuit
@@ -227,6 +228,6 @@ class _Batches:
     def _pair(self, difficulty: Difficulty) -> _Pair:
         messages, answer = made_up_lookup(self._stock, difficulty, self._system, self._rng)
         prompt = prompt_ids(messages, self._tokenizer, where="a made-up lookup")
-        target: list[int] = self._tokenizer(answer, add_special_tokens=False)["input_ids"]
+        target = plain_ids(self._tokenizer, answer, where="a made-up lookup")
         room = self._settings.context - len(target) - 1
         return prompt[-room:], [*target, self._tokenizer.eos_token_id]

@@ -1,9 +1,8 @@
 """Show rows as a model will be trained on them: every token as text, and which of them carry loss."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from finetrail.models.masks import IGNORED, Example
+from finetrail.models.masks import IGNORED, EncodedRows, Example
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -35,6 +34,7 @@ def show_row(example: Example, tokenizer: "PreTrainedTokenizerBase", around: tup
     """Lay out one row: a line of figures, then its text with what carries loss between two marks."""
     figures = [f"{len(example.input_ids)} tokens", f"{example.target_tokens} carry loss"]
     figures += [f"{example.dropped_passages} passages left out"] if example.dropped_passages else []
+    figures += [f"{example.control_texts} control tokens shown as words"] if example.control_texts else []
     figures += [f"image {image.path.name}" for image in example.images]
     text = "".join(
         f"{around[0]}{_printable(part)}{around[1]}" if carries else _printable(part)
@@ -43,15 +43,18 @@ def show_row(example: Example, tokenizer: "PreTrainedTokenizerBase", around: tup
     return f"--- {example.row_id}: {', '.join(figures)}\n{text}\n"
 
 
-def show_summary(examples: Sequence[Example], dropped_images: int) -> str:
+def show_summary(encoded: EncodedRows) -> str:
     """Say what the shown rows come to."""
+    examples = encoded.examples
+    if not examples:
+        return f"None of {len(encoded.set_aside)} rows can be shown to this model."
     lengths = sorted(len(example.input_ids) for example in examples)
     learned = sum(example.target_tokens for example in examples)
     trimmed = sum(example.dropped_passages > 0 for example in examples)
     passages = sum(example.dropped_passages for example in examples)
     return (
         f"{len(examples)} rows of {lengths[0]} to {lengths[-1]} tokens, {sum(lengths)} in all; {learned} carry loss."
-        f" {trimmed} rows lost {passages} passages so that they fit; {dropped_images} images are not shown."
+        f" {trimmed} rows lost {passages} passages so that they fit; {encoded.dropped_images} images are not shown."
     )
 
 

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from finetrail.chat.bounded_template import render_template
 from finetrail.chat.chat_layout import ChatLayout
 from finetrail.chat.detect_layout import first_difference
 from finetrail.errors import FinetrailError
-from finetrail.models.chat_tokens import chat_tokens, render
+from finetrail.models.chat_tokens import chat_tokens
+from finetrail.models.control_tokens import UnfitRow
 from finetrail.models.masks import Example
 
 if TYPE_CHECKING:
@@ -31,11 +33,14 @@ def rendered(example: Example, tokenizer: "PreTrainedTokenizerBase", layout: Cha
     """Render an encoded row, and hold the string to its token ids and to the layout.
 
     Raises:
+        UnfitRow: a text of the row holds a control token.
         FinetrailError: the string has other tokens than the trainer sees, or the layout writes another prompt.
     """
     messages, where = list(example.messages), example.row_id
-    prompt: str = render(tokenizer, messages[:-1], where=where, tokenize=False, add_generation_prompt=True)
-    whole: str = render(tokenizer, messages, where=where, tokenize=False)
+    if example.control_texts:
+        raise UnfitRow("its words hold a control token, which would be one of the string's", where=where)
+    prompt = render_template(tokenizer, messages[:-1], where=where, add_generation_prompt=True).text
+    whole = render_template(tokenizer, messages, where=where, add_generation_prompt=False).text
     end = str(tokenizer.convert_ids_to_tokens(chat_tokens(tokenizer).end))
     text = whole[: whole.index(end, len(prompt)) + len(end)]
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]

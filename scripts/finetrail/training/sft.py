@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
 from finetrail.models.base import copy_processor
-from finetrail.models.chat_tokens import check_chat, check_new_tokens
-from finetrail.models.image_inputs import load_vision
+from finetrail.models.base_model import BaseModel
 from finetrail.models.masks import Example, encode_rows
+from finetrail.models.model_folder import read_config
 from finetrail.rows.artifacts import read_json, write_json
 from finetrail.rows.records import canonical_json, sha256_file, sha256_text
 from finetrail.training import worker
@@ -73,8 +73,6 @@ def _encode(
     images: str | None,
 ) -> tuple[list[Example], list[Example]]:
     """Turn rows into token ids."""
-    from transformers import AutoTokenizer
-
     if not train_rows:
         raise FinetrailError("there are no rows to train on", hint="See what the folds kept and dropped")
     if settings.eval_steps is not None and not eval_rows:
@@ -83,13 +81,24 @@ def _encode(
             where="train.models",
             hint="Give `splits.dev` a share, or take `eval_steps` out",
         )
-    tokenizer = AutoTokenizer.from_pretrained(base_dir)
-    check_chat(tokenizer, base_dir, loss=settings.loss, max_length=settings.limits.max_length)
+    base = BaseModel(base_dir)
+    base.check(loss=settings.loss, max_length=settings.limits.max_length)
     if settings.adapter:
-        check_new_tokens(tokenizer, base_dir, settings.modules_to_save)
-    vision = load_vision(base_dir, images)
-    train, _ = encode_rows(train_rows, tokenizer, settings.limits, loss=settings.loss, vision=vision)
-    return train, encode_rows(eval_rows, tokenizer, settings.limits, loss=settings.loss, vision=vision)[0]
+        base.check_new_tokens(settings.modules_to_save)
+    vision = base.vision(images)
+    train, dev = (
+        encode_rows(rows, base.tokenizer, settings.limits, loss=settings.loss, vision=vision)
+        for rows in (train_rows, eval_rows)
+    )
+    for row_id, reason in {**train.set_aside, **dev.set_aside}.items():
+        logger.warning("%s: set aside: %s", row_id, reason)
+    if not train.examples:
+        raise FinetrailError(
+            f"none of {len(train_rows)} rows can be shown to this model: {next(iter(train.set_aside.values()))}",
+            where=str(base_dir),
+            hint="Clean the rows, or choose another base model",
+        )
+    return train.examples, dev.examples
 
 
 def _dataset(examples: Sequence[Example], settings: TrainSettings | None) -> "Dataset":
@@ -113,6 +122,8 @@ class TrainReport:
         rows, target_tokens: training rows and the tokens that carry loss in one epoch.
         trimmed_rows, dropped_passages: rows that lost passages so that they fit, and how many passages.
         dropped_images: rows whose image was not shown, by ``limits.images``.
+        set_aside: rows that this model cannot be shown.
+        control_texts: control tokens that stand in the rows' texts, and are words to the model.
         trainable_parameters, parameters: counts.
         final_loss, eval_loss: the last logged training loss, and the dev loss of what is published (nats a token).
         choices: what was chosen for the machine, with reasons.
@@ -128,6 +139,8 @@ class TrainReport:
     trimmed_rows: int
     dropped_passages: int
     dropped_images: int
+    set_aside: int
+    control_texts: int
     trainable_parameters: int
     parameters: int
     final_loss: float | None
@@ -168,9 +181,9 @@ def train_adapter(
 
     Raises:
         FinetrailError: no rows, a row with an image for a model that reads text only, a row that does not fit, a
-            tokenizer that would teach the wrong thing (`finetrail.models.chat_tokens.check_chat`), a state directory
-            of another run, a loss that is not finite, a setting that needs a GPU, no memory or disk left, or an attempt
-            that had to stop (`finetrail.training.settings.job.Stopped`).
+            tokenizer that would teach the wrong thing (`finetrail.models.base_model.BaseModel.check`), a state
+            directory of another run, a loss that is not finite, a setting that needs a GPU, no memory or disk left, or
+            an attempt that had to stop (`finetrail.training.settings.job.Stopped`).
     """
     deadline = Deadline()
     with hold(state_dir), heed_signals(deadline):
@@ -214,8 +227,13 @@ def _train(
             _fit(job, train, evaluation, deadline, progress, parts)
             outcome = "finished"
         report = _publish(base_dir, settings, train, state_dir, out_dir, parts.written)
+        shown = {example.row_id for example in train}
         drops = settings.limits.images == "drop"
-        return replace(report, dropped_images=sum(row.get("image") is not None for row in rows[0]) if drops else 0)
+        return replace(
+            report,
+            dropped_images=sum(row.get("image") is not None for row in rows[0]) if drops else 0,
+            set_aside=sum(str(row["id"]) not in shown for row in rows[0]),
+        )
     except BaseException as error:
         outcome = "stopped" if isinstance(error, Stopped) else "failed"
         cause = str(error) or type(error).__name__
@@ -274,9 +292,7 @@ def _choices(
     base_dir: Path, settings: TrainSettings, train: Sequence[Example], state_dir: Path, resume: Path | None
 ) -> Choices:
     """Choose for this machine; a training that was begun keeps its batch, so that its steps stay the same."""
-    from transformers import AutoConfig
-
-    hardware, config = detect(), AutoConfig.from_pretrained(base_dir)
+    hardware, config = detect(), read_config(base_dir)
     choices = choose(settings, hardware, varlen=settings.prefix is None and suits_varlen(config))
     if resume is not None:
         kept = trained(state_dir)[-1]["choices"]
@@ -325,8 +341,6 @@ def _publish(
     written: Sequence[str],
 ) -> TrainReport:
     """Write the result folder and the log, and gather the report, from the state directory alone."""
-    from transformers import AutoConfig
-
     last = newest_complete(state_dir)
     assert last is not None
     best = best_checkpoint(last) if settings.eval_steps is not None else last
@@ -339,7 +353,7 @@ def _publish(
     write_training_log(out_dir / "training_log.jsonl", history, state_dir, [example.row_id for example in train])
     losses = [entry["loss"] for entry in history if "loss" in entry]
     dev = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
-    trainable, parameters = count_parameters(AutoConfig.from_pretrained(base_dir), settings)
+    trainable, parameters = count_parameters(read_config(base_dir), settings)
     return TrainReport(
         folder=folder.name,
         steps=checkpoint_step(last),
@@ -350,6 +364,8 @@ def _publish(
         trimmed_rows=sum(example.dropped_passages > 0 for example in train),
         dropped_passages=sum(example.dropped_passages for example in train),
         dropped_images=0,
+        set_aside=0,
+        control_texts=sum(example.control_texts for example in train),
         trainable_parameters=trainable,
         parameters=parameters,
         final_loss=losses[-1] if losses else None,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from finetrail.errors import FinetrailError
+from finetrail.models.model_folder import read_config, read_tokenizer
 from finetrail.training.checkpoints.checkpoint_callback import build_keeper
 from finetrail.training.checkpoints.checkpoints import free_bytes
 from finetrail.training.checkpoints.deadline import Deadline, find_limits
@@ -71,8 +72,6 @@ def _fit(
     progress: Callable[[int, int], None] | None,
     build_trainer: BuildTrainer,
 ) -> None:
-    from transformers import AutoTokenizer
-
     settings, choices = job.settings, job.choices
     deadline.limits = find_limits(job.saving, job.started)
     arguments = build_arguments(settings, choices, job.saving, job.state_dir, evaluate=evaluation is not None)
@@ -80,7 +79,7 @@ def _fit(
         job.state_dir, job.saving.keep, deadline, evaluate=evaluation is not None, fp16=choices.precision == "fp16"
     )
     with tracked(job, deadline, evaluation, arguments.process_index) as watchers:
-        tokenizer = AutoTokenizer.from_pretrained(job.base_dir)
+        tokenizer = read_tokenizer(job.base_dir)
         recorder = step_recorder(job.state_dir, arguments.process_index, progress)
         callbacks = [*_early_stopping(settings), keeper, *watchers]
         trainer = build_trainer(job, tokenizer, train, evaluation, arguments, recorder, callbacks)
@@ -100,9 +99,7 @@ def _early_stopping(settings: TrainSettings) -> list["TrainerCallback"]:
 
 
 def _out_of_memory(job: Job) -> FinetrailError:
-    from transformers import AutoConfig
-
-    shape = shape_of(AutoConfig.from_pretrained(job.base_dir), job.settings)
+    shape = shape_of(read_config(job.base_dir), job.settings)
     return out_of_memory(job.settings, job.choices, shape, job.longest)
 
 

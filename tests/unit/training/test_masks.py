@@ -58,16 +58,6 @@ def test_a_row_that_never_fits_is_named(texts: list[str], rows: list[dict[str, A
         encode_row(rows[1], tokenizer, Limits(max_length=20))
 
 
-def test_an_answer_with_the_end_token_is_refused(texts: list[str], rows: list[dict[str, Any]]) -> None:
-    tokenizer = train_tokenizer("llama", texts, vocabulary_size=512, context=256)
-    bad = {
-        **rows[0],
-        "messages": [*rows[0]["messages"][:-1], {"role": "assistant", "content": "a<|eot_id|>b"}],
-    }
-    with pytest.raises(FinetrailError, match="end-of-turn"):
-        encode_row(bad, tokenizer, WHOLE)
-
-
 def test_history_is_shortened_from_the_oldest(texts: list[str], rows: list[dict[str, Any]]) -> None:
     tokenizer = train_tokenizer("llama", texts, vocabulary_size=512, context=256)
     none = tokenizer.decode(encode_row(rows[1], tokenizer, Limits(4096, history_turns=0)).prompt_ids)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from finetrail.models.limits import Limits
-from finetrail.models.masks import encode_row
+from finetrail.models.masks import EncodedRows, encode_row
 from finetrail.training.peek import MARKS, show_row, show_summary, stretches
 from tests.unit.training.conftest import make_row
 
@@ -39,6 +39,6 @@ def test_a_text_cannot_steer_the_terminal(tokenizer: Any) -> None:
 def test_the_summary_counts_what_was_left_out(tokenizer: Any) -> None:
     whole = encode_row(make_row(0, 0, 3), tokenizer, LIMITS)
     short = encode_row(make_row(0, 0, 3), tokenizer, Limits(len(whole.input_ids) - 1))
-    summary = show_summary([whole, short], 2)
+    summary = show_summary(EncodedRows([whole, short], 2, {}))
     assert f"2 rows of {len(short.input_ids)} to {len(whole.input_ids)} tokens" in summary
     assert "1 rows lost 1 passages so that they fit; 2 images are not shown" in summary

@@ -62,7 +62,7 @@ class LocalModel(Section):
     hub: Text | None = result(None, "id of a model on the hub; needs `revision`")
     revision: Commit | None = result(None, "commit of the hub model, 40 hexadecimal digits")
     sha256: Sha256 | None = result(
-        None, "SHA-256 that the weights (`model.safetensors`) must have; compulsory for `package`"
+        None, "SHA-256 that the model's files must have, tokenizer and settings too; compulsory for `package`"
     )
     max_tokens: Count | None = result(None, "longest text, or pair of texts, in tokens; none for the model's own bound")
 

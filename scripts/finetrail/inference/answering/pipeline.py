@@ -71,9 +71,8 @@ class Pipeline:
     """
 
     def __init__(self, places: Places, settings: Mapping[str, Any]) -> None:
-        from transformers import AutoTokenizer
-
         from finetrail.inference.generate import load_model
+        from finetrail.models.model_folder import read_tokenizer
         from finetrail.retrieval.reranker_model import load_cross_encoder
 
         self._settings = settings
@@ -83,7 +82,7 @@ class Pipeline:
         self._by_words = BM25Index.open(places.indexes["words"], k1=recall["k1"], b=recall["b"])
         self._weights = list(read_json(places.fusion)[WHOLE].values())
         self._scorer = load_cross_encoder(places.reranker / WHOLE, settings["rerank"]["train"]["max_tokens"])
-        self._tokenizer = AutoTokenizer.from_pretrained(places.base)
+        self._tokenizer = read_tokenizer(places.base)
         self._model = load_model(places.base, places.adapter)
 
     def __enter__(self) -> Self:

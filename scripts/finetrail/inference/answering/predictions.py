@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from finetrail.examples.swapped_images import swapped_rows
 from finetrail.inference.generate import Answer, LookUp, answer_sessions, load_model
 from finetrail.inference.likelihood import AnswerLoss, answer_loss, option_losses
-from finetrail.models.image_inputs import Vision, load_vision
+from finetrail.models.base_model import BaseModel
+from finetrail.models.image_inputs import Vision
 from finetrail.models.limits import Limits
 from finetrail.models.masks import choose_images, encode_row
 from finetrail.retrieval.search_index import in_batches
@@ -43,11 +44,9 @@ def load_predictor(base: Path, adapter: Path | None, rows: Sequence[Row], settin
     Raises:
         FinetrailError: a row has an image that the model cannot read, and nothing allows to drop it.
     """
-    from transformers import AutoTokenizer
-
-    limits = Limits(**settings["limits"])
-    vision = choose_images(rows, limits, load_vision(base, settings["source"]["images"]))
-    return Predictor(load_model(base, adapter), AutoTokenizer.from_pretrained(base), limits, vision)
+    limits, model = Limits(**settings["limits"]), BaseModel(base)
+    vision = choose_images(rows, limits, model.vision(settings["source"]["images"]))
+    return Predictor(load_model(base, adapter), model.tokenizer, limits, vision)
 
 
 def described(loss: AnswerLoss) -> Row:

@@ -53,7 +53,7 @@ def make_app(model: LoadedModel, key: str, batch_size: int) -> "web.Application"
             raise Refusal(400, f"the body is not JSON: {error}", "invalid_json") from error
         prompt = model.prepare(read_chat(body, model.name))
         await batches.do([(prompt, draw) for draw in prompt.draws])
-        return web.json_response(completion(model.name, prompt.tokens, list(map(model.written, prompt.draws))))
+        return web.json_response(completion(model.name, len(prompt.ids), list(map(model.written, prompt.draws))))
 
     app = web.Application(middlewares=[refuse], client_max_size=LARGEST_REQUEST)
     app.router.add_get("/v1/models", models)

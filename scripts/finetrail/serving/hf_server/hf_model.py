@@ -9,6 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetrail.chat.messages import Message
+from finetrail.errors import FinetrailError
+from finetrail.models.control_tokens import chat_ids, control_tokens
+from finetrail.models.model_folder import load_adapter, load_weights, read_config, read_processor, read_tokenizer
 from finetrail.rows.records import derive_seed
 from finetrail.serving.hf_server.draw import Chooser, Draw
 from finetrail.serving.hf_server.grammar import Grammars
@@ -22,11 +26,11 @@ LOGGER = logging.getLogger(__name__)
 
 @dataclass
 class Prompt:
-    """A question made ready: its rendered text and pictures, how many tokens they are, and one draw an answer."""
+    """A question made ready: its tokens, text and pictures for a model that sees, and one draw an answer."""
 
+    ids: list[int]
     text: str
     images: list[Any]
-    tokens: int
     draws: list[Draw]
 
 
@@ -42,11 +46,12 @@ class LoadedModel:
         import transformers
 
         self.name = options.name
-        config = transformers.AutoConfig.from_pretrained(options.model, revision=options.revision)
+        config = read_config(options.model, revision=options.revision)
         self.sees = getattr(config, "vision_config", None) is not None
         kind = transformers.AutoModelForImageTextToText if self.sees else transformers.AutoModelForCausalLM
         placed = {"device_map": "auto"} if options.device == "gpu" else {}
-        model = kind.from_pretrained(
+        model = load_weights(
+            kind,
             options.model,
             revision=options.revision,
             dtype=getattr(torch, options.dtype),
@@ -54,16 +59,14 @@ class LoadedModel:
             **placed,
         )
         if options.adapter:
-            from peft import PeftModel
-
-            model = PeftModel.from_pretrained(model, options.adapter)
+            model = load_adapter(model, Path(options.adapter))
         self.model = model.eval()
-        self.processor = (transformers.AutoProcessor if self.sees else transformers.AutoTokenizer).from_pretrained(
-            options.model, revision=options.revision, padding_side="left"
-        )
+        read = read_processor if self.sees else read_tokenizer
+        self.processor: Any = read(options.model, revision=options.revision, padding_side="left")
         self.tokenizer = self.processor.tokenizer if self.sees else self.processor
         self.tokenizer.padding_side = "left"
-        self.template = Path(options.chat_template).read_text(encoding="utf-8") if options.chat_template else None
+        if options.chat_template:
+            self.processor.chat_template = Path(options.chat_template).read_text(encoding="utf-8")
         self.ends = _end_tokens(self.model.generation_config, self.tokenizer)
         self.padding = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else min(self.ends)
         self.tokenizer.pad_token_id = self.padding
@@ -82,25 +85,19 @@ class LoadedModel:
         Raises:
             Refusal: the template refuses the messages, an image cannot be read, the prompt is too long.
         """
-        from jinja2 import TemplateError
-
         if chat.images and not self.sees:
             raise Refusal(400, f"the model {self.name} takes no images", "invalid_value")
-        try:
-            text = self.processor.apply_chat_template(
-                self._as_parts(chat.messages), chat_template=self.template, tokenize=False, add_generation_prompt=True
-            )
-        except (TemplateError, ValueError) as error:
-            raise Refusal(400, f"the chat template refuses the messages: {error}", "invalid_value") from error
         images = [_picture(content) for content in chat.images]
-        tokens = int(self._encode([text], [images])["input_ids"].shape[1])
+        text = self._text(chat.messages) if self.sees else ""
+        ids = self._with_images([text], [images])["input_ids"][0].tolist() if self.sees else self._ids(chat.messages)
+        tokens = len(ids)
         if self.longest is not None and tokens + chat.max_tokens > self.longest:
             message = (
                 f"This model's maximum context length is {self.longest} tokens. However, you requested "
                 f"{chat.max_tokens} output tokens and your prompt contains {tokens} tokens"
             )
             raise Refusal(400, message, "context_length_exceeded")
-        return Prompt(text, images, tokens, [self._draw(chat, version) for version in range(chat.versions)])
+        return Prompt(ids, text, images, [self._draw(chat, version) for version in range(chat.versions)])
 
     def _draw(self, chat: Chat, version: int) -> Draw:
         seed = secrets.randbits(63) if chat.seed is None else chat.seed
@@ -108,28 +105,36 @@ class LoadedModel:
         matcher = self.grammars.matcher(chat.schema) if chat.schema else None
         return Draw(seed, chat.temperature, chat.top_p, chat.max_tokens, chat.logprobs, matcher)
 
-    def _as_parts(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Give a processor's template parts throughout, and a tokenizer's template plain texts."""
-        if self.sees:
-            return [
-                {**message, "content": [{"type": "text", "text": message["content"]}]}
-                if isinstance(message["content"], str)
-                else message
-                for message in messages
-            ]
-        return [
-            {**message, "content": "".join(part["text"] for part in message["content"])}
-            if isinstance(message["content"], list)
+    def _ids(self, messages: list[dict[str, Any]]) -> list[int]:
+        """Render messages of text; a control token in one of them is words."""
+        plain = [Message(role=message["role"], content="".join(_texts(message))) for message in messages]
+        try:
+            return chat_ids(self.tokenizer, plain, where="the request", add_generation_prompt=True, options={}).ids
+        except FinetrailError as error:
+            raise Refusal(400, error.cause, "invalid_value") from error
+
+    def _text(self, messages: list[dict[str, Any]]) -> str:
+        """Render messages with images; the processor would read a control token in one of them as the token."""
+        from jinja2 import TemplateError
+
+        pattern = control_tokens(self.tokenizer).pattern
+        for found in filter(None, (pattern.search(text) for message in messages for text in _texts(message))):
+            raise Refusal(400, f"a text holds the control token {found[0]}, and the model sees images", "invalid_value")
+        parts = [
+            {**message, "content": [{"type": "text", "text": message["content"]}]}
+            if isinstance(message["content"], str)
             else message
             for message in messages
         ]
+        try:
+            return str(self.processor.apply_chat_template(parts, tokenize=False, add_generation_prompt=True))
+        except (TemplateError, ValueError) as error:
+            raise Refusal(400, f"the chat template refuses the messages: {error}", "invalid_value") from error
 
-    def _encode(self, texts: list[str], images: list[list[Any]]) -> Any:
-        """Return the model's inputs; the template has written the special tokens already."""
-        options = {"return_tensors": "pt", "padding": True, "add_special_tokens": False}
-        if not self.sees:
-            return self.processor(texts, **options)
-        return self.processor(text=texts, images=images if any(images) else None, **options)
+    def _with_images(self, texts: list[str], images: list[list[Any]]) -> Any:
+        """Return a batch's inputs; the template has written the special tokens already."""
+        shown = images if any(images) else None
+        return self.processor(text=texts, images=shown, return_tensors="pt", padding=True, add_special_tokens=False)
 
     def write(self, jobs: Sequence[tuple[Prompt, Draw]]) -> None:
         """Write answers together; each draw holds its own when this returns.
@@ -156,7 +161,11 @@ class LoadedModel:
     def _write(self, jobs: Sequence[tuple[Prompt, Draw]]) -> None:
         import torch
 
-        inputs = self._encode([prompt.text for prompt, _ in jobs], [prompt.images for prompt, _ in jobs])
+        prompts = [prompt for prompt, _ in jobs]
+        if self.sees:
+            inputs = self._with_images([prompt.text for prompt in prompts], [prompt.images for prompt in prompts])
+        else:
+            inputs = self.tokenizer.pad({"input_ids": [prompt.ids for prompt in prompts]}, return_tensors="pt")
         draws = [draw for _, draw in jobs]
         chooser = Chooser(draws, self.ends, self.padding)
         with torch.inference_mode():
@@ -198,6 +207,12 @@ def _quantization(method: str | None, dtype: Any) -> Any:
     if method == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
+
+
+def _texts(message: dict[str, Any]) -> list[str]:
+    """Return the texts of a message, which is one or has parts."""
+    content = message["content"]
+    return [content] if isinstance(content, str) else [part["text"] for part in content if "text" in part]
 
 
 def _end_tokens(generation: Any, tokenizer: Any) -> frozenset[int]:

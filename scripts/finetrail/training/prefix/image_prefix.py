@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
 from finetrail.models.base import load_base
+from finetrail.models.model_folder import read_adapter_config
 from finetrail.rows.artifacts import read_json
 from finetrail.vision.encoder_weights import read_weights
 from finetrail.vision.image_encoder import CLASSES, Eyes, check_classes, train_last_blocks
@@ -112,7 +113,7 @@ def load_for_answers(base_dir: Path, eyes: Eyes, folder: Path | None, image_toke
         image_tokens: soft tokens of an image.
     """
     import torch
-    from peft import PeftConfig, get_peft_model
+    from peft import get_peft_model
 
     from finetrail.training.settings.hardware import precision
 
@@ -120,7 +121,7 @@ def load_for_answers(base_dir: Path, eyes: Eyes, folder: Path | None, image_toke
     torch.manual_seed(0)
     llm = load_base(base_dir, formats.dtype)
     if folder is not None:
-        llm = get_peft_model(llm, PeftConfig.from_pretrained(folder))
+        llm = get_peft_model(llm, read_adapter_config(folder))
     model = build_prefix_model(llm, eyes, image_tokens=image_tokens, trainable_blocks=0)
     if folder is not None:
         load_prefix_weights(model, folder)

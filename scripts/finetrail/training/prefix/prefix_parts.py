@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.models.chat_tokens import check_chat
+from finetrail.models.base_model import BaseModel
 from finetrail.models.masks import Example
 from finetrail.rows.artifacts import read_json
 from finetrail.training.prefix import prefix_worker
@@ -36,15 +36,13 @@ def encode_drawn(
     Raises:
         FinetrailError: no rows of a task, a row that does not fit, or a tokenizer that would teach the wrong thing.
     """
-    from transformers import AutoTokenizer
-
     prefix = settings.prefix
     assert prefix is not None and vision_dir is not None
-    tokenizer = AutoTokenizer.from_pretrained(base_dir)
-    check_chat(tokenizer, base_dir, loss=settings.loss, max_length=settings.limits.max_length)
+    base = BaseModel(base_dir)
+    base.check(loss=settings.loss, max_length=settings.limits.max_length)
     encode = partial(
         encode_task,
-        tokenizer=tokenizer,
+        tokenizer=base.tokenizer,
         max_length=settings.limits.max_length,
         prefix_tokens=prefix.image_tokens + CLASS_TOKENS,
         class_ids=read_json(vision_dir / CLASSES),

@@ -1,0 +1,110 @@
+"""The one loader of models: it runs no code that comes with a model, and reads no pickle.
+
+A folder may be anybody's. The transformers library asks on the terminal whether to run a model's own code, unless it is
+told not to. `tests/wiring/test_loaders.py` forbids other loaders.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from finetrail.errors import FinetrailError
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+def read_config(source: Path | str, **options: Any) -> "PreTrainedConfig":
+    """Read a model's configuration.
+
+    Args:
+        source: a folder in the layout of the transformers library, or a model's id on the hub.
+        options: of ``from_pretrained``, as for all functions here.
+
+    Raises:
+        FinetrailError: it cannot be read, or the model is one that runs code of its own; so for all functions here.
+    """
+    from transformers import AutoConfig
+
+    with _explained(source):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(source, **_safely(source), **options)
+    return config
+
+
+def read_tokenizer(source: Path | str, **options: Any) -> "PreTrainedTokenizerBase":
+    """Read a model's tokenizer, with its chat template."""
+    from transformers import AutoTokenizer
+
+    with _explained(source):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, **_safely(source), **options)
+    return tokenizer
+
+
+def read_processor(source: Path | str, kind: Any = None, **options: Any) -> Any:
+    """Read what makes a model's inputs of texts and images; ``kind`` names another class than the library's choice."""
+    from transformers import AutoProcessor
+
+    with _explained(source):
+        return (kind or AutoProcessor).from_pretrained(source, **_safely(source), **options)
+
+
+def load_weights(kind: Any, source: Path | str, **options: Any) -> Any:
+    """Load a model of a class of the transformers library, from safetensors alone."""
+    with _explained(source):
+        return kind.from_pretrained(source, use_safetensors=True, **_safely(source), **options)
+
+
+def load_adapter(model: Any, folder: Path) -> Any:
+    """Put an adapter on a model.
+
+    Raises:
+        FinetrailError: the folder holds no adapter as safetensors.
+    """
+    from peft import PeftModel
+
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise FinetrailError(
+            f"there is no {ADAPTER_WEIGHTS}",
+            where=str(folder),
+            hint="Save the adapter as safetensors, and name its folder",
+        )
+    with _explained(folder):
+        return PeftModel.from_pretrained(model, folder)
+
+
+def read_adapter_config(folder: Path) -> "PeftConfig":
+    """Read what an adapter is."""
+    from peft import PeftConfig
+
+    with _explained(folder):
+        return PeftConfig.from_pretrained(folder)
+
+
+def _safely(source: Path | str) -> dict[str, bool]:
+    return {"trust_remote_code": False, **({"local_files_only": True} if isinstance(source, Path) else {})}
+
+
+@contextmanager
+def _explained(source: Path | str) -> Iterator[None]:
+    """Say what is wrong with a model in this project's words."""
+    try:
+        yield
+    except (ValueError, OSError, KeyError) as error:
+        said = " ".join(str(error).split())
+        if "trust_remote_code" in said:
+            raise FinetrailError(
+                "the model wants to run code of its own, which finetrail never does",
+                where=str(source),
+                hint="Choose a model whose architecture the transformers library has",
+            ) from error
+        if "safetensors" in said:
+            raise FinetrailError(
+                f"holds no weights as safetensors: {said[:200]}",
+                where=str(source),
+                hint="Convert them: other formats may run code when they are read",
+            ) from error
+        raise FinetrailError(f"the model cannot be read: {said[:400]}", where=str(source)) from error

@@ -1,0 +1,211 @@
+"""What can be known of a base model from its small files and the settings, before anything is paid or trained.
+
+The files are a stranger's, and their template is a program. So they are looked at by a process of its own, with bounds
+of time and memory: ``python -m finetrail.preflight.base_checks FOLDER`` reads a recipe from standard input.
+"""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from finetrail.config.recipe import RecipeConfig, RunConfig
+from finetrail.config.sections.schema import plain
+from finetrail.errors import FinetrailError
+from finetrail.export.modelfile import check_text
+from finetrail.hub import SMALL, download
+from finetrail.preflight.finding import Finding
+from finetrail.rows.artifacts import MANIFEST_NAME
+
+MOST_SECONDS = 120
+MOST_BYTES = 32 << 30
+"""Of addresses, which libraries reserve freely."""
+
+
+def refuse_unfit_bases(run: RunConfig) -> None:
+    """Stop where the base model of a recipe cannot be trained or exported as the recipe says.
+
+    A base of the hub that has not been fetched is passed over: `check_hub_bases` looks at it.
+
+    Raises:
+        FinetrailError: lists what was found.
+    """
+    found = [one for name, recipe in run.recipes.items() for one in _of_recipe(run, name, recipe)]
+    if len(found) == 1:
+        raise FinetrailError(found[0].what, where=found[0].where, hint=found[0].fix)
+    if found:
+        raise FinetrailError("\n".join([f"{len(found)} errors about base models:", *(f"  {one}" for one in found)]))
+
+
+def _of_recipe(run: RunConfig, name: str, recipe: RecipeConfig) -> Iterator[Finding]:
+    if recipe.export is not None and recipe.export.format != "none":
+        yield from _attempt(f"{name}: folds.system_prompt", lambda: check_text(recipe.folds.system_prompt, "SYSTEM"))
+    folder = _at_hand(run, name, recipe)
+    if folder is not None:
+        yield from look_at(name, recipe, folder)
+
+
+def _at_hand(run: RunConfig, name: str, recipe: RecipeConfig) -> Path | None:
+    """Return the folder of a base that exists already; the tiny ones are this project's own."""
+    if recipe.base_model is None or recipe.base_model.tiny is not None:
+        return None
+    if recipe.base_model.path is not None:
+        folder = Path(recipe.base_model.path)
+        return folder if (folder / "config.json").is_file() else None
+    fetched = run.results / name / "base_model"
+    return fetched if (fetched / MANIFEST_NAME).is_file() else None
+
+
+def check_hub_bases(run: RunConfig) -> Iterator[Finding]:
+    """Fetch the small files of bases that the hub has, and look at them."""
+    for name, recipe in run.recipes.items():
+        choice = recipe.base_model
+        if choice is None or choice.hub is None or choice.revision is None or _at_hand(run, name, recipe) is not None:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            where = f"{name}: base_model.hub"
+            try:
+                download(choice.hub, choice.revision, Path(scratch), "base_model", patterns=SMALL)
+            except FinetrailError as error:
+                yield Finding("error", where, f"{choice.hub}: {error.cause}", error.hint or "")
+                continue
+            yield from look_at(name, recipe, Path(scratch))
+
+
+def look_at(name: str, recipe: RecipeConfig, folder: Path) -> list[Finding]:
+    """Look at a base model's folder in a process of its own.
+
+    Args:
+        name: of the recipe.
+        recipe: its settings.
+        folder: with the model's configuration and tokenizer; weights are not read.
+    """
+    command = [sys.executable, "-m", __name__, str(folder.absolute())]
+    asked = json.dumps({"name": name, "recipe": plain(recipe)})
+    scripts = str(Path(__file__).resolve().parents[2])
+    try:
+        done = subprocess.run(
+            command, input=asked, capture_output=True, text=True, timeout=MOST_SECONDS, check=False,
+            env=_environment(scripts), preexec_fn=_bound,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        what = f"{folder} was not read within {MOST_SECONDS} s: its template or its tokenizer never ends"
+        return [Finding("error", f"{name}: base_model", what, "Choose another model, or name a base_model.template")]
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it ended without a word"]
+        return [Finding("error", f"{name}: base_model", f"{folder} cannot be read: {said[-1]}", "Choose another model")]
+    return [Finding(**one) for one in json.loads(done.stdout.splitlines()[-1])]
+
+
+def _environment(scripts: str) -> dict[str, str]:
+    # Nothing is asked of the hub, and no key is shown to what reads a stranger's files.
+    kept = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "OPENBLAS_CORETYPE")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {
+        "PYTHONPATH": scripts,
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+
+
+def _bound() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
+
+
+def _attempt(where: str, look: Callable[[], object]) -> Iterator[Finding]:
+    try:
+        look()
+    except FinetrailError as error:
+        yield Finding("error", where, error.cause, error.hint or "Choose another model")
+
+
+def findings(name: str, recipe: RecipeConfig, folder: Path) -> Iterator[Finding]:
+    """Try what the run will do with a base model, on a copy of its small files.
+
+    Args:
+        name: of the recipe.
+        recipe: its settings.
+        folder: with the model's configuration and tokenizer.
+    """
+    from finetrail.models.base_model import BaseModel
+    from finetrail.models.base_tokenizer import prepare_tokenizer
+
+    choice = recipe.base_model
+    assert choice is not None
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(scratch)
+        for path in (path for pattern in SMALL for path in folder.glob(pattern) if path.is_file()):
+            shutil.copyfile(path, copy / path.name)
+        written = list(
+            _attempt(
+                f"{name}: base_model",
+                lambda: prepare_tokenizer(
+                    copy,
+                    template=choice.template,
+                    family=choice.family,
+                    pad_token=choice.pad_token,
+                    new_tokens=choice.new_tokens,
+                ),
+            )
+        )
+        yield from written
+        if not written:
+            yield from _trained_and_exported(name, recipe, BaseModel(copy))
+
+
+def _trained_and_exported(name: str, recipe: RecipeConfig, base: Any) -> Iterator[Finding]:
+    from finetrail.export.gguf_config import read_shape
+    from finetrail.export.gguf_tokenizer import read_vocabulary
+
+    models = recipe.train.models if recipe.train else {}
+    length = recipe.limits.max_length
+    faults = [
+        *(
+            one
+            for key, model in models.items()
+            for one in _attempt(f"{name}: train.models.{key}", lambda: base.check(loss=model.loss, max_length=length))  # noqa: B023
+        ),
+        *(
+            one
+            for key, model in models.items()
+            if model.method != "full"
+            for one in _attempt(
+                f"{name}: train.models.{key}.modules_to_save",
+                lambda: base.check_new_tokens(model.modules_to_save),  # noqa: B023
+            )
+        ),
+    ]
+    yield from dict.fromkeys(faults)
+    if not faults and recipe.folds.system_prompt and not base.chat.keeps_system:
+        what = "the chat template drops or refuses the system message"
+        fix = "Name a layout in base_model.template, or set folds.system_prompt to nothing"
+        yield Finding("error", f"{name}: folds.system_prompt", what, fix)
+    if recipe.export is None or recipe.export.format == "none":
+        return
+    yield from _attempt(f"{name}: base_model.template", lambda: base.layout)
+    if recipe.export.format == "gguf":
+        shape = list(_attempt(f"{name}: export.format", lambda: read_shape(base.folder)))
+        yield from shape
+        if not shape:
+            size = max(read_shape(base.folder).vocabulary, len(base.tokenizer))
+            yield from _attempt(f"{name}: export.format", lambda: read_vocabulary(base.folder, size))
+
+
+def main() -> int:
+    """Print what was found, as JSON."""
+    asked = json.load(sys.stdin)
+    recipe = RecipeConfig.model_validate(asked["recipe"])
+    found = [asdict(one) for one in findings(asked["name"], recipe, Path(sys.argv[1]))]
+    print(json.dumps(found))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
