@@ -3,14 +3,10 @@
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
-
-SMALL = ("*.json", "*.model", "*.jinja", "*.txt", "LICENSE*")
-"""Files of configuration and tokenizer."""
-PATTERNS = (*SMALL, "*.safetensors")
-"""What is downloaded: configuration, tokenizer, weights; never what can run code."""
+from finetrail.models.model_files import ALL
 
 
-def download(hub: str, revision: str, folder: Path, section: str, *, patterns: tuple[str, ...] = PATTERNS) -> None:
+def download(hub: str, revision: str, folder: Path, section: str, *, patterns: tuple[str, ...] = ALL) -> None:
     """Download a model's configuration, tokenizer and safetensors weights.
 
     Args:
@@ -18,7 +14,7 @@ def download(hub: str, revision: str, folder: Path, section: str, *, patterns: t
         revision: the commit.
         folder: an existing folder.
         section: the section of the configuration that names it, for messages.
-        patterns: which files; `SMALL` leaves the weights out.
+        patterns: which files; `finetrail.models.model_files.SMALL` leaves the weights out.
 
     Raises:
         FinetrailError: there is no such model or revision, it is gated or holds no safetensors, or the hub cannot be
@@ -53,7 +49,7 @@ def download(hub: str, revision: str, folder: Path, section: str, *, patterns: t
             where=hub,
             hint=f"Run this rule where the hub can be reached, or set {section}.path to a local folder",
         ) from error
-    if patterns == PATTERNS and not any(folder.glob("*.safetensors")):
+    if patterns == ALL and not any(folder.glob("*.safetensors")):
         raise FinetrailError(
             f"holds no weights as safetensors at revision {revision}",
             where=hub,

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
-from finetrail.hub import PATTERNS, download
+from finetrail.hub import download
 from finetrail.models.base_tokenizer import prepare_tokenizer
+from finetrail.models.model_files import ALL
 from finetrail.step.step import Step, add_output, run_step, step_parser
 
 SETTINGS = ("base_model",)
@@ -45,7 +46,7 @@ def copy(source: Path, folder: Path) -> None:
         hint = "Convert them: other formats may run code when they are read"
         raise FinetrailError("holds no weights as safetensors", where=str(source), hint=hint)
     for path in sorted(source.iterdir()):
-        if path.is_file() and any(path.match(pattern) for pattern in PATTERNS):
+        if path.is_file() and any(path.match(pattern) for pattern in ALL):
             shutil.copyfile(path, folder / path.name)  # never a link: the original may be edited, or be one itself
 
 

@@ -5,6 +5,7 @@ of time and memory: ``python -m finetrail.preflight.base_checks FOLDER`` reads a
 """
 
 import json
+import math
 import os
 import resource
 import shutil
@@ -13,14 +14,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from finetrail.config.load import LoadedConfig
 from finetrail.config.recipe import RecipeConfig, RunConfig
 from finetrail.config.sections.schema import plain
 from finetrail.errors import FinetrailError
 from finetrail.export.modelfile import check_text
-from finetrail.hub import SMALL, download
+from finetrail.hub import download
+from finetrail.models.model_files import SMALL
 from finetrail.preflight.finding import Finding
 from finetrail.rows.artifacts import MANIFEST_NAME
 
@@ -29,7 +33,7 @@ MOST_BYTES = 32 << 30
 """Of addresses, which libraries reserve freely."""
 
 
-def refuse_unfit_bases(run: RunConfig) -> None:
+def refuse_unfit_bases(run: LoadedConfig) -> None:
     """Stop where the base model of a recipe cannot be trained or exported as the recipe says.
 
     A base of the hub that has not been fetched is passed over: `check_hub_bases` looks at it.
@@ -38,15 +42,30 @@ def refuse_unfit_bases(run: RunConfig) -> None:
         FinetrailError: lists what was found.
     """
     found = [one for name, recipe in run.recipes.items() for one in _of_recipe(run, name, recipe)]
-    if len(found) == 1:
-        raise FinetrailError(found[0].what, where=found[0].where, hint=found[0].fix)
-    if found:
-        raise FinetrailError("\n".join([f"{len(found)} errors about base models:", *(f"  {one}" for one in found)]))
+    errors = [
+        FinetrailError(one.what, where=f"{one.where} ({_said_in(run, one.where)})", hint=one.fix) for one in found
+    ]
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise FinetrailError("\n".join([f"{len(errors)} errors about base models:", *(f"  {one}" for one in errors)]))
+
+
+def _said_in(run: LoadedConfig, key: str) -> str:
+    """Return where a key is set; of one that nobody set, where the base model is chosen."""
+    parts = key.split(".")
+    for length in range(len(parts), 2, -1):
+        origin = run.origin(".".join(parts[:length]))
+        if origin.layer != "default":
+            return str(origin)
+    return str(run.origin(".".join([*parts[:2], "base_model"])))
 
 
 def _of_recipe(run: RunConfig, name: str, recipe: RecipeConfig) -> Iterator[Finding]:
     if recipe.export is not None and recipe.export.format != "none":
-        yield from _attempt(f"{name}: folds.system_prompt", lambda: check_text(recipe.folds.system_prompt, "SYSTEM"))
+        yield from _attempt(
+            f"recipes.{name}.folds.system_prompt", lambda: check_text(recipe.folds.system_prompt, "SYSTEM")
+        )
     folder = _at_hand(run, name, recipe)
     if folder is not None:
         yield from look_at(name, recipe, folder)
@@ -70,7 +89,7 @@ def check_hub_bases(run: RunConfig) -> Iterator[Finding]:
         if choice is None or choice.hub is None or choice.revision is None or _at_hand(run, name, recipe) is not None:
             continue
         with tempfile.TemporaryDirectory() as scratch:
-            where = f"{name}: base_model.hub"
+            where = f"recipes.{name}.base_model.hub"
             try:
                 download(choice.hub, choice.revision, Path(scratch), "base_model", patterns=SMALL)
             except FinetrailError as error:
@@ -87,6 +106,7 @@ def look_at(name: str, recipe: RecipeConfig, folder: Path) -> list[Finding]:
         recipe: its settings.
         folder: with the model's configuration and tokenizer; weights are not read.
     """
+    where = f"recipes.{name}.base_model"
     command = [sys.executable, "-m", __name__, str(folder.absolute())]
     asked = json.dumps({"name": name, "recipe": plain(recipe)})
     scripts = str(Path(__file__).resolve().parents[2])
@@ -97,10 +117,14 @@ def look_at(name: str, recipe: RecipeConfig, folder: Path) -> list[Finding]:
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         what = f"{folder} was not read within {MOST_SECONDS} s: its template or its tokenizer never ends"
-        return [Finding("error", f"{name}: base_model", what, "Choose another model, or name a base_model.template")]
+        return [Finding("error", where, what, "Choose another model, or name a base_model.template")]
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["it ended without a word"]
-        return [Finding("error", f"{name}: base_model", f"{folder} cannot be read: {said[-1]}", "Choose another model")]
+        return [
+            Finding(
+                "error", f"recipes.{name}.base_model", f"{folder} cannot be read: {said[-1]}", "Choose another model"
+            )
+        ]
     return [Finding(**one) for one in json.loads(done.stdout.splitlines()[-1])]
 
 
@@ -115,7 +139,8 @@ def _environment(scripts: str) -> dict[str, str]:
 
 
 def _bound() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
+    seconds = math.ceil(MOST_SECONDS)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
 
 
@@ -145,7 +170,7 @@ def findings(name: str, recipe: RecipeConfig, folder: Path) -> Iterator[Finding]
             shutil.copyfile(path, copy / path.name)
         written = list(
             _attempt(
-                f"{name}: base_model",
+                f"recipes.{name}.base_model",
                 lambda: prepare_tokenizer(
                     copy,
                     template=choice.template,
@@ -164,38 +189,26 @@ def _trained_and_exported(name: str, recipe: RecipeConfig, base: Any) -> Iterato
     from finetrail.export.gguf_config import read_shape
     from finetrail.export.gguf_tokenizer import read_vocabulary
 
-    models = recipe.train.models if recipe.train else {}
-    length = recipe.limits.max_length
-    faults = [
-        *(
-            one
-            for key, model in models.items()
-            for one in _attempt(f"{name}: train.models.{key}", lambda: base.check(loss=model.loss, max_length=length))  # noqa: B023
-        ),
-        *(
-            one
-            for key, model in models.items()
-            if model.method != "full"
-            for one in _attempt(
-                f"{name}: train.models.{key}.modules_to_save",
-                lambda: base.check_new_tokens(model.modules_to_save),  # noqa: B023
-            )
-        ),
-    ]
-    yield from dict.fromkeys(faults)
+    faults: list[Finding] = []
+    for key, model in (recipe.train.models if recipe.train else {}).items():
+        where = f"recipes.{name}.train.models.{key}"
+        faults += _attempt(where, partial(base.check, loss=model.loss, max_length=recipe.limits.max_length))
+        if model.method != "full":
+            faults += _attempt(f"{where}.modules_to_save", partial(base.check_new_tokens, model.modules_to_save))
+    yield from faults
     if not faults and recipe.folds.system_prompt and not base.chat.keeps_system:
         what = "the chat template drops or refuses the system message"
         fix = "Name a layout in base_model.template, or set folds.system_prompt to nothing"
-        yield Finding("error", f"{name}: folds.system_prompt", what, fix)
+        yield Finding("error", f"recipes.{name}.folds.system_prompt", what, fix)
     if recipe.export is None or recipe.export.format == "none":
         return
-    yield from _attempt(f"{name}: base_model.template", lambda: base.layout)
+    yield from _attempt(f"recipes.{name}.base_model.template", lambda: base.layout)
     if recipe.export.format == "gguf":
-        shape = list(_attempt(f"{name}: export.format", lambda: read_shape(base.folder)))
+        shape = list(_attempt(f"recipes.{name}.export.format", lambda: read_shape(base.folder)))
         yield from shape
         if not shape:
             size = max(read_shape(base.folder).vocabulary, len(base.tokenizer))
-            yield from _attempt(f"{name}: export.format", lambda: read_vocabulary(base.folder, size))
+            yield from _attempt(f"recipes.{name}.export.format", lambda: read_vocabulary(base.folder, size))
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.errors import FinetrailError
-from finetrail.hub import PATTERNS
+from finetrail.models.model_files import ALL
 from finetrail.rows.artifacts import MANIFEST_NAME, check_manifest
 from finetrail.rows.records import sha256_file, sha256_text
 
@@ -55,7 +55,7 @@ class ModelPlace:
     def fingerprint(self) -> str:
         """What tells the model from another, wherever it lies: a SHA-256 of its files, or id and commit.
 
-        The files are those that are taken from the hub (`finetrail.hub.PATTERNS`), tokenizer and settings too.
+        The files are those of `finetrail.models.model_files.ALL`, tokenizer and settings too.
         Hashed are lines of hash and path, in the order of the paths.
 
         Raises:
@@ -66,7 +66,7 @@ class ModelPlace:
             return self.name
         if not any(folder.glob("*.safetensors")):
             raise FinetrailError("holds no safetensors weights", where=self.name, hint="Other formats can run code")
-        files = {path.relative_to(folder).as_posix(): path for pattern in PATTERNS for path in folder.rglob(pattern)}
+        files = {path.relative_to(folder).as_posix(): path for pattern in ALL for path in folder.rglob(pattern)}
         lines = [
             f"{sha256_file(path)}  {name}"
             for name, path in sorted(files.items())

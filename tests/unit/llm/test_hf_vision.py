@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from finetrail.serving.hf_server.hf_model import LoadedModel
-from finetrail.serving.hf_server.protocol import Written, read_chat
+from finetrail.serving.hf_server.protocol import Chat, Refusal, Written, read_chat
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
 from tests.unit.export.tiny_models import TEXTS
 

@@ -1,4 +1,4 @@
-"""A folder that wants to run its own code, or holds pickles: nothing of it runs, nobody is asked, the message says why."""
+"""A folder that wants to run its own code, or holds pickles: nothing of it runs, nobody is asked, and why is said."""
 
 import json
 import shutil
@@ -43,8 +43,8 @@ def planted(whole: Path, tmp_path: Path) -> tuple[Path, Path]:
     own = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
     (folder / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": own}))
     tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
-    own = {"AutoTokenizer": ["own.OwnTokenizer", None], "AutoProcessor": "own.OwnTokenizer"}
-    changed = {"auto_map": own, "tokenizer_class": "OwnTokenizer"}
+    classes = {"AutoTokenizer": ["own.OwnTokenizer", None], "AutoProcessor": "own.OwnTokenizer"}
+    changed = {"auto_map": classes, "tokenizer_class": "OwnTokenizer"}
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer | changed))
     return folder, mark
 

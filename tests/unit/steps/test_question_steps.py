@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from finetrail.models.templates import HOLDS_CONTROL
 from finetrail.rows.records import Row, read_rows, write_jsonl
 from synthesize import combine_qa, format_qa, report_validation, select_qa
-from synthesize.combine_qa import EMPTY, HOLDS_CONTROL, NO_SUPPORT, REPEATED
+from synthesize.combine_qa import EMPTY, NO_SUPPORT, REPEATED
 
 TEXT = "The sky is blue. Grass is green."
 OF_SYNTHESIS = {"criteria": ["accuracy"], "pass_score": 8.0, "review_score": 7.0, "threshold": 8.0}
@@ -64,15 +65,20 @@ def test_pairs_are_sorted_by_split_and_what_has_no_support_is_listed() -> None:
     assert json.loads(Path("m.json").read_text())["counts"]["in"] == 6
 
 
-def test_pairs_that_would_end_a_models_turn_are_listed() -> None:
-    """One of them would stop the training, after everything was paid for."""
+def test_pairs_about_control_tokens_are_kept_but_for_strings_that_hold_those_of_a_template() -> None:
+    """Trained on, they are words. In one string with the template's own, they would end a turn."""
     asked = ["What ends a text?", "What does [INST] mean?", "Is a <b> a tag?"]
     answers = ["The token </s> does.", "That a turn begins.", "Yes, <b> is one; [1] is none."]
     pairs = [pair(n, "train", asked[n], [0, 16], answers[n]) for n in range(3)]
-    held_out = [pair(3, "test", "What is <|im_end|>?", [0, 16]), pair(4, "test", "What is blue?", [0, 16])]
-    made = combine([*pairs, *held_out])
-    assert [row["id"] for row in made["train"]] == ["qa2", "old"]
-    assert {row["id"]: row["reason"] for row in made["dropped"]} == dict.fromkeys(("qa0", "qa1", "qa3"), HOLDS_CONTROL)
+    made = combine(pairs)
+    assert [row["id"] for row in made["train"]] == ["qa0", "qa1", "qa2", "old"] and made["dropped"] == []
+    write_jsonl(Path("validated.jsonl"), [row | {"validation": {"overall": 9.0}} for row in made["train"]])
+    out = ["--rows", "validated.jsonl", "--meta", "m.json", "--out", "f.jsonl", "--threshold", "8.0"]
+    settings = json.dumps({"folds": {"system_prompt": ""}})
+    for template, kept, dropped in (("alpaca", 4, {}), ("chatml", 2, {HOLDS_CONTROL: 2})):
+        assert format_qa.main([*out, "--template", template, "--settings", settings]) == 0
+        counts = json.loads(Path("m.json").read_text())["counts"]
+        assert (counts["kept"], counts["dropped"]) == (kept, dropped)
 
 
 def test_some_questions_on_train_documents_are_asked_in_the_test_instead() -> None:

@@ -1,0 +1,6 @@
+"""The kinds of files that a model is made of; never what can run code."""
+
+SMALL = ("*.json", "*.model", "*.jinja", "*.txt", "LICENSE*")
+"""Files of configuration and tokenizer."""
+ALL = (*SMALL, "*.safetensors")
+"""What is downloaded, copied and hashed."""
