@@ -17,7 +17,7 @@ def test_an_edited_folder_is_fetched_again(fresh: Workspace, copy_of: Copy) -> N
     workspace.configfiles = ()
     for old, new in CHOICE.items():
         workspace.edit("config/tutorial/crag_mm.yaml", old, new)
-    folder = build_model(workspace.root / "data/model", "llama")
+    folder = build_model(workspace.root / "data/model", "llama", max_position_embeddings=1024)
     config = json.loads((folder / "config.json").read_text())
     assert workspace.executed(MANIFEST) == {"fetch_model": 1}
     assert workspace.executed(MANIFEST) == {}
@@ -31,7 +31,7 @@ def test_a_base_that_cannot_be_exported_is_refused_before_the_first_job(fresh: W
     workspace.configfiles = ()
     for old, new in CHOICE.items():
         workspace.edit("config/tutorial/crag_mm.yaml", old, new)
-    folder = build_model(workspace.root / "data/model", "llama")
+    folder = build_model(workspace.root / "data/model", "llama", max_position_embeddings=1024)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["Gemma3ForCausalLM"]}))
     for options in (("-n",), ()):

@@ -12,7 +12,7 @@ from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.config.load import LoadedConfig, load_config
 from finetrail.errors import FinetrailError
 from finetrail.preflight import base_checks
-from finetrail.preflight.base_checks import findings, refuse_unfit_bases
+from finetrail.preflight.base_checks import check_hub_bases, findings, refuse_unfit_bases
 from tests.unit.config.fish_project import Project
 from tests.unit.export.tiny_models import build_model
 
@@ -166,6 +166,27 @@ def test_a_template_of_the_configuration_takes_the_place_of_one_that_no_layout_w
 def test_a_process_that_never_ends_is_ended(project: Project, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_checks, "MOST_SECONDS", 0.01)
     assert "was not read within 0.01 s" in said(loaded(project, base))
+
+
+def test_preflight_fetches_the_small_files_of_a_hub_model_and_looks_at_them(
+    project: Project, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gemma(base)
+    asked: list[str] = []
+
+    def give(hub: str, *, revision: str, local_dir: Path, allow_patterns: list[str]) -> None:
+        asked.extend([hub, revision])
+        for path in (path for pattern in allow_patterns for path in base.glob(pattern)):
+            shutil.copyfile(path, local_dir / path.name)
+        assert not (local_dir / "model.safetensors").exists()
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", give)
+    hub = {"path": None, "hub": "some/model", "revision": 40 * "a"}
+    run = loaded(project, base, base_model=hub)
+    refuse_unfit_bases(run)
+    (found,) = check_hub_bases(run)
+    assert asked == ["some/model", 40 * "a"]
+    assert (found.level, found.where) == ("error", "recipes.fish.export.format")
 
 
 def test_every_fault_is_listed(project: Project, base: Path) -> None:

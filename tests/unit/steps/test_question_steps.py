@@ -70,7 +70,7 @@ def test_pairs_about_control_tokens_are_kept_but_for_strings_that_hold_those_of_
     asked = ["What ends a text?", "What does [INST] mean?", "Is a <b> a tag?"]
     answers = ["The token </s> does.", "That a turn begins.", "Yes, <b> is one; [1] is none."]
     pairs = [pair(n, "train", asked[n], [0, 16], answers[n]) for n in range(3)]
-    made = combine(pairs)
+    made = combine([*pairs, pair(3, "test", "What is blue?", [0, 16])])
     assert [row["id"] for row in made["train"]] == ["qa0", "qa1", "qa2", "old"] and made["dropped"] == []
     write_jsonl(Path("validated.jsonl"), [row | {"validation": {"overall": 9.0}} for row in made["train"]])
     out = ["--rows", "validated.jsonl", "--meta", "m.json", "--out", "f.jsonl", "--threshold", "8.0"]
