@@ -1,8 +1,8 @@
 """Runs a script on small file systems of its own that are full, and again once there is space: for test_full_disk.py.
 
 It wants a mount namespace (unshare -m), so that nobody else sees the file systems and they vanish with the process.
-Each run is forked from this process, which has imported what takes the scripts a second. Each report is one line of
-JSON; a line on standard input is waited for between the runs.
+Each run is forked from this process, which has imported what takes the script a second. Each report is one line of JSON;
+a line on standard input is waited for between the runs.
 
 Usage: python full_disk.py FOLDER SIZE FREE[,FREE...] SCRIPT ARGUMENT...
 """
@@ -44,6 +44,7 @@ def run(command: list[str], folder: Path) -> None:
 def main() -> None:
     """For each amount of free space: mount, fill, run, free, run."""
     folder, size, amounts, command = Path(sys.argv[1]), sys.argv[2], sys.argv[3].split(","), sys.argv[4:]
+    runpy.run_path(command[0], run_name="only_imports")
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     for free in map(int, amounts):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], check=True)
