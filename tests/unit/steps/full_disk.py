@@ -1,7 +1,7 @@
 """Runs a script on small file systems of its own that are full, and again once there is space: for test_full_disk.py.
 
 It wants a mount namespace (unshare -m), so that nobody else sees the file systems and they vanish with the process.
-Each run is forked from this process, which has imported what takes the script a second. Each report is one line of JSON;
+Each run is forked from this process, which has imported what the script imports. Each report is one line of JSON;
 a line on standard input is waited for between the runs.
 
 Usage: python full_disk.py FOLDER SIZE FREE[,FREE...] SCRIPT ARGUMENT...
