@@ -1,18 +1,12 @@
-"""Runs the engine over some rows and writes to a store that others may write to, in a process of its own.
+"""Runs the engine over some rows and writes to a store that others write to; with a last argument, notes what it opens.
 
-Usage: python store_writer.py URL STORE FIRST ROWS [NOTES]: prints the answers; notes what it opens.
-A test forks such processes (`Writer`) from one that has imported the engine's client, which takes more than a second.
+Usage: python store_writer.py URL STORE FIRST ROWS [NOTES]
 """
 
-import contextlib
 import json
-import multiprocessing
 import os
-import resource
 import sys
-import threading
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +15,6 @@ SEGMENT_BYTES = 20_000
 CONCURRENCY = 8
 LOCKS = ("fcntl.", "sqlite3.", "msvcrt.")
 FILES = ("open", "os.rename", "os.link", "os.truncate")
-PATIENCE_S = 120.0
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["openai", "aiohttp", "finetrail.llm.engine", "tests.unit.llm.fake_llm"])
 
 
 def note_events(store: str, notes: str) -> None:
@@ -58,60 +49,6 @@ def answers(
         for answer in engine.run(make_request(str(number)) for number in range(first, first + rows)):
             assert isinstance(answer, ChatAnswer)
             yield [answer.row_id, answer.text, answer.answer_sha256]
-
-
-def _send(end: Connection, most_bytes: int | None, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
-    """Send the answers; last, what the engine said when it could not go on."""
-    from finetrail.errors import FinetrailError
-
-    if most_bytes is not None:  # Python ignores the signal, so that writing fails
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
-    try:
-        for answer in answers(*arguments, **options):
-            end.send(answer)
-    except FinetrailError as error:
-        end.send(str(error))
-
-
-class Writer:
-    """A process that asks about some rows, and may be killed.
-
-    Args:
-        arguments, options: those of `answers`.
-        most_bytes: files may not grow beyond; None for no limit.
-    """
-
-    def __init__(self, *arguments: Any, most_bytes: int | None = None, **options: Any) -> None:
-        self._answers, self._end = FORKS.Pipe(duplex=False)
-        self._process = FORKS.Process(target=_send, args=(self._end, most_bytes, arguments, options), daemon=True)
-        self._has_started = threading.Event()
-
-    def start(self) -> "Writer":
-        """Begin."""
-        self._process.start()
-        self._end.close()  # else its end would not be seen here
-        self._has_started.set()
-        return self
-
-    def kill(self) -> None:
-        """Kill it, as soon as it can be; from any thread."""
-        assert self._has_started.wait(PATIENCE_S)
-        self._process.kill()
-
-    def finish(self) -> list[Any]:
-        """Return what it gave out, when it has come to its end, whatever that is."""
-        given_out = []
-        with contextlib.suppress(EOFError, OSError):  # the latter for half a message
-            while self._answers.poll(PATIENCE_S):
-                given_out.append(self._answers.recv())
-        self._process.join(PATIENCE_S)
-        self._process.kill()  # one that hangs
-        return given_out
-
-    @property
-    def status(self) -> int | None:
-        """Return its exit code; that of a killed one is below 0."""
-        return self._process.exitcode
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from finetrail.calls.segment import SEGMENT_BYTES, StoredCall
 from finetrail.calls.store import CallStore
 from finetrail.errors import FinetrailError
 from tests.unit.llm.fake_llm import FakeServer, asked, completion
-from tests.unit.llm.store_writer import Writer
+from tests.unit.llm.forked_writer import Writer
 from tests.unit.llm.test_call_store import make_call
 
 ROWS = 300

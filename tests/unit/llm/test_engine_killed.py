@@ -15,7 +15,8 @@ from aiohttp import web
 
 from finetrail.calls.store import CallStore
 from tests.unit.llm.fake_llm import FakeServer, asked, completion, make_request
-from tests.unit.llm.store_writer import CONCURRENCY, Writer
+from tests.unit.llm.forked_writer import Writer
+from tests.unit.llm.store_writer import CONCURRENCY
 
 ROOT = Path(__file__).parents[3]
 LATENCY_S = 0.01

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 
 from tests.unit.llm.fake_llm import FakeServer
+from tests.unit.llm.forked_writer import Writer
 from tests.unit.llm.four_writers import ROWS, STARTS, check_answers, check_files, nonce
-from tests.unit.llm.store_writer import LOCKS, Writer
+from tests.unit.llm.store_writer import LOCKS
 
 WRITING = os.O_WRONLY | os.O_RDWR
 
