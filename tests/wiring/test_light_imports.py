@@ -18,7 +18,7 @@ DATA_STEPS = sorted(
 ALONE = {SCRIPTS / "folds" / "split_dataset.py", SCRIPTS / "ingest" / "import_env.py"}  # no steps of the workflow
 HEAVY = {"torch", "transformers", "trl", "peft", "openai", "aiohttp", "numpy", "scipy", "sklearn", "bm25s", "datasets"}
 HEAVY |= {"accelerate", "gguf", "xllamacpp", "jinja2", "jsonschema", "pydantic", "snakemake"}
-# Each script starts in a fork of one process, which has what is light and slow to load. The last line says what it loaded.
+# Each script starts in a fork of one process, which has what is light and slow to load; each prints what it loaded.
 PROBE = """
 import argparse, asyncio, contextlib, importlib.metadata, io, json, os, runpy, sys, yaml
 for script in sys.argv[1:]:
