@@ -9,7 +9,7 @@ measured, is measured at the server, in the same way for all:
 - ``cpu_ms_per_call``: processor time of the client's process ÷ rows, imports excluded; the engine's includes its
   retries, the bare clients ask each row once. ``bare_cpu_ms_per_call`` is the cheaper of the two.
 
-An attempt may take `TIMEOUT_S`. A client whose process stands still for so long lets all its calls time out, answered or
+An attempt may take `TIMEOUT_S`. A client whose process stands still for so long lets all calls time out, answered or
 not, and gives up rows after six times. That speaks of the machine alone, so that nothing is written then.
 """
 
