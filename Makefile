@@ -40,9 +40,13 @@ digest = $(shell cat $(1) | sha256sum | cut -c 1-64)
 unless_made = $(if $(filter $(call digest,$(2)),$(shell cat $(1) 2>/dev/null)),,FORCE)
 FORCE:
 
+define PYTHON_FITS
+"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "finetrail needs Python 3.11, found $(PYTHON): set PYTHON=/path/to/python3.11"; exit 1; }; \
+"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "this Python cannot make virtual environments: apt-get install python3.11-venv"; exit 1; }
+endef
+
 $(READY): $(call unless_made,$(READY),$(PINS))
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "finetrail needs Python 3.11, found $(PYTHON): set PYTHON=/path/to/python3.11"; exit 1; }
-	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "this Python cannot make virtual environments: apt-get install python3.11-venv"; exit 1; }
+	@$(PYTHON_FITS)
 	"$(PYTHON)" -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH_OPTIONS) "$$(grep '^torch==' requirements.txt)"
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c envs/constraints.txt -r requirements.txt
@@ -77,7 +81,8 @@ lint: $(READY)  ## style, types, formats, generated files, snakemake --lint
 	python scripts/setup/generate_chain_picture.py --check
 
 # Bytecode is kept whatever the user's settings say: the tests start hundreds of processes of the same modules.
-PYTEST := PYTHONDONTWRITEBYTECODE= pytest --numprocesses $(CORES) --durations 15
+test test-%: export PYTHONDONTWRITEBYTECODE :=
+PYTEST := pytest --numprocesses $(CORES) --durations 15
 TESTS := tests/chain tests/wiring tests/unit
 
 # tests/tiers.py says what each tier holds.
@@ -101,15 +106,19 @@ test-browser: $(READY)  ## the page that compares models, in a real browser at p
 	@command -v chromium > /dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium > /dev/null; } || { echo "this test wants a browser: sudo apt-get install chromium"; exit 1; }
 	pytest tests/browser
 
-$(VLLM_VENV)/.gpu: $(call unless_made,$(VLLM_VENV)/.gpu,$(VLLM_PINS))
+# The build for CPUs reads no YAML, so that it can be made beside .venv.
+$(VLLM_VENV)/.gpu: MAKER := $(VENV)/bin/python
+$(VLLM_CPU_VENV)/.cpu: MAKER := $(PYTHON)
+$(VLLM_VENV)/.gpu: $(call unless_made,$(VLLM_VENV)/.gpu,$(VLLM_PINS)) | $(READY)
 $(VLLM_CPU_VENV)/.cpu: $(call unless_made,$(VLLM_CPU_VENV)/.cpu,$(VLLM_PINS))
-$(VLLM_VENV)/.gpu $(VLLM_CPU_VENV)/.cpu: | $(READY)
-	python scripts/setup/make_vllm_env.py --build $(patsubst .%,%,$(notdir $@)) --folder $(@D) -- $(TORCH_OPTIONS)
+$(VLLM_VENV)/.gpu $(VLLM_CPU_VENV)/.cpu:
+	@$(PYTHON_FITS)
+	"$(MAKER)" scripts/setup/make_vllm_env.py --build $(patsubst .%,%,$(notdir $@)) --folder $(@D) -- $(TORCH_OPTIONS)
 	@echo $(call digest,$(VLLM_PINS)) > $@
 
 env-vllm: $(if $(filter cpu,$(VLLM)),$(VLLM_CPU_VENV)/.cpu,$(VLLM_VENV)/.gpu)  ## make .venv-vllm, the environment of endpoints of kind vllm (VLLM=cpu: .venv-vllm-cpu, without a GPU)
 
-test-vllm: $(VLLM_CPU_VENV)/.cpu  ## the tests with a real vLLM on the CPU (3.4 GB to install)
+test-vllm: $(READY) $(VLLM_CPU_VENV)/.cpu  ## the tests with a real vLLM on the CPU (3.4 GB to install)
 	$(VLLM_CPU_VENV)/bin/python scripts/setup/list_vllm_architectures.py --check
 	pytest --durations 10 tests/vllm
 

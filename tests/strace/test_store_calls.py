@@ -1,5 +1,6 @@
 """What the kernel sees of four processes that write to one store: needs strace (`make test-strace`)."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.unit.llm.fake_llm import FakeServer
-from tests.unit.llm.four_writers import check_files, write_at_once
+from tests.unit.llm.four_writers import ROWS, STARTS, check_answers, check_files, nonce
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed: make test-strace")
 
+WRITER = Path(__file__).parents[1] / "unit/llm/store_writer.py"
 CALLS = "open,openat,openat2,creat,truncate,ftruncate,rename,renameat,renameat2,link,linkat,flock,fcntl"
 CALL = re.compile(r"^(?P<name>\w+)\((?P<arguments>.*)")
 PATHS = re.compile(r'"((?:[^"\\]|\\.)*)"')
@@ -70,7 +72,22 @@ def server() -> Iterator[FakeServer]:
 
 def test_no_segment_is_opened_twice_and_no_lock_is_taken(server: FakeServer, tmp_path: Path) -> None:
     store = tmp_path / "calls"
-    write_at_once(server, store, lambda number: (tracer(tmp_path, number), []))
+    server.handler = nonce
+    writers = [
+        subprocess.Popen(
+            [*tracer(tmp_path, number), sys.executable, str(WRITER), server.url, str(store), str(first), str(ROWS)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number, first in enumerate(STARTS)
+    ]
+    try:
+        printed = [writer.communicate(timeout=120)[0] for writer in writers]
+    finally:
+        for writer in writers:
+            writer.kill()
+    assert [writer.returncode for writer in writers] == [0, 0, 0, 0]
+    check_answers(server, store, [json.loads(line) for text in printed for line in text.splitlines()])
     seen = read_traces(tmp_path, store)
     assert seen.locks == []
     assert seen.others == []

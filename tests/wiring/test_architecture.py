@@ -3,7 +3,7 @@
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -31,9 +31,25 @@ SHARD_RULE = re.compile(r"^use rule (\w+) as (\w+) with:\n(.*?)(?=^\S|\Z)", re.M
 RULE = re.compile(r"^(?:rule|checkpoint) (\w+):\n(.*?)(?=^\S|\Z)", re.M | re.S)
 
 
+@cache
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(text_of(path))
+
+
+def names_called(path: Path) -> set[str]:
+    nodes = ast.walk(tree_of(path))
+    return {node.func.id for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+
+
+@cache
 def imports_of(path: Path) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -47,12 +63,12 @@ def top_names(path: Path) -> set[str]:
 
 
 def rules() -> list[tuple[Path, str, str]]:
-    return [(path, name, body) for path in RULE_FILES for name, body in RULE.findall(path.read_text())]
+    return [(path, name, body) for path in RULE_FILES for name, body in RULE.findall(text_of(path))]
 
 
 def twins() -> list[tuple[str, str, str]]:
     """Return the rules that are another rule with other files: its name, their own, and what they change."""
-    return [twin for path in RULE_FILES for twin in SHARD_RULE.findall(path.read_text())]
+    return [twin for path in RULE_FILES for twin in SHARD_RULE.findall(text_of(path))]
 
 
 def judging_twins(name: str) -> list[tuple[str, str]]:
@@ -64,32 +80,39 @@ def judging_twins(name: str) -> list[tuple[str, str]]:
 WORDS = {"documents"}
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(SCRIPTS)))
-def test_the_library_knows_no_phase_and_no_snakemake(path: Path) -> None:
-    assert top_names(path).isdisjoint({*PHASES, "setup", "snakemake"})
+# One test looks at all files, and names each that offends: a test a file would be a thousand tests.
+Offenders = dict[str, set[str]]
 
 
-@pytest.mark.parametrize("path", PHASE_FILES, ids=lambda path: str(path.relative_to(SCRIPTS)))
-def test_a_phase_imports_itself_and_the_library_only(path: Path) -> None:
-    own = path.relative_to(SCRIPTS).parts[0]
-    assert top_names(path).isdisjoint({*PHASES, "setup", "snakemake"} - {own})
+def offenders(files: Iterable[Path], found: Callable[[Path], set[str]]) -> Offenders:
+    """Return what is found in each file that has something to be found, by the file's path."""
+    return {str(path.relative_to(ROOT)): names for path in files if (names := found(path))}
 
 
-@pytest.mark.parametrize("path", [*LIBRARY, *RULE_FILES], ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_recipe_is_named_outside_its_configuration(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    names = "|".join({"crag_mm", "weatherqa", "hotpotqa", *RECIPES} - WORDS)
-    assert re.findall(rf"\b({names})\b", text) == []
-    asked = re.findall(rf"""recipe\w*\W{{1,6}}["']({"|".join(WORDS)})["']""", text)
-    assert asked == [], "a recipe whose name is a common word"
+def test_the_library_knows_no_phase_and_no_snakemake() -> None:
+    assert len(LIBRARY) > 300
+    assert offenders(LIBRARY, lambda path: top_names(path) & {*PHASES, "setup", "snakemake"}) == {}
 
 
-@pytest.mark.parametrize("path", [*LIBRARY, *PHASE_FILES], ids=lambda path: str(path.relative_to(SCRIPTS)))
-def test_no_import_escapes_the_code_digest(path: Path) -> None:
-    assert {"importlib", "importlib.import_module"}.isdisjoint(imports_of(path))
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    assert called.isdisjoint({"__import__", "exec", "eval"})
+def test_a_phase_imports_itself_and_the_library_only() -> None:
+    def others(path: Path) -> set[str]:
+        return top_names(path) & ({*PHASES, "setup", "snakemake"} - {path.relative_to(SCRIPTS).parts[0]})
+
+    assert len(PHASE_FILES) > 90
+    assert offenders(PHASE_FILES, others) == {}
+
+
+def test_no_recipe_is_named_outside_its_configuration() -> None:
+    names = re.compile(rf"\b({'|'.join({'crag_mm', 'weatherqa', 'hotpotqa', *RECIPES} - WORDS)})\b")
+    common = re.compile(rf"""recipe\w*\W{{1,6}}["']({"|".join(WORDS)})["']""")
+    files = [*LIBRARY, *RULE_FILES]
+    assert offenders(files, lambda path: {*names.findall(text_of(path))}) == {}
+    assert offenders(files, lambda path: {*common.findall(text_of(path))}) == {}, "a recipe whose name is a common word"
+
+
+def test_no_import_escapes_the_code_digest() -> None:
+    dynamic = {"importlib", "importlib.import_module", "__import__", "exec", "eval"}
+    assert offenders([*LIBRARY, *PHASE_FILES], lambda path: (imports_of(path) | names_called(path)) & dynamic) == {}
 
 
 def test_there_is_no_circle_among_the_modules() -> None:
@@ -113,7 +136,7 @@ def test_there_is_no_circle_among_the_modules() -> None:
 def imports_at_load(path: Path) -> set[str]:
     """Imports outside functions and outside `if TYPE_CHECKING`."""
     found: set[str] = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree_of(path).body:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -168,19 +191,16 @@ def test_every_rule_has_its_script_and_every_script_its_rule() -> None:
         assert f'**of("{path.stem}/{name}.py"' in re.sub(r"\(\s+", "(", body), name
 
 
-@pytest.mark.parametrize(
-    ("path", "name", "body"),
-    rules(),
-    ids=lambda value: value if isinstance(value, str) and value.isidentifier() else "",
-)
-def test_a_rule_has_all_its_directives(path: Path, name: str, body: str) -> None:
-    assert re.match(r'    """[A-Z].*\."""\n', body), "a docstring of one line"
-    written = re.findall(r"^    (\w+):", body, re.M)
-    assert [name for name in written if name in ("output", "conda", "params", "shell")] == [
-        "output", "conda", "params", "shell",
-    ]  # fmt: skip
-    assert {*written} <= {"input", "output", "wildcard_constraints", "conda", "params", "shell"}, "the rest follows"
-    assert body.rstrip().endswith("shell:\n        STEP")
+def test_a_rule_has_all_its_directives() -> None:
+    assert len(rules()) > 70
+    for path, name, body in rules():
+        where = f"{path.name}: {name}"
+        assert re.match(r'    """[A-Z].*\."""\n', body), f"{where}: a docstring of one line"
+        written = re.findall(r"^    (\w+):", body, re.M)
+        must = ("output", "conda", "params", "shell")
+        assert tuple(directive for directive in written if directive in must) == must, where
+        assert {*written} <= {*must, "input", "wildcard_constraints"}, f"{where}: the rest follows"
+        assert body.rstrip().endswith("shell:\n        STEP"), where
 
 
 def declared(path: Path, name: str) -> Declared:
@@ -205,7 +225,7 @@ def model_references() -> set[str]:
 
 
 def script_of(path: Path, name: str) -> str:
-    return (SCRIPTS / path.stem / f"{name}.py").read_text(encoding="utf-8")
+    return text_of(SCRIPTS / path.stem / f"{name}.py")
 
 
 def test_what_trains_or_exports_never_asks_the_hub() -> None:
@@ -270,31 +290,40 @@ def leaves(section: type[Section], kind: str) -> set[str]:
     return {dotted for dotted, field in walked.items() if kind_of(field) == kind and dotted not in above}
 
 
-def given_settings() -> Iterator[tuple[str, set[str]]]:
-    """Yield the script of each rule with the dotted keys whose result settings enter its params."""
+@cache
+def settings_given() -> list[tuple[str, set[str]]]:
+    """Return the script of each rule with the dotted keys whose result settings enter its params."""
+    found = []
     for path, name, _ in rules():
         said = declared(path, name)
-        yield name, {key.replace(".{model}", "") for key in (*said.settings, *([said.asks] if said.asks else []))}
+        keys = {key.replace(".{model}", "") for key in (*said.settings, *([said.asks] if said.asks else []))}
+        found.append((name, keys))
     for base, _, body in twins():
         named = re.findall(r"settings=\(([^)]*)\)", body)
-        yield base, {*re.findall(r'"([a-z_.]+)"', " ".join(named)), *re.findall(r'asks="([a-z.]+)"', body)}
+        keys = {*re.findall(r'"([a-z_.]+)"', " ".join(named)), *re.findall(r'asks="([a-z.]+)"', body)}
+        found.append((base, keys))
+    return found
 
 
 def keys_in_params() -> set[str]:
     """Return the dotted keys whose result settings enter the params of some rule."""
     named = re.findall(r"source_of\((.*?)\)", all_rules())
     files = {f"source.{key}" for keys in named for key in re.findall(r"\w+", keys)}
-    return files.union(*(keys for _, keys in given_settings()))
+    return files.union(*(keys for _, keys in settings_given()))
 
 
-def reads(key: str, sources: str) -> bool:
-    """Tell whether code takes a value by the last part of its key: as an item, an attribute or a field."""
-    return re.search(rf"""(["'.]{key}["']|\.{key}\b|^    {key}: )""", sources, re.M) is not None
+@cache
+def names_read(path: Path) -> set[str]:
+    """Return the names of what code takes: as an item, an attribute or a field."""
+    forms = (r"""(?<=["'.])(\w+)(?=["'])""", r"\.(\w+)", r"^    (\w+): ")
+    return {name for form in forms for name in re.findall(form, text_of(path), re.M)}
 
 
-def takes(key: str, source: str) -> bool:
-    """Tell whether code takes a setting out of its section, renames it, or has a field for it in a class."""
-    return re.search(rf"""(\["{key}"\]|\.pop\("{key}"\)|"{key}": "|^    {key}: .*[^,\n]$)""", source, re.M) is not None
+@cache
+def names_taken(path: Path) -> set[str]:
+    """Return the settings that code takes out of their section, renames, or has a field for in a class."""
+    forms = (r'\["(\w+)"\]', r'\.pop\("(\w+)"\)', r'"(\w+)": "', r"^    (\w+): .*[^,\n]$")
+    return {name for form in forms for name in re.findall(form, text_of(path), re.M)}
 
 
 def test_every_result_key_enters_the_params_of_a_rule() -> None:
@@ -314,18 +343,18 @@ def code_of_rules() -> dict[str, set[Path]]:
 
 
 @cache
-def text_of(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+def shared_code() -> set[Path]:
+    """Return what every rule's script imports."""
+    return set.intersection(*code_of_rules().values())
 
 
 def files_given(key: str) -> set[Path]:
     """Return the code of the rules whose params hold a result key, without what every rule's script imports."""
     code = code_of_rules()
-    shared = set.intersection(*code.values())
     given: set[Path] = set()
-    for name, entries in given_settings():
+    for name, entries in settings_given():
         if any(key == entry or key.startswith(f"{entry}.") for entry in entries):
-            given |= code.get(name, set()) - shared
+            given |= code.get(name, set()) - shared_code()
     return {path for path in given if not path.is_relative_to(SCRIPTS / "finetrail/config")}
 
 
@@ -337,7 +366,7 @@ def test_every_result_key_is_read_by_a_script_that_is_given_it() -> None:
         key
         for key in leaves(RecipeConfig, "result") - read_by_rules - NEVER_NAMED
         if f".{key}" not in all_rules()
-        and not any(takes(key.rpartition(".")[2], text_of(path)) for path in files_given(key))
+        and not any(key.rpartition(".")[2] in names_taken(path) for path in files_given(key))
     }
     assert unread == set()
 
@@ -346,15 +375,15 @@ def test_every_operation_key_is_read_by_code() -> None:
     files = [
         path for path in [*LIBRARY, *PHASE_FILES, *RULE_FILES] if not path.is_relative_to(SCRIPTS / "finetrail/config")
     ]
-    sources = "\n".join(path.read_text() for path in [*files, SCRIPTS / "finetrail/config/current.py"])
+    read = set().union(*map(names_read, [*files, SCRIPTS / "finetrail/config/current.py"]))
     keys = leaves(RecipeConfig, "operation") | leaves(ProjectConfig, "operation")
     read_by_the_loader = {key for key in keys if key == "extends" or key.startswith("overrides.")}
-    unread = {key for key in keys - read_by_the_loader if not reads(key.rpartition(".")[2], sources)}
+    unread = {key for key in keys - read_by_the_loader if key.rpartition(".")[2] not in read}
     assert unread == set()
 
 
 def all_rules() -> str:
-    return "\n".join(path.read_text() for path in RULE_FILES)
+    return "\n".join(map(text_of, RULE_FILES))
 
 
 def test_code_digests_reach_the_library() -> None:

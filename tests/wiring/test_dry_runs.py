@@ -252,16 +252,10 @@ def test_snakemake_finds_nothing_to_lint(project: Workspace) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("script", "target"),
-    [
-        ("make_requirements.py", "requirements.txt"),
-        ("generate_config_docs.py", "config/schema.json"),
-        ("generate_config_docs.py", "config/reference.md"),
-    ],
-)
-def test_generated_files_are_up_to_date_and_drift_is_noticed(project: Workspace, script: str, target: str) -> None:
-    assert check(project, script).returncode == 0, check(project, script).stderr
+def test_the_requirements_are_up_to_date_and_drift_is_noticed(project: Workspace) -> None:
+    script, target = "make_requirements.py", "requirements.txt"
+    current = check(project, script)
+    assert current.returncode == 0, current.stderr
     path = project.root / target
     text = path.read_text()
     path.write_text(f"{text}\n")

@@ -60,6 +60,13 @@ def providers() -> dict[str, set[str]]:
 
 
 @cache
+def installed(name: str) -> tuple[str, list[Requirement]]:
+    """Return the version of a distribution that the tests run with, and what it requires."""
+    found = distribution(name)
+    return found.version, [*map(Requirement, found.requires or ())]
+
+
+@cache
 def foreign_imports(path: Path) -> dict[str, int]:
     """Return the modules of others that a file imports when it runs, with the line of the first import."""
     found: dict[str, int] = {}
@@ -103,12 +110,13 @@ def test_the_tested_versions_are_a_solution_of_each_environment(environment: str
     seen: set[str] = set()
     while waiting:
         asker, requirement = waiting.pop()
-        found = distribution(requirement.name)
-        assert requirement.specifier.contains(found.version, prereleases=True), f"{asker} wants {requirement}"
+        version, needed = installed(canonicalize_name(requirement.name))
+        assert requirement.specifier.contains(version, prereleases=True), f"{asker} wants {requirement}"
         for extra in ["", *requirement.extras]:
             if (key := f"{canonicalize_name(requirement.name)}[{extra}]") not in seen:
                 seen.add(key)
-                needed = map(Requirement, found.requires or ())
                 waiting += [
-                    (found.name, one) for one in needed if one.marker is None or one.marker.evaluate({"extra": extra})
+                    (requirement.name, one)
+                    for one in needed
+                    if one.marker is None or one.marker.evaluate({"extra": extra})
                 ]

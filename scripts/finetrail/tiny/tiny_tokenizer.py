@@ -4,6 +4,7 @@
 SentencePiece-style BPE with byte fallback (as Llama 2 and Mistral v0.2/v0.3): exporters meet both kinds.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -23,6 +24,7 @@ LLAMA3_SPLIT = _LETTERS + r"\p{N}{1,3}" + _REST
 QWEN2_SPLIT = _LETTERS + r"\p{N}" + _REST
 
 _BYTES = 256
+_ALPHABET = 200  # characters that get a token of their own; rarer ones fall back to their bytes
 _METASPACE = "▁"
 
 
@@ -160,8 +162,14 @@ def _sentencepiece_style(kind: _Kind, texts: Iterable[str], learned: int) -> "To
             pre_tokenizers.Split(Regex(_METASPACE + r"?\p{L}+|\p{N}|[^\s\p{L}\p{N}]"), behavior="isolated"),
         ]
     )
-    trainer = trainers.BpeTrainer(vocab_size=learned - _BYTES, limit_alphabet=200, show_progress=False)
-    trained.train_from_iterator(_lines(texts), trainer)
+    lines = list(_lines(texts))
+    trainer = trainers.BpeTrainer(
+        vocab_size=learned - _BYTES,
+        initial_alphabet=_alphabet(lines),
+        limit_alphabet=_ALPHABET,
+        show_progress=False,
+    )
+    trained.train_from_iterator(lines, trainer)
     pieces = [piece for piece, _ in sorted(trained.get_vocab().items(), key=lambda item: item[1])]
     vocabulary = list(kind.control) + [f"<0x{byte:02X}>" for byte in range(_BYTES)] + pieces
     ids = {piece: number for number, piece in enumerate(vocabulary)}
@@ -194,6 +202,15 @@ def _all_merges(pieces: list[str]) -> list[tuple[str, str]]:
         for cut in range(1, len(piece))
         if piece[:cut] in known and piece[cut:] in known
     ]
+
+
+def _alphabet(lines: list[str]) -> list[str]:
+    """Return the most frequent characters; of equally frequent ones the lower code points.
+
+    The trainer alone would choose among equally frequent ones by the order of a hash table, anew in each run.
+    """
+    counts = Counter(sign for line in lines for sign in line if sign not in (" ", _METASPACE))
+    return [_METASPACE, *sorted(counts, key=lambda sign: (-counts[sign], sign))[: _ALPHABET - 1]]
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:

@@ -69,9 +69,11 @@ def read_declared(script: Path) -> Declared:
         FinetrailError: a declaration is no literal, or is of a kind that no rule can use.
     """
     tree = ast.parse(script.read_text(encoding="utf-8"))
-    literals = {name: _checked(name, _literal(value, script), script) for name, value in _assigned(tree, script)}
+    nodes = list(ast.walk(tree))
+    declarations = _assigned(tree, nodes, script)
+    literals = {name: _checked(name, _literal(value, script), script) for name, value in declarations}
     named: dict[str, list[str]] = {"add_input": [], "add_output": [], "add_argument": []}
-    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+    for call in (node for node in nodes if isinstance(node, ast.Call)):
         function = getattr(call.func, "attr", getattr(call.func, "id", ""))
         if function in named:
             flag = _literal(call.args[0 if function == "add_argument" else 1], script)
@@ -86,12 +88,12 @@ def read_declared(script: Path) -> Declared:
     )
 
 
-def _assigned(tree: ast.Module, script: Path) -> list[tuple[str, ast.expr]]:
+def _assigned(tree: ast.Module, nodes: list[ast.AST], script: Path) -> list[tuple[str, ast.expr]]:
     """Return the declarations; every other way to bind their names would be lost in silence, and is refused."""
     plain = [node for node in tree.body if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
     found = [(node.targets[0].id, node.value) for node in plain if isinstance(node.targets[0], ast.Name)]
     seen = {id(target) for node in plain for target in node.targets}
-    for node in ast.walk(tree):
+    for node in nodes:
         bound = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in _LITERALS
         if isinstance(node, ast.Name) and bound and id(node) not in seen:
             hint = f"Write it at the top level of the script, without an annotation: {node.id} = …"

@@ -73,6 +73,13 @@ def test_an_edited_pin_makes_it_anew_once(project: Path, calls_of: Make, made: s
     assert calls_of(made) == 0
 
 
+def test_vllm_for_cpus_can_be_made_beside_the_virtual_environment(project: Path, calls_of: Make) -> None:
+    assert calls_of(".venv-vllm-cpu/.cpu") > 0
+    assert not (project / ".venv").exists()
+    assert calls_of(".venv-vllm/.gpu") > 0
+    assert (project / ".venv/.ready").exists(), "reads YAML"
+
+
 def test_a_set_up_that_failed_is_made_again(project: Path, calls_of: Make) -> None:
     calls_of(".venv/.ready")
     (project / ".venv/.ready").write_text("")

@@ -79,10 +79,17 @@ def encrypted_pdf(path: Path) -> Path:
 
 
 def bomb(path: Path, member: str = "word/document.xml") -> Path:
-    """Write an archive that unpacks to 1.3 GB."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open(member, "w") as stream:
-        for _ in range(40):
-            stream.write(bytes(32 << 20))
+    """Write an archive that unpacks to a thousand times its size: 32 MB."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(member, bytes(32 << 20))
+    return path
+
+
+def giant(path: Path) -> Path:
+    """Write an archive of 1.2 MB that says of itself that it unpacks to 1.1 GB."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("word/document.xml", bytes(1_200_000))
+        archive.infolist()[0].file_size = 1_100_000_000
     return path
 
 

@@ -202,10 +202,11 @@ def _cut(folder: Path) -> Path:
         (_bytes(random.Random(0).randbytes(9000), "a.pdf"), "binary, or in an unknown encoding"),
         (_bytes(b"{\\rtf1\\ansi Hello}", "a.docx"), "RTF: save it"),
         (_bytes(b"a,b\n1,2\n", "a.csv"), "of no kind that can be read (.csv)"),
-        (lambda folder: made.bomb(folder / "a.docx"), "which no document needs"),
+        (lambda folder: made.bomb(folder / "a.docx"), "unpacks to 33554432 bytes, which no document needs"),
+        (lambda folder: made.giant(folder / "a.docx"), "unpacks to 1100000000 bytes, which no document needs"),
     ],
     ids=["empty", "white", "locked pdf", "locked docx", "image", "cut docx", "cut pdf", "picture", "bitmap", "binary",
-         "binary pdf", "rtf", "csv", "bomb"],
+         "binary pdf", "rtf", "csv", "bomb", "giant"],
 )  # fmt: skip
 def test_what_gives_no_text_says_why(make: Callable[[Path], Path], reason: str, tmp_path: Path) -> None:
     assert reason in refused(make(tmp_path))

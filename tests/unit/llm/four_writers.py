@@ -1,9 +1,5 @@
 """Four processes that write to one store at once, and what must hold for the files that they leave."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +8,6 @@ from aiohttp import web
 from finetrail.calls.store import CallStore
 from tests.unit.llm.fake_llm import FakeServer, asked, completion, make_request
 
-WRITER = Path(__file__).with_name("store_writer.py")
 STARTS = (0, 100, 200, 300)
 ROWS = 150  # each writer shares fifty rows with the next
 KEYS = STARTS[-1] + ROWS
@@ -23,27 +18,8 @@ async def nonce(number: int, body: dict[str, Any], request: web.Request) -> web.
     return completion(f"{asked(body)}: call {number}")
 
 
-def write_at_once(server: FakeServer, store: Path, around: Callable[[int], tuple[list[str], list[str]]]) -> None:
-    """Run the writers together and compare what they gave out with what the store holds.
-
-    Args:
-        server: answers them.
-        store: the folder that all write to.
-        around: what stands before and behind the command line of a writer, by its number.
-    """
-    server.handler = nonce
-    writers = []
-    for number, first in enumerate(STARTS):
-        before, behind = around(number)
-        command = [*before, sys.executable, str(WRITER), server.url, str(store), str(first), str(ROWS), *behind]
-        writers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-    try:
-        printed = [writer.communicate(timeout=120)[0] for writer in writers]
-    finally:
-        for writer in writers:
-            writer.kill()
-    assert [writer.returncode for writer in writers] == [0, 0, 0, 0]
-    given_out = [json.loads(line) for text in printed for line in text.splitlines()]
+def check_answers(server: FakeServer, store: Path, given_out: list[list[str]]) -> None:
+    """Compare what the writers gave out together with what the store holds."""
     assert len(given_out) == len(STARTS) * ROWS
     with CallStore(store) as calls:
         report, stats = calls.verify(), calls.stats()

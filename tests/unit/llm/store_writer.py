@@ -6,6 +6,7 @@ Usage: python store_writer.py URL STORE FIRST ROWS [NOTES]
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +32,30 @@ def note_events(store: str, notes: str) -> None:
     sys.addaudithook(hook)
 
 
-def main() -> None:
-    """Ask about the rows and print their answers."""
+def answers(
+    url: str, store: str, first: int, rows: int, notes: str | None = None, *, segment_bytes: int = SEGMENT_BYTES
+) -> Iterator[list[str]]:
+    """Ask about the rows; yield row, text and digest of each answer."""
     from finetrail.calls.store import CallStore
     from finetrail.llm.endpoints import Endpoint
     from finetrail.llm.engine import Engine
     from finetrail.llm.request import ChatAnswer
     from tests.unit.llm.fake_llm import make_request
 
-    url, folder, first, rows = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-    if len(sys.argv) > 5:
-        note_events(str(folder), sys.argv[5])
+    if notes is not None:
+        note_events(store, notes)
     endpoint = Endpoint("fake", "openai", url, max_concurrency=CONCURRENCY)
-    with CallStore(folder, segment_bytes=SEGMENT_BYTES) as store, Engine([endpoint], store) as engine:
+    with CallStore(Path(store), segment_bytes=segment_bytes) as calls, Engine([endpoint], calls) as engine:
         for answer in engine.run(make_request(str(number)) for number in range(first, first + rows)):
             assert isinstance(answer, ChatAnswer)
-            print(json.dumps([answer.row_id, answer.text, answer.answer_sha256]), flush=True)
+            yield [answer.row_id, answer.text, answer.answer_sha256]
+
+
+def main() -> None:
+    """Ask about the rows and print their answers."""
+    url, store, first, rows = sys.argv[1:5]
+    for answer in answers(url, store, int(first), int(rows), *sys.argv[5:]):
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

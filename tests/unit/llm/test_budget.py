@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import json
-import multiprocessing
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from finetrail.llm.ask import Model, ask_rows, open_engine
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message
 from finetrail.llm.schemas import ANSWER_VERDICT
 from finetrail.step.step import Step, add_input, add_output, run_step
+from tests.unit.forks import FORKS
 from tests.unit.llm.fake_llm import FakeServer, Harness, completion, echo
 
 Ask = Callable[..., ChatRequest]
@@ -175,9 +175,8 @@ def test_parallel_jobs_exceed_the_budget_by_what_is_in_flight_only(server: FakeS
         return await echo(number, body, request)
 
     server.handler = slow
-    spawn = multiprocessing.get_context("spawn")
     jobs = [
-        spawn.Process(target=pay_until_spent, args=(tmp_path / "run", server.url, tmp_path / "calls", first))
+        FORKS.Process(target=pay_until_spent, args=(tmp_path / "run", server.url, tmp_path / "calls", first))
         for first in (0, 1000, 2000)
     ]
     for job in jobs:

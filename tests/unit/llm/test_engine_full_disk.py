@@ -1,9 +1,5 @@
 """Files may not grow: what was kept stays, what was not is asked again, and nothing else. Needs no rights."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +7,22 @@ import pytest
 from aiohttp import web
 
 from finetrail.calls.budget import Budget
-from finetrail.calls.segment import StoredCall
+from finetrail.calls.segment import SEGMENT_BYTES, StoredCall
 from finetrail.calls.store import CallStore
 from finetrail.errors import FinetrailError
 from tests.unit.llm.fake_llm import FakeServer, asked, completion
+from tests.unit.llm.forked_writer import Writer
 from tests.unit.llm.test_call_store import make_call
 
-ROOT = Path(__file__).parents[3]
 ROWS = 300
-CONCURRENCY = 8
-
-RUN = f"""
-import json, resource, sys
-sys.path.insert(0, sys.argv[3])
-from pathlib import Path
-from tests.unit.llm.fake_llm import make_request
-from finetrail.errors import FinetrailError
-from finetrail.llm.endpoints import Endpoint
-from finetrail.llm.engine import Engine
-from finetrail.calls.store import CallStore
-most = int(sys.argv[4])
-resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))  # Python ignores the signal, so that writing fails
-endpoint = Endpoint("fake", "openai", sys.argv[1], max_concurrency={CONCURRENCY})
-try:
-    with CallStore(Path(sys.argv[2])) as store, Engine([endpoint], store) as engine:
-        for answer in engine.run(make_request(str(number)) for number in range({ROWS})):
-            print(json.dumps([answer.row_id, answer.text]))
-except FinetrailError as error:
-    print(json.dumps(str(error)))
-"""
 
 
-def run(server: FakeServer, folder: Path, most: int = -1) -> list[Any]:
-    command = [sys.executable, "-c", RUN, server.url, str(folder), str(ROOT), str(most)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, env=dict(os.environ))
-    assert "Traceback" not in done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def run(server: FakeServer, folder: Path, most: int | None = None) -> list[Any]:
+    """Run the engine in a process of its own, whose files may not grow beyond `most` bytes."""
+    writer = Writer(server.url, str(folder), 0, ROWS, segment_bytes=SEGMENT_BYTES, most_bytes=most).start()
+    given_out = writer.finish()
+    assert writer.status == 0
+    return given_out
 
 
 def kept_calls(folder: Path) -> list[StoredCall]:
@@ -70,12 +46,12 @@ def test_after_space_is_freed_only_what_was_not_kept_is_asked_again(
     kept = kept_calls(folder)
     texts = {call.paid["row"]: call.answer["text"] for call in kept}
     assert len(texts) == len(kept)
-    assert dict(given_out) == {row: texts[row] for row, _ in given_out}
+    assert {row: text for row, text, _ in given_out} == {row: texts[row] for row, _, _ in given_out}
     server.bodies.clear()
 
     first = run(server, folder)
     assert sorted(server.texts()) == sorted({str(number) for number in range(ROWS)} - {row[4:] for row in texts})
-    assert dict(first).items() >= texts.items()
+    assert {row: text for row, text, _ in first}.items() >= texts.items()
     server.bodies.clear()
     assert run(server, folder) == first
     assert server.bodies == []

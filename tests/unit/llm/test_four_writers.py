@@ -8,7 +8,8 @@ import os
 from pathlib import Path
 
 from tests.unit.llm.fake_llm import FakeServer
-from tests.unit.llm.four_writers import check_files, write_at_once
+from tests.unit.llm.forked_writer import Writer
+from tests.unit.llm.four_writers import ROWS, STARTS, check_answers, check_files, nonce
 from tests.unit.llm.store_writer import LOCKS
 
 WRITING = os.O_WRONLY | os.O_RDWR
@@ -16,7 +17,13 @@ WRITING = os.O_WRONLY | os.O_RDWR
 
 def test_no_segment_is_opened_twice_and_nothing_is_locked(server: FakeServer, tmp_path: Path) -> None:
     store = tmp_path / "calls"
-    write_at_once(server, store, lambda number: ([], [str(tmp_path / f"notes-{number}")]))
+    server.handler = nonce
+    writers = [
+        Writer(server.url, str(store), first, ROWS, str(tmp_path / f"notes-{number}")).start()
+        for number, first in enumerate(STARTS)
+    ]
+    check_answers(server, store, [answer for writer in writers for answer in writer.finish()])
+    assert [writer.status for writer in writers] == [0, 0, 0, 0]
     notes = [json.loads(line) for path in tmp_path.glob("notes-*") for line in path.read_text().splitlines()]
     assert [note for note in notes if note[0].startswith(LOCKS)] == []
     assert {event for event, _, _ in notes} == {"open", "os.rename"}

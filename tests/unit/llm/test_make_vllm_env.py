@@ -15,7 +15,8 @@ BASE = '#!/bin/sh\n[ "$1" = -m ] || exit 9\nmkdir -p "$3/bin"\ntouch "$3/pyvenv.
 def make(folder: Path, base: Path) -> "subprocess.CompletedProcess[str]":
     program = ROOT / "scripts/setup/make_vllm_env.py"
     options = ["--build", "cpu", "--folder", str(folder), "--python", str(base)]
-    return subprocess.run([sys.executable, str(program), *options], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-I", "-S", str(program), *options]  # no package is there when it runs beside `make env`
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

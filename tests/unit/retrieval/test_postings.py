@@ -56,6 +56,7 @@ def test_shards_find_what_one_index_finds(
     assert found[-2:] == [[], []]
 
 
+@pytest.mark.heavy  # numba compiles for ten seconds
 def test_the_compiled_search_finds_what_numpy_finds(
     sharded: Corpus, queries: dict[str, dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,9 +79,14 @@ def test_tfidf_is_that_of_scikit_learn(corpus: Rows, whole: Corpus, queries: dic
         assert [hit.score for hit in hits] == pytest.approx(sorted(row, reverse=True)[: len(hits)], abs=2e-5)
 
 
-@pytest.mark.parametrize("name", INDEXES)
-def test_more_ties_than_an_engine_is_asked_for_go_by_id(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bm25, "WORTH_COMPILING", 0)
+@pytest.mark.parametrize(
+    ("name", "worth_compiling"),
+    [("bm25", 1e9), ("tfidf", 1e9), pytest.param("bm25", 0, marks=pytest.mark.heavy, id="bm25 compiled")],
+)
+def test_more_ties_than_an_engine_is_asked_for_go_by_id(
+    name: str, worth_compiling: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bm25, "WORTH_COMPILING", worth_compiling)
     names = [f"p{number:03d}" for number in range(300)]
     random.Random(0).shuffle(names)
     rows = [passage(name, "same words here") for name in names] + [passage("z", "words and others")]

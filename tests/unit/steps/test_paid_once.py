@@ -93,7 +93,7 @@ def lines(folder: Path) -> dict[str, list[str]]:
     return {name: (folder / f"{name}.jsonl").read_text().splitlines() for name in names}
 
 
-@pytest.mark.parametrize("rows", [100, pytest.param(2000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rows", [40, pytest.param(2000, marks=pytest.mark.long)])
 def test_a_row_more_and_another_judge_are_paid_alone(teacher: Teacher, folder: Path, rows: int) -> None:
     assert run_chain(folder, teacher, rows) == calls_of(rows)
     before = lines(folder)

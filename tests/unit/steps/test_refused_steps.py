@@ -3,18 +3,18 @@
 import json
 import os
 import socket
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from tests.unit.forks import run_forked
 from tests.unit.llm.fake_llm import FakeServer, refusal
 from tests.unit.steps.asking import arguments, prepare, record
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts/recall/make_queries.py"
 SECRET = "sk-secret-1234567"
 PLACE = "make_queries failed: endpoint 'fake', model 'm', phase 'make_queries', row s0:1: "
 # What the server says, and what the last line must hold.
@@ -53,12 +53,12 @@ def server() -> Iterator[FakeServer]:
     fake.close()
 
 
-def last_line(run_script: Run, folder: Path, url: str, rows: int = 40, key: str | None = SECRET, **more: Any) -> str:
+def last_line(folder: Path, url: str, rows: int = 40, key: str | None = SECRET, **more: Any) -> str:
     """Run the step as a rule does, which must fail; return the last line of its stderr."""
     prepare(folder, url, map(record, range(rows)), {"api_key_env": "FAKE_KEY", "max_retries": 1}, **more)
     variables = {"FINETRAIL_RUN_CONFIG": str(folder / "run_config.yaml")} | ({"FAKE_KEY": key} if key else {})
-    step = arguments("make_queries", "queries", "--rows", "records.jsonl")
-    done = run_script("recall/make_queries.py", *step, **variables)
+    command = [str(SCRIPT), *arguments("make_queries", "queries", "--rows", "records.jsonl")]
+    done = run_forked(command, folder, os.environ | variables)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert not (folder / "queries.jsonl").exists()
@@ -71,38 +71,38 @@ def last_line(run_script: Run, folder: Path, url: str, rows: int = 40, key: str 
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_refusal_is_the_last_line(run_script: Run, folder: Path, server: FakeServer, case: str) -> None:
+def test_a_refusal_is_the_last_line(folder: Path, server: FakeServer, case: str) -> None:
     status, error, cause, advice = REFUSED[case]
 
     async def refuse(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
         return refusal(status, **error)
 
     server.handler = refuse
-    line = last_line(run_script, folder, server.url)
+    line = last_line(folder, server.url)
     assert line.startswith("make_queries failed: endpoint 'fake', model 'm', phase 'make_queries', row s")
     assert cause in line
     assert advice in line
 
 
-def test_no_key_is_the_last_line(run_script: Run, folder: Path, server: FakeServer) -> None:
+def test_no_key_is_the_last_line(folder: Path, server: FakeServer) -> None:
     assert "FAKE_KEY" not in os.environ
-    line = last_line(run_script, folder, server.url, key=None)
+    line = last_line(folder, server.url, key=None)
     assert line.startswith(f"{PLACE}the environment variable FAKE_KEY is not set")
     assert "export FAKE_KEY=" in line
     assert server.bodies == []
 
 
-def test_prompts_that_are_too_long_are_the_last_line(run_script: Run, folder: Path, server: FakeServer) -> None:
+def test_prompts_that_are_too_long_are_the_last_line(folder: Path, server: FakeServer) -> None:
     async def refuse(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
         return refusal(400, "This model's maximum context length is 4096 tokens, however you requested 5000")
 
     server.handler = refuse
-    line = last_line(run_script, folder, server.url)
+    line = last_line(folder, server.url)
     assert "20 rows were given up and none was answered" in line
     assert "shorten the prompt, show fewer or shorter passages, lower max_tokens" in line
 
 
-def test_one_prompt_that_is_too_long_is_the_last_line(run_script: Run, folder: Path, server: FakeServer) -> None:
+def test_one_prompt_that_is_too_long_is_the_last_line(folder: Path, server: FakeServer) -> None:
     """With no row to lose; how many may be is `llm.max_quarantined_share`."""
 
     async def refuse_one(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
@@ -112,28 +112,28 @@ def test_one_prompt_that_is_too_long_is_the_last_line(run_script: Run, folder: P
         return web.json_response({"choices": [choice], "model": "m"})
 
     server.handler = refuse_one
-    line = last_line(run_script, folder, server.url)
+    line = last_line(folder, server.url)
     assert "1 of 40 rows could not be processed" in line
     assert "llm.max_quarantined_share" in line
     assert "s3:1" in line
     assert "shorten the prompt, show fewer or shorter passages, lower max_tokens" in line
 
 
-def test_closed_connections_are_the_last_line(run_script: Run, folder: Path, server: FakeServer) -> None:
+def test_closed_connections_are_the_last_line(folder: Path, server: FakeServer) -> None:
     async def close(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
         assert request.transport is not None
         request.transport.close()
         return web.Response()
 
     server.handler = close
-    line = last_line(run_script, folder, server.url)
+    line = last_line(folder, server.url)
     assert "the connection broke" in line
     assert "Check that llm.endpoints.fake.base_url is the address of an OpenAI-compatible server" in line
 
 
-def test_a_port_where_nobody_listens_is_the_last_line(run_script: Run, folder: Path) -> None:
+def test_a_port_where_nobody_listens_is_the_last_line(folder: Path) -> None:
     with socket.socket() as taken:  # bound, so that nobody else takes it, and not listening
         taken.bind(("127.0.0.1", 0))
-        line = last_line(run_script, folder, f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
+        line = last_line(folder, f"http://127.0.0.1:{taken.getsockname()[1]}/v1")
     assert line.startswith("make_queries failed: endpoint 'fake', model 'm', phase 'make_queries', row s")
     assert "Check that the server runs, and llm.endpoints.fake.base_url" in line

@@ -66,3 +66,14 @@ def test_newlines_and_rare_letters_fall_back_to_bytes(texts: list[str]) -> None:
 def test_too_small_a_vocabulary_is_refused(texts: list[str]) -> None:
     with pytest.raises(FinetrailError, match="cannot hold"):
         train_tokenizer("llama", texts, vocabulary_size=200, context=256)
+
+
+def test_letters_as_rare_as_each_other_are_kept_in_the_order_of_unicode() -> None:
+    """The trainer breaks such ties anew in each run: a base of a real language would differ from itself."""
+    rare = [chr(0x4E00 + number) for number in range(300)]
+    texts = ["plain words", *rare]
+    kept = []
+    for order in (texts, texts[::-1]):
+        vocabulary = train_tokenizer("mistral", order, vocabulary_size=512, context=256).get_vocab()
+        kept.append([sign for sign in rare if sign in vocabulary])
+    assert kept == [rare[: 200 - len({*"▁plainwords"})]] * 2
