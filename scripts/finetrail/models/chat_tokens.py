@@ -123,9 +123,8 @@ def check_chat(tokenizer: "PreTrainedTokenizerBase", base_dir: Path, *, loss: Lo
         max_length: tokens of the longest row.
 
     Raises:
-        FinetrailError: no control token ends a turn, or generation would not stop at it; the pad token is that token;
-            no pad token can be found; the template does not mark answers where that is needed; or rows may be longer
-            than the model's context.
+        FinetrailError: no control token ends a turn, or generation would not stop at it; the template does not mark
+            answers where that is needed; or rows may be longer than the model's context.
     """
     chat = chat_tokens(tokenizer)
     end = tokenizer.convert_ids_to_tokens(chat.end)
@@ -137,14 +136,6 @@ def check_chat(tokenizer: "PreTrainedTokenizerBase", base_dir: Path, *, loss: Lo
             where=str(base_dir),
             hint="base_model.template sets the end-of-turn token together with the template",
         )
-    if tokenizer.pad_token_id == chat.end:
-        raise FinetrailError(
-            f"the pad token is {end}, which ends the assistant's turn: trainers that mask padding in the labels would"
-            " mask it, and the model would never learn to stop",
-            where=str(base_dir),
-            hint="Name another token of the vocabulary in base_model.pad_token",
-        )
-    pad_id(tokenizer)
     if loss == "assistant" and not chat.marks_answers:
         raise FinetrailError(
             "the chat template has no {% generation %}, so that the assistant's turns cannot be told from the others",
@@ -168,27 +159,13 @@ def stop_ids(tokenizer: "PreTrainedTokenizerBase", base_dir: Path) -> frozenset[
     return frozenset(number for number in (tokenizer.eos_token_id, *listed) if number is not None)
 
 
-# Reserved tokens of published vocabularies that no text holds, the best first.
-_SPARE_PADS = ("<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|endoftext|>", "<|vision_pad|>", "<unk>")
-
-
 def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Return the token to pad with: the tokenizer's own, else a reserved one that is no end of a turn.
+    """Return the token to pad with: the tokenizer's own, else the end of a turn.
 
-    Raises:
-        FinetrailError: there is none.
+    Labels and attention go by the places of padding, so that any token will do.
     """
-    if tokenizer.pad_token_id is not None:
-        return int(tokenizer.pad_token_id)
-    vocabulary, end = tokenizer.get_vocab(), chat_tokens(tokenizer).end
-    for name in _SPARE_PADS:
-        if vocabulary.get(name, end) != end:
-            return int(vocabulary[name])
-    raise FinetrailError(
-        "the tokenizer has no pad token, and no reserved one to take its place",
-        where=_WHERE,
-        hint="Name a token of the vocabulary in base_model.pad_token",
-    )
+    own = tokenizer.pad_token_id
+    return chat_tokens(tokenizer).end if own is None else int(own)
 
 
 def check_new_tokens(tokenizer: "PreTrainedTokenizerBase", base_dir: Path, modules_to_save: Sequence[str]) -> None:

@@ -55,15 +55,11 @@ def test_the_tiny_base_is_fine(base: Path) -> None:
         checked(base, AutoTokenizer.from_pretrained(base), loss)
 
 
-def test_a_pad_token_that_ends_the_turn(base: Path) -> None:
-    with pytest.raises(FinetrailError, match=rf"the pad token is {EOT}, which ends".replace("|", r"\|")):
-        checked(base, spoiled(base, pad_token=EOT))
-
-
-def test_no_pad_token_gets_a_reserved_one_that_ends_no_turn(base: Path) -> None:
-    tokenizer = spoiled(base, pad_token=None)
+@pytest.mark.parametrize(("pad_token", "expected"), [(None, EOT), (BOS, BOS)])
+def test_any_token_pads(pad_token: str | None, expected: str, base: Path) -> None:
+    tokenizer = spoiled(base, pad_token=pad_token)
     checked(base, tokenizer)
-    assert tokenizer.convert_ids_to_tokens(pad_id(tokenizer)) == "<|finetune_right_pad_id|>"
+    assert tokenizer.convert_ids_to_tokens(pad_id(tokenizer)) == expected
 
 
 def test_two_bos_tokens(base: Path) -> None:

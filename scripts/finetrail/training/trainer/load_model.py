@@ -40,7 +40,10 @@ def build_model(base_dir: Path, settings: TrainSettings, choices: Choices, local
         _check_width(base_dir, choices)
         kwargs["quantization_config"] = build_quantization(settings, choices)
         kwargs["device_map"] = {"": "cpu" if choices.use_cpu else local_rank}
-    return load_base(base_dir, weights_dtype(settings, choices), **kwargs)
+    model = load_base(base_dir, weights_dtype(settings, choices), **kwargs)
+    # Torch gives the pad token's embedding no gradient, also where the token ends a turn.
+    model.get_input_embeddings().padding_idx = None
+    return model
 
 
 def _check_width(base_dir: Path, choices: Choices) -> None:
