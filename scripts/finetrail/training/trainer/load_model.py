@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import BitsAndBytesConfig, PreTrainedModel
 
+TIED = ("embed_tokens", "lm_head")
 _BLOCK = 64  # weights that share a scale, as bitsandbytes quantizes
 
 
@@ -87,12 +88,20 @@ def build_quantization(settings: TrainSettings, choices: Choices) -> "BitsAndByt
 
 
 def build_lora(settings: TrainSettings, model: "PreTrainedModel | None" = None) -> "LoraConfig":
-    """The adapter as PEFT names it; for a vision model, given here, kept out of its image encoder."""
+    """The adapter as PEFT names it.
+
+    Args:
+        settings: the method and the adapter.
+        model: keeps the adapter out of its image encoder, and its head and embeddings one where they are tied and
+            only one of them is named to be trained whole.
+    """
     from peft import LoraConfig
 
-    targets = settings.target_modules
+    targets, tied = settings.target_modules, False
     if model is not None:
         targets = adapter_targets(model, targets, vision_layers=settings.vision_layers)
+        named = sum(module.rpartition(".")[2] in TIED for module in settings.modules_to_save)
+        tied = bool(model.config.get_text_config().tie_word_embeddings) and named == 1
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.rank,
@@ -101,6 +110,7 @@ def build_lora(settings: TrainSettings, model: "PreTrainedModel | None" = None) 
         target_modules=targets if isinstance(targets, str) else list(targets),
         modules_to_save=list(settings.modules_to_save) or None,
         bias="none",
+        ensure_weight_tying=tied,
     )
 
 
