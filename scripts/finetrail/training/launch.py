@@ -22,7 +22,7 @@ from finetrail.rows.artifacts import read_json, write_json
 from finetrail.serving.ports import free_port
 from finetrail.training import worker
 from finetrail.training.checkpoints.deadline import SIGNALS, Deadline
-from finetrail.training.failures import InputFault, Stopped, failure_from_plain
+from finetrail.training.checkpoints.failures import InputFault, Stopped, failure_from_plain
 from finetrail.training.settings.job import Job, job_as_plain
 from finetrail.training.settings.train_settings import Launch
 from finetrail.training.trainer.operators import drop_stale_locks, operators_folder

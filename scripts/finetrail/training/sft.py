@@ -42,8 +42,8 @@ from finetrail.training.checkpoints.checkpoints import (
     trainer_state,
 )
 from finetrail.training.checkpoints.deadline import Deadline, heed_signals
+from finetrail.training.checkpoints.failures import fault_of_inputs
 from finetrail.training.checkpoints.publish import publish_checkpoint
-from finetrail.training.failures import fault_of_inputs
 from finetrail.training.launch import fit_distributed
 from finetrail.training.memory_estimate import propose_batch, shape_of
 from finetrail.training.settings.hardware import detect
@@ -172,7 +172,7 @@ def train_adapter(
         FinetrailError: no rows, a row with an image for a model that reads text only, a row that does not fit, a
             tokenizer that would teach the wrong thing (`finetrail.models.chat_tokens.check_chat`), a state directory
             of another run, a loss that is not finite, a setting that needs a GPU, no memory or disk left, or an attempt
-            that had to stop (`finetrail.training.failures.Stopped`).
+            that had to stop (`finetrail.training.checkpoints.failures.Stopped`).
     """
     deadline = Deadline()
     with hold(state_dir), heed_signals(deadline):

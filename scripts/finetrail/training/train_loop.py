@@ -8,7 +8,7 @@ from finetrail.errors import FinetrailError
 from finetrail.training.checkpoints.checkpoint_callback import build_keeper
 from finetrail.training.checkpoints.checkpoints import free_bytes
 from finetrail.training.checkpoints.deadline import Deadline, find_limits
-from finetrail.training.failures import Stopped, fault_of_inputs
+from finetrail.training.checkpoints.failures import Stopped, fault_of_inputs
 from finetrail.training.memory_estimate import is_out_of_memory, out_of_memory, shape_of
 from finetrail.training.settings.job import Job
 from finetrail.training.settings.train_settings import TrainSettings

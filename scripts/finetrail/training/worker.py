@@ -10,7 +10,7 @@ from pathlib import Path
 from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import read_json, write_json
 from finetrail.training.checkpoints.deadline import Deadline, heed_signals
-from finetrail.training.failures import Stopped, failure_as_plain
+from finetrail.training.checkpoints.failures import Stopped, failure_as_plain
 from finetrail.training.settings.job import job_from_plain
 from finetrail.training.train_loop import fit
 from finetrail.training.trainer.trainer import build_trainer

@@ -33,7 +33,7 @@ from finetrail.training.checkpoints.checkpoints import (
     rotate,
 )
 from finetrail.training.checkpoints.deadline import Deadline, find_limits, heed_signals, parse_left, slurm_end
-from finetrail.training.failures import InputFault, Stopped, failure_as_plain, failure_from_plain
+from finetrail.training.checkpoints.failures import InputFault, Stopped, failure_as_plain, failure_from_plain
 from finetrail.training.settings.train_settings import Saving, TrainSettings
 from finetrail.training.sft import TrainReport, train_adapter
 from finetrail.training.trainer.training_log import drop_steps_after

@@ -13,6 +13,7 @@ import pytest
 from finetrail.export.gguf_answers import ask_file
 from finetrail.export.gguf_writer import convert_to_gguf
 from finetrail.inference.generate import load_model
+from finetrail.models.base import load_base
 from finetrail.models.base_tokenizer import prepare_tokenizer
 from finetrail.models.limits import Limits
 from finetrail.models.masks import Example, encode_row
@@ -135,12 +136,14 @@ def test_new_tokens_of_a_tied_model_are_learned_on_both_sides(base: Path, tmp_pa
     import torch
     from transformers import AutoTokenizer
 
+    before, again = (load_base(base, "float32").get_input_embeddings().weight for _ in range(2))
+    assert torch.equal(before, again)
     made = trained(base, tmp_path, "lora", ONE)
     model = load_model(base, made.folder)
     words, head = model.get_input_embeddings().weight, model.get_output_embeddings().weight
     assert torch.equal(words, head)
     start, end = AutoTokenizer.from_pretrained(made.folder).convert_tokens_to_ids(NEW)
-    assert not torch.equal(head[start], head[end])
+    assert torch.equal(before[start], before[end]) and not torch.equal(head[start], head[end])
 
 
 def test_a_merge_that_drops_the_head_is_seen(base: Path, tmp_path: Path) -> None:
@@ -210,7 +213,7 @@ def loss(model: Any, examples: Sequence[Example]) -> float:
 def test_a_resumed_training_of_tied_modules_gives_the_straight_runs_weights(
     modules_to_save: tuple[str, ...], base: Path, tmp_path: Path
 ) -> None:
-    from finetrail.training.failures import Stopped
+    from finetrail.training.checkpoints.failures import Stopped
 
     straight = trained(base, tmp_path / "straight", "lora", modules_to_save, steps=3)
     rows = [make_row(session, 0, 1) for session in range(4)]

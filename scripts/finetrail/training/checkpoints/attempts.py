@@ -15,7 +15,7 @@ from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import atomic_path
 from finetrail.rows.records import dump_row, parse_line, write_jsonl
 from finetrail.step.journal import shared_run_folder, utc_now
-from finetrail.training.failures import InputFault, Stopped, failure_as_plain, failure_from_plain
+from finetrail.training.checkpoints.failures import InputFault, Stopped, failure_as_plain, failure_from_plain
 
 ATTEMPTS = "attempts.jsonl"
 KILLED = "it was ended from outside (memory, time limit, a person) before its first checkpoint"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.training.checkpoints.checkpoints import checkpoint_folder, mark_complete, rotate
 from finetrail.training.checkpoints.deadline import Deadline
-from finetrail.training.failures import InputFault
+from finetrail.training.checkpoints.failures import InputFault
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback

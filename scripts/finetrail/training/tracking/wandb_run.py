@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.training.failures import InputFault
+from finetrail.training.checkpoints.failures import InputFault
 from finetrail.training.settings.train_settings import Tracking
 
 CHANGES_NO_RESULT = "It talks to W&B and gives nothing back; what is fetched from there `restore` checks by itself."
