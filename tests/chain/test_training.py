@@ -68,6 +68,7 @@ def test_a_killed_training_is_retried_from_its_checkpoints(with_all: Workspace, 
     assert meta["origins"]["train.models.lora.precision"] == "default"
     assert meta["origins"]["train.models.lora.warmup_ratio"].startswith("recipe config/recipes/crag_mm.yaml:")
     assert meta["training"]["choices"]["reasons"]["precision"] == "no GPU"
+    assert json.loads((workspace.root / ADAPTER).read_text())["least_peft"] == "0.4.0"
 
 
 def test_a_fault_of_the_settings_is_said_again_by_every_retry_at_once(with_all: Workspace, copy_of: Copy) -> None:
