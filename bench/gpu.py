@@ -145,7 +145,7 @@ def run_ours(
 ) -> list[dict[str, Any]]:
     """Train with our trainer, stopped after the first step and resumed if asked for; return the log's rows."""
     from finetrail.models.limits import Limits
-    from finetrail.training.settings.job import Stopped
+    from finetrail.training.checkpoints.failures import Stopped
     from finetrail.training.settings.train_settings import Saving, TrainSettings
     from finetrail.training.sft import train_adapter
 

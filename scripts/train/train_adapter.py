@@ -16,6 +16,7 @@ from finetrail.rows.artifacts import check_manifest, read_json
 from finetrail.rows.records import canonical_json, read_rows, sha256_file, sha256_text
 from finetrail.step.journal import shared_run_folder
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.training.checkpoints.publish import least_peft
 from finetrail.training.settings.hardware import use_gpus
 from finetrail.training.settings.train_settings import Saving, Tracking, train_settings
 from finetrail.training.sft import CHAT, refuse_hopeless, train_adapter
@@ -153,6 +154,8 @@ def train_and_publish(
         (scratch / "training_log.jsonl").rename(step.file(args.training_log))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    if settings.adapter:
+        step.manifest_facts(args.manifest.parent, {"least_peft": least_peft(folder)})
     step.facts["training"] = vars(outcome)
     return folder
 

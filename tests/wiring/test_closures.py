@@ -24,6 +24,7 @@ DECLARED = {
     "finetrail/step/journal.py",
     "finetrail/step/progress.py",
     "finetrail/step/reporter.py",
+    "finetrail/training/checkpoints/failures.py",
     "finetrail/training/memory_estimate.py",
     "finetrail/training/tracking/tracker.py",
     "finetrail/training/tracking/wandb_run.py",

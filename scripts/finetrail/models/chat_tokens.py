@@ -85,24 +85,10 @@ def without_thoughts(answer: str) -> str:
     return _THOUGHTS.sub("", answer, count=1) if answer.lstrip().startswith("<think>") else answer
 
 
-# Reserved tokens of published vocabularies that no text holds, the best first.
-_SPARE_PADS = ("<|finetune_right_pad_id|>", "<pad>", "[PAD]", "<|endoftext|>", "<|vision_pad|>", "<unk>")
-
-
 def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Return the token to pad with: the tokenizer's own, else a reserved one that is no end of a turn.
+    """Return the token to pad with: the tokenizer's own, else the end of a turn.
 
-    Raises:
-        FinetrailError: there is none.
+    Labels and attention go by the places of padding, so that any token will do.
     """
-    if tokenizer.pad_token_id is not None:
-        return int(tokenizer.pad_token_id)
-    vocabulary, end = tokenizer.get_vocab(), chat_tokens(tokenizer).end
-    for name in _SPARE_PADS:
-        if vocabulary.get(name, end) != end:
-            return int(vocabulary[name])
-    raise FinetrailError(
-        "the tokenizer has no pad token, and no reserved one to take its place",
-        where=_WHERE,
-        hint="Name a token of the vocabulary in base_model.pad_token",
-    )
+    own = tokenizer.pad_token_id
+    return chat_tokens(tokenizer).end if own is None else int(own)

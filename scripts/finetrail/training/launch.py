@@ -22,7 +22,8 @@ from finetrail.rows.artifacts import read_json, write_json
 from finetrail.serving.ports import free_port
 from finetrail.training import worker
 from finetrail.training.checkpoints.deadline import SIGNALS, Deadline
-from finetrail.training.settings.job import Job, Stopped, job_as_plain
+from finetrail.training.checkpoints.failures import InputFault, Stopped, failure_from_plain
+from finetrail.training.settings.job import Job, job_as_plain
 from finetrail.training.settings.train_settings import Launch
 from finetrail.training.trainer.operators import drop_stale_locks, operators_folder
 
@@ -76,9 +77,7 @@ def fit_distributed(
     code = _run(command, shared, progress)
     told = [read_json(path) for path in sorted(shared.glob("error.*.json"))]
     if told:
-        first = told[0]
-        kind = Stopped if first["stopped"] else FinetrailError
-        raise kind(first["cause"], where=first["where"], hint=first["hint"])
+        raise failure_from_plain(told[0])
     if code:
         raise FinetrailError(
             f"the processes of the training ended with code {code}",
@@ -94,14 +93,14 @@ def launcher(launch: Launch) -> list[str]:
     On several nodes srun starts one torchrun a node; they meet at this one, which is the first of the job.
 
     Raises:
-        FinetrailError: several nodes, and SLURM gave this job fewer.
+        InputFault: several nodes, and SLURM gave this job fewer.
     """
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={launch.processes}"]
     if launch.nodes == 1:
         return [*_DEAF, *torchrun, "--standalone"]
     given = allocated_nodes()
     if given < launch.nodes:
-        raise FinetrailError(
+        raise InputFault(
             f"`launch.nodes` is {launch.nodes}, and this job has {given or 'one'}",
             where="train.models",
             hint="Several nodes are started by SLURM only: set `nodes: 1`, or ask for them and run on a cluster",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from finetrail.models.base import load_base
 from finetrail.models.masks import IGNORED, Example
+from finetrail.models.model_folder import load_adapter
 from finetrail.training.merge_weights import merge_adapter, save_merged
 from finetrail.training.settings.hardware import detect
 from finetrail.training.settings.machine_choices import Choices, choose
@@ -67,9 +68,7 @@ def trained_targets(
         examples: encoded dev rows, with a target each.
         tokens: at most so many of each answer.
     """
-    from peft import PeftModel
-
-    model: Any = PeftModel.from_pretrained(build_model(base_dir, settings, _choices(settings)), adapter_dir)
+    model: Any = load_adapter(build_model(base_dir, settings, _choices(settings)), adapter_dir)
     _compute_as_in_training(model)
     places = [(example, *_first_target(example, tokens)) for example in examples]
     return [Target(example.row_id, ids, start, _distribution(model, ids, start)) for example, start, ids in places]

@@ -24,6 +24,7 @@ from finetrail.training.checkpoints.attempts import (
     begin_attempt,
     end_attempt,
     note_attempt,
+    outcome_of,
     refuse_another,
     segments,
     trained,
@@ -41,11 +42,12 @@ from finetrail.training.checkpoints.checkpoints import (
     trainer_state,
 )
 from finetrail.training.checkpoints.deadline import Deadline, heed_signals
+from finetrail.training.checkpoints.failures import fault_of_inputs
 from finetrail.training.checkpoints.publish import publish_checkpoint
 from finetrail.training.launch import fit_distributed
 from finetrail.training.memory_estimate import propose_batch, shape_of
 from finetrail.training.settings.hardware import detect
-from finetrail.training.settings.job import Job, Stopped
+from finetrail.training.settings.job import Job
 from finetrail.training.settings.machine_choices import Choices, choose, log_choices, split_update
 from finetrail.training.settings.train_settings import Saving, TrainSettings
 from finetrail.training.tracking.restore import restore_checkpoint
@@ -183,7 +185,7 @@ def train_adapter(
         FinetrailError: no rows, a row with an image for a model that reads text only, a row that does not fit, a
             tokenizer that would teach the wrong thing (`finetrail.models.base_model.BaseModel.check`), a state
             directory of another run, a loss that is not finite, a setting that needs a GPU, no memory or disk left, or
-            an attempt that had to stop (`finetrail.training.settings.job.Stopped`).
+            an attempt that had to stop (`finetrail.training.checkpoints.failures.Stopped`).
     """
     deadline = Deadline()
     with hold(state_dir), heed_signals(deadline):
@@ -210,10 +212,12 @@ def _train(
     started, step = time.time(), _reached(state_dir)
     refuse_another(state_dir, step)
     number = begin_attempt(state_dir, step, saving.code)
-    outcome, cause = "failed", None
+    outcome = "finished"
+    failure: BaseException | None = None
     try:
-        train, evaluation = parts.encode(base_dir, vision_dir, *rows, settings, images)
-        open_state(state_dir, _identity(base, train, evaluation, settings), saving.code)
+        with fault_of_inputs():
+            train, evaluation = parts.encode(base_dir, vision_dir, *rows, settings, images)
+            open_state(state_dir, _identity(base, train, evaluation, settings), saving.code)
         restore_checkpoint(state_dir, saving.tracking)
         resume = _resume_from(state_dir, saving)
         if resume is not None and ended(resume) is not None:
@@ -225,7 +229,6 @@ def _train(
             note_attempt(state_dir, number, step, asdict(choices))
             job = Job(base_dir, state_dir, resume, settings, saving, choices, started, _longest(train), vision_dir)
             _fit(job, train, evaluation, deadline, progress, parts)
-            outcome = "finished"
         report = _publish(base_dir, settings, train, state_dir, out_dir, parts.written)
         shown = {example.row_id for example in train}
         drops = settings.limits.images == "drop"
@@ -235,21 +238,20 @@ def _train(
             set_aside=sum(str(row["id"]) not in shown for row in rows[0]),
         )
     except BaseException as error:
-        outcome = "stopped" if isinstance(error, Stopped) else "failed"
-        cause = str(error) or type(error).__name__
+        outcome, failure = outcome_of(error), error
         raise
     finally:
         try:
-            end_attempt(state_dir, number, _reached(state_dir), outcome, cause)
+            end_attempt(state_dir, number, _reached(state_dir), outcome, failure)
         except OSError as error:  # a full disk, which must not hide what ended the attempt
             logger.warning("the end of this attempt cannot be noted in %s: %s", state_dir, error)
 
 
 def refuse_hopeless(state_dir: Path) -> None:
-    """Stop a retry that would advance nothing, before anything large is read.
+    """Stop a retry that would end as the attempt before it, before anything large is read.
 
     Raises:
-        FinetrailError: with the cause of the attempt before it (see `refuse_another`).
+        FinetrailError: see `refuse_another`.
     """
     refuse_another(state_dir, _reached(state_dir))
 
@@ -293,7 +295,8 @@ def _choices(
 ) -> Choices:
     """Choose for this machine; a training that was begun keeps its batch, so that its steps stay the same."""
     hardware, config = detect(), read_config(base_dir)
-    choices = choose(settings, hardware, varlen=settings.prefix is None and suits_varlen(config))
+    with fault_of_inputs():
+        choices = choose(settings, hardware, varlen=settings.prefix is None and suits_varlen(config))
     if resume is not None:
         kept = trained(state_dir)[-1]["choices"]
         names = ("batch_size", "gradient_accumulation", "gradient_checkpointing")
@@ -321,7 +324,8 @@ def _fit(
     drop_steps_after(job.state_dir, checkpoint_step(job.resume) if job.resume else 0)
     if job.resume is not None:
         logger.info("resuming from %s", job.resume)
-    rows = parts.dataset(train, job.settings), parts.dataset(evaluation, None) if evaluation else None
+    with fault_of_inputs():
+        rows = parts.dataset(train, job.settings), parts.dataset(evaluation, None) if evaluation else None
     if job.settings.launch.distributed:
         fit_distributed(job, *rows, deadline, progress, parts.worker)
     else:

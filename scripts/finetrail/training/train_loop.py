@@ -9,8 +9,9 @@ from finetrail.models.model_folder import read_config, read_tokenizer
 from finetrail.training.checkpoints.checkpoint_callback import build_keeper
 from finetrail.training.checkpoints.checkpoints import free_bytes
 from finetrail.training.checkpoints.deadline import Deadline, find_limits
+from finetrail.training.checkpoints.failures import Stopped, fault_of_inputs
 from finetrail.training.memory_estimate import is_out_of_memory, out_of_memory, shape_of
-from finetrail.training.settings.job import Job, Stopped
+from finetrail.training.settings.job import Job
 from finetrail.training.settings.train_settings import TrainSettings
 from finetrail.training.tracking.tracker import tracked
 from finetrail.training.trainer.arguments import build_arguments
@@ -45,7 +46,8 @@ def fit(
 
     Raises:
         Stopped: a limit or a signal did.
-        FinetrailError: memory or disk ran out, or the loss is not finite.
+        InputFault: the loss is not finite, or the model is not for these settings.
+        FinetrailError: memory or disk ran out.
     """
     try:
         _fit(job, train, evaluation, deadline, progress, build_trainer)
@@ -82,7 +84,8 @@ def _fit(
         tokenizer = read_tokenizer(job.base_dir)
         recorder = step_recorder(job.state_dir, arguments.process_index, progress)
         callbacks = [*_early_stopping(settings), keeper, *watchers]
-        trainer = build_trainer(job, tokenizer, train, evaluation, arguments, recorder, callbacks)
+        with fault_of_inputs():
+            trainer = build_trainer(job, tokenizer, train, evaluation, arguments, recorder, callbacks)
         trainer.train(resume_from_checkpoint=str(job.resume) if job.resume else None)
     if keeper.stopped is not None:
         raise Stopped(

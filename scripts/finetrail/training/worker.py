@@ -10,7 +10,8 @@ from pathlib import Path
 from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import read_json, write_json
 from finetrail.training.checkpoints.deadline import Deadline, heed_signals
-from finetrail.training.settings.job import Stopped, job_from_plain
+from finetrail.training.checkpoints.failures import Stopped, failure_as_plain
+from finetrail.training.settings.job import job_from_plain
 from finetrail.training.train_loop import fit
 from finetrail.training.trainer.trainer import build_trainer
 from finetrail.training.trainer_parts import BuildTrainer
@@ -31,8 +32,7 @@ def main(shared: Path, build_trainer: BuildTrainer) -> int:
         with heed_signals(deadline):
             _fit(shared, deadline, build_trainer)
     except FinetrailError as error:
-        told = {"cause": error.cause, "where": error.where, "hint": error.hint, "stopped": isinstance(error, Stopped)}
-        write_json(shared / f"error.{rank}.json", told)
+        write_json(shared / f"error.{rank}.json", failure_as_plain(error))
         # A failure ends the others, which may wait for this one; to stop is agreed, and they must finish.
         return 0 if isinstance(error, Stopped) else 1
     finally:

@@ -95,6 +95,12 @@ def test_errors_of_every_kind_show_together(project: Project) -> None:
         ("recipes/fish.yaml", "learning_rate: 5e-5", "learning_rate: true", "expected a number, found true"),
         (
             "recipes/fish.yaml",
+            "learning_rate: 5e-5",
+            "target_modules: [q_proj, lm_head]\n      learning_rate: 5e-5",
+            "`lm_head` gets no adapter: name it in `modules_to_save`",
+        ),
+        (
+            "recipes/fish.yaml",
             "    lora:",
             "    LoRA:",
             "fish: the name `LoRA` in train.models does not fit. Use small letters",

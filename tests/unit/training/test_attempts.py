@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import stat
 import time
@@ -32,7 +33,7 @@ from finetrail.training.checkpoints.checkpoints import (
     rotate,
 )
 from finetrail.training.checkpoints.deadline import Deadline, find_limits, heed_signals, parse_left, slurm_end
-from finetrail.training.settings.job import Stopped
+from finetrail.training.checkpoints.failures import InputFault, Stopped, failure_as_plain, failure_from_plain
 from finetrail.training.settings.train_settings import Saving, TrainSettings
 from finetrail.training.sft import TrainReport, train_adapter
 from finetrail.training.trainer.training_log import drop_steps_after
@@ -247,9 +248,9 @@ def test_an_attempt_that_advanced_nothing_ends_the_retries_of_its_run(
 ) -> None:
     monkeypatch.setenv("FINETRAIL_RUN", str(tmp_path / "run1"))
     refuse_another(tmp_path, 0)
-    end_attempt(tmp_path, begun(tmp_path, 0, "a"), 3, "stopped", "SIGTERM asked for it")
+    end_attempt(tmp_path, begun(tmp_path, 0, "a"), 3, "stopped", Stopped("SIGTERM asked for it"))
     refuse_another(tmp_path, 3)
-    end_attempt(tmp_path, begun(tmp_path, 3, "b"), 3, "failed", "the disk is full")
+    end_attempt(tmp_path, begun(tmp_path, 3, "b"), 3, "failed", OSError("the disk is full"))
     with pytest.raises(FinetrailError, match=r"began at step 3 advanced nothing.*: the disk is full"):
         refuse_another(tmp_path, 3)
     begun(tmp_path, 4, "b")  # and was killed
@@ -262,9 +263,72 @@ def test_an_attempt_that_advanced_nothing_ends_the_retries_of_its_run(
     assert segments(tmp_path) == [{"from_step": 0, "code": "a"}, {"from_step": 3, "code": "b"}]
 
 
+BAD_ROW = {"id": "row-7", "question": "?", "messages": [{"role": "user", "content": "no answer follows"}]}
+FAULTS: list[tuple[list[dict[str, Any]], dict[str, Any], str]] = [
+    ([BAD_ROW], {}, "row-7: the last message is not an answer of the assistant"),
+    ([], {"limits": Limits(max_length=512)}, "limits.max_length is 512, but the model's context is 256. Lower"),
+    ([], {"precision": "fp16"}, "`precision: fp16` needs a GPU, and torch sees none"),
+    ([], {"method": "qlora"}, "on a CPU four-bit weights need a multiple of 64"),
+    ([], {"learning_rate": 1e30, "max_grad_norm": 0.0, "warmup_share": 0.0}, "the loss is not finite at step"),
+]
+
+
+@cpu_only
+@pytest.mark.heavy
+@pytest.mark.parametrize(("more_rows", "settings", "cause"), FAULTS)
+def test_a_fault_of_data_or_settings_is_said_again_at_once(
+    more_rows: list[dict[str, Any]],
+    settings: dict[str, Any],
+    cause: str,
+    base_dir: Path,
+    rows: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FINETRAIL_RUN", str(tmp_path / "run1"))
+    with pytest.raises(InputFault) as first:
+        train(base_dir, [*rows, *more_rows], tmp_path, **settings)
+    assert cause in str(first.value)
+    for _ in range(2):
+        with pytest.raises(InputFault) as again:
+            train(tmp_path / "not read", [], tmp_path, **settings)
+        assert str(again.value) == str(first.value)
+    (attempt,) = read_attempts(tmp_path / "s")
+    assert attempt["outcome"] == "refused" and attempt["cause"] == str(first.value)
+    monkeypatch.setenv("FINETRAIL_RUN", str(tmp_path / "run2"))
+    with pytest.raises(InputFault, match=re.escape(cause)):
+        train(base_dir, [*rows, *more_rows], tmp_path, **settings)
+    assert len(read_attempts(tmp_path / "s")) == 2, "a new run tries again"
+
+
+@pytest.mark.heavy
+def test_memory_that_ran_out_is_no_fault_of_the_inputs(
+    base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FINETRAIL_RUN", str(tmp_path / "run1"))
+
+    def exhausted(*_: Any, **__: Any) -> None:
+        raise MemoryError("out of memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("trl.SFTTrainer.training_step", exhausted)
+        with pytest.raises(FinetrailError, match="out of memory with 2 rows"):
+            train(base_dir, rows, tmp_path)
+    assert read_attempts(tmp_path / "s")[-1]["outcome"] == "failed"
+    with pytest.raises(FinetrailError, match=r"began at step 0 advanced nothing, .*out of memory with 2 rows"):
+        train(base_dir, rows, tmp_path)
+
+
+@pytest.mark.parametrize("kind", [Stopped, InputFault, FinetrailError])
+def test_a_failure_reaches_another_process_as_it_is(kind: type[FinetrailError]) -> None:
+    error = kind("the cause", where="row-7", hint="Mend it")
+    found = failure_from_plain(json.loads(json.dumps(failure_as_plain(error))))
+    assert type(found) is kind and str(found) == str(error)
+
+
 def test_a_line_that_a_full_disk_cut_off_stops_nobody(tmp_path: Path) -> None:
     """The attempt that it was about is known by its whole lines; the next line begins on its own."""
-    end_attempt(tmp_path, begun(tmp_path, 0, "a"), 3, "stopped", "SIGTERM asked for it")
+    end_attempt(tmp_path, begun(tmp_path, 0, "a"), 3, "stopped", Stopped("SIGTERM asked for it"))
     path = tmp_path / "attempts.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
     assert [attempt.get("outcome") for attempt in read_attempts(tmp_path)] == [None]

@@ -10,17 +10,14 @@ import pytest
 from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.config.sections.train import Template
 from finetrail.errors import FinetrailError
-from finetrail.inference.generate import load_model
-from finetrail.models.base import load_base
 from finetrail.models.base_model import BaseModel
 from finetrail.models.base_tokenizer import prepare_tokenizer
 from finetrail.models.chat_tokens import pad_id
 from finetrail.models.limits import Limits
 from finetrail.models.masks import encode_row
-from finetrail.training.merge_weights import merge_adapter
 from finetrail.training.settings.train_settings import TrainSettings
 from finetrail.training.sft import train_adapter
-from tests.unit.training.conftest import cpu_only, make_row
+from tests.unit.training.conftest import make_row
 
 LIMITS = Limits(max_length=256)
 SETTINGS = TrainSettings(rank=2, alpha=4, max_steps=2, batch_size=2, gradient_accumulation=1, limits=LIMITS)
@@ -54,10 +51,11 @@ def test_the_tiny_base_is_fine(base: Path) -> None:
         checked(base, loss)
 
 
-def test_no_pad_token_gets_a_reserved_one_that_ends_no_turn(base: Path) -> None:
-    tokenizer = spoiled(base, pad_token=None)
+@pytest.mark.parametrize(("pad_token", "expected"), [(None, EOT), (BOS, BOS)])
+def test_any_token_pads(pad_token: str | None, expected: str, base: Path) -> None:
+    tokenizer = spoiled(base, pad_token=pad_token)
     checked(base)
-    assert tokenizer.convert_ids_to_tokens(pad_id(tokenizer)) == "<|finetune_right_pad_id|>"
+    assert tokenizer.convert_ids_to_tokens(pad_id(tokenizer)) == expected
 
 
 def test_two_bos_tokens(base: Path) -> None:
@@ -146,29 +144,6 @@ def test_new_tokens_that_find_a_spare_embedding(base: Path) -> None:
     with pytest.raises(FinetrailError, match=r"the tokenizer has 1 new tokens \(<\|im_start\|>\), whose embeddings"):
         BaseModel(base).check_new_tokens([])
     BaseModel(base).check_new_tokens(["embed_tokens"])
-
-
-@cpu_only
-def test_new_tokens_are_trained_saved_and_merged(base: Path, tmp_path: Path) -> None:
-    import torch
-    from transformers import AutoTokenizer
-
-    prepare_tokenizer(base, template="chatml", pad_token=None, new_tokens=["<|im_start|>", "<|im_end|>"])
-    assert torch.equal(*(load_base(base, "float32").get_input_embeddings().weight for _ in range(2)))
-    rows = [make_row(session, 0, 1) for session in range(4)]
-    settings = TrainSettings(
-        rank=2, alpha=4, max_steps=2, batch_size=2, gradient_accumulation=1, limits=LIMITS, learning_rate=1e-2,
-        modules_to_save=("embed_tokens",),
-    )  # fmt: skip
-    train_adapter(base, rows, [], settings, state_dir=tmp_path / "state", out_dir=tmp_path / "out")
-    adapter = tmp_path / "out" / "final_adapter"
-    merged = merge_adapter(base, adapter, tmp_path / "merged")
-    begun, ended = (load_base(folder, "float32").get_input_embeddings().weight for folder in (base, merged))
-    new = AutoTokenizer.from_pretrained(base).convert_tokens_to_ids(["<|im_start|>", "<|im_end|>"])
-    assert not any(torch.equal(begun[number], ended[number]) for number in new)
-    ids = torch.tensor([encode_row(rows[0], AutoTokenizer.from_pretrained(merged), LIMITS).input_ids])
-    with torch.inference_mode():
-        assert (load_model(merged)(ids).logits - load_model(base, adapter)(ids).logits).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(

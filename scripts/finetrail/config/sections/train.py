@@ -130,7 +130,11 @@ class TrainedModel(Section):
     target_modules: list[Text] | None = result(
         None, "modules that get an adapter; none for every linear layer but the head"
     )
-    modules_to_save: list[Text] = result([], "modules that are trained whole beside the adapter")
+    modules_to_save: list[Text] = result(
+        [],
+        "modules that are trained whole beside the adapter; where `embed_tokens` and `lm_head` are one matrix, "
+        "naming one trains it, and naming both parts them",
+    )
     quantization: Quantization = result(Quantization(), "qlora: how the base is held")
     vision_layers: bool = result(False, "vision models: adapters in the image encoder too")
     loss: Literal["answer", "assistant"] = result(
@@ -200,6 +204,8 @@ class TrainedModel(Section):
             raise ValueError("`method: image_prefix` is trained in one process or by DDP: take `deepspeed_stage` out")
         if wrong := [name for name in self.unused_keys() if name in self.model_fields_set]:
             raise ValueError(f"`{wrong[0]}` means nothing for the method {self.method}: take it out")
+        if not drawn and "lm_head" in {name.rpartition(".")[2] for name in self.target_modules or ()}:
+            raise ValueError("`lm_head` gets no adapter: name it in `modules_to_save`, not in `target_modules`")
         if self.row_order == "written" and self.packing:
             raise ValueError("`packing` puts rows together by their lengths: `row_order: written` could not be kept")
         if self.patience is not None and self.eval_steps is None:

@@ -1,7 +1,8 @@
 """The attempts at one training: who trained from which step with which code, and why it ended.
 
-Retries go on from the newest checkpoint. One that would begin where the last one of the same run began is refused
-with the last one's cause: it would advance nothing either.
+Retries go on from the newest checkpoint. Two kinds are refused before they count as an attempt. After a fault of data
+or settings, a retry says again what the attempt said. A retry that would begin where the last attempt of the same run
+began names that one's cause: it would advance nothing either.
 """
 
 import os
@@ -14,9 +15,11 @@ from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import atomic_path
 from finetrail.rows.records import dump_row, parse_line, write_jsonl
 from finetrail.step.journal import shared_run_folder, utc_now
+from finetrail.training.checkpoints.failures import InputFault, Stopped, failure_as_plain, failure_from_plain
 
 ATTEMPTS = "attempts.jsonl"
 KILLED = "it was ended from outside (memory, time limit, a person) before its first checkpoint"
+REFUSED = "refused"
 _GOOD = ("finished", "published")
 
 
@@ -29,16 +32,22 @@ def read_attempts(state_dir: Path) -> list[dict[str, Any]]:
 
 
 def refuse_another(state_dir: Path, step: int) -> None:
-    """Stop a retry that would advance nothing, before it loads anything.
+    """Stop a retry that would end as the last attempt of the same run of the workflow, before it loads anything.
 
     Raises:
-        FinetrailError: the last attempt of the same run of the workflow began at this step too.
+        InputFault: the last attempt met this fault of data or settings.
+        FinetrailError: the last attempt began at this step too.
     """
     run = _run()
     before = [attempt for attempt in read_attempts(state_dir) if attempt["run"] == run]
-    if run is None or not before or before[-1]["from_step"] != step or before[-1].get("outcome") in _GOOD:
+    if run is None or not before:
         return
-    cause = before[-1].get("cause") or KILLED
+    last = before[-1]
+    if last.get("outcome") == REFUSED:
+        raise failure_from_plain(last["fault"])
+    if last["from_step"] != step or last.get("outcome") in _GOOD:
+        return
+    cause = last.get("cause") or KILLED
     raise FinetrailError(
         f"an attempt that began at step {step} advanced nothing, so another one would not either: {cause}",
         where=str(state_dir),
@@ -60,10 +69,19 @@ def note_attempt(state_dir: Path, number: int, step: int, choices: Mapping[str, 
     _append(state_dir, {"attempt": number, "from_step": step, "choices": dict(choices)})
 
 
-def end_attempt(state_dir: Path, number: int, step: int, outcome: str, cause: str | None = None) -> None:
-    """Note how an attempt ended: ``finished``, ``published`` (all was done), ``stopped`` (it may go on), ``failed``."""
+def outcome_of(error: BaseException) -> str:
+    """Name how an error ended an attempt: ``stopped`` (it may go on), ``refused`` (a fault of inputs) or ``failed``."""
+    if isinstance(error, Stopped):
+        return "stopped"
+    return REFUSED if isinstance(error, InputFault) else "failed"
+
+
+def end_attempt(state_dir: Path, number: int, step: int, outcome: str, error: BaseException | None = None) -> None:
+    """Note how an attempt ended: ``finished``, ``published`` (all was done), or as `outcome_of` names it."""
+    cause = None if error is None else str(error) or type(error).__name__
     row = {"attempt": number, "to_step": step, "outcome": outcome, "cause": cause, "ended": utc_now()}
-    _append(state_dir, row)
+    fault = {"fault": failure_as_plain(error)} if isinstance(error, InputFault) else {}
+    _append(state_dir, row | fault)
 
 
 def trained(state_dir: Path) -> list[dict[str, Any]]:

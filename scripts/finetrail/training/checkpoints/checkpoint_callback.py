@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from finetrail.errors import FinetrailError
 from finetrail.training.checkpoints.checkpoints import checkpoint_folder, mark_complete, rotate
 from finetrail.training.checkpoints.deadline import Deadline
+from finetrail.training.checkpoints.failures import InputFault
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback
@@ -103,13 +103,13 @@ def check_finite(logs: dict[str, Any], step: int, *, fp16: bool) -> None:
     """Stop before a model without use is saved.
 
     Raises:
-        FinetrailError: a loss is no number, or the gradient that an update was made of.
+        InputFault: a loss is no number, or the gradient that an update was made of.
     """
     losses = [logs[name] for name in ("loss", "eval_loss") if name in logs]
     spoilt = not fp16 and not math.isfinite(logs.get("grad_norm", 0.0))
     if spoilt or not all(math.isfinite(loss) for loss in losses):
         hint = "Use `precision: bf16` or fp32" if fp16 else "Lower `learning_rate` or set `max_grad_norm`"
-        raise FinetrailError(
+        raise InputFault(
             f"the loss is not finite at step {step}",
             where="train.models",
             hint=f"{hint}. The checkpoints before it are kept, and are of other settings then",

@@ -106,7 +106,7 @@ def build_prefix_trainer(
         arguments.ddp_find_unused_parameters = True  # a batch of text alone passes the prefix by
     set_seed(settings.seed)
     llm = build_model(job.base_dir, settings, job.choices, arguments.local_process_index)
-    llm = get_peft_model(llm, build_lora(settings))
+    llm = get_peft_model(llm, build_lora(settings, llm))
     order_targets(llm)
     model = build_prefix_model(llm, eyes, image_tokens=prefix.image_tokens, trainable_blocks=prefix.trainable_blocks)
     collate = TaskCollator(pad_id(tokenizer), eyes.settings.image_size)

@@ -5,14 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from finetrail.errors import FinetrailError
 from finetrail.models.limits import Limits
 from finetrail.training.settings.machine_choices import Choices
 from finetrail.training.settings.train_settings import Launch, Prefix, Quantization, Saving, Tracking, TrainSettings
-
-
-class Stopped(FinetrailError):
-    """The attempt had to end before the training; the next one continues from the newest checkpoint."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from finetrail.errors import FinetrailError
+from finetrail.training.checkpoints.failures import InputFault
 from finetrail.training.settings.train_settings import Tracking
 
 CHANGES_NO_RESULT = "It talks to W&B and gives nothing back; what is fetched from there `restore` checks by itself."
@@ -19,16 +19,16 @@ def check_tracking(tracking: Tracking) -> None:
     """Stop before anything is trained where W&B could not be reached.
 
     Raises:
-        FinetrailError: the package is missing, or the mode is online and the environment holds no key.
+        InputFault: the package is missing, or the mode is online and the environment holds no key.
     """
     try:
         import wandb  # noqa: F401
     except ImportError as error:
-        raise FinetrailError(
+        raise InputFault(
             "the package wandb is not installed", where="train.wandb", hint="Run `make env`, or set it to null"
         ) from error
     if tracking.mode == "online" and not os.environ.get(KEY):
-        raise FinetrailError(
+        raise InputFault(
             f"W&B wants a key, and {KEY} is not set",
             where="train.wandb.mode",
             hint="Set it in the environment of the job (never in a file), or choose offline and `wandb sync` later",

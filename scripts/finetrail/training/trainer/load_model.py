@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
 from finetrail.models.base import adapter_targets, load_base, model_class
+from finetrail.models.model_folder import read_config
 from finetrail.training.settings.hardware import Format
 from finetrail.training.settings.machine_choices import VARLEN, Choices
 from finetrail.training.settings.train_settings import TrainSettings
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from peft import LoraConfig
     from transformers import BitsAndBytesConfig, PreTrainedModel
 
+TIED = ("embed_tokens", "lm_head")
 _BLOCK = 64  # weights that share a scale, as bitsandbytes quantizes
 
 
@@ -40,7 +42,10 @@ def build_model(base_dir: Path, settings: TrainSettings, choices: Choices, local
         _check_width(base_dir, choices)
         kwargs["quantization_config"] = build_quantization(settings, choices)
         kwargs["device_map"] = {"": "cpu" if choices.use_cpu else local_rank}
-    return load_base(base_dir, weights_dtype(settings, choices), **kwargs)
+    model = load_base(base_dir, weights_dtype(settings, choices), **kwargs)
+    # Torch gives the pad token's embedding no gradient, also where the token ends a turn.
+    model.get_input_embeddings().padding_idx = None
+    return model
 
 
 def _check_width(base_dir: Path, choices: Choices) -> None:
@@ -49,9 +54,7 @@ def _check_width(base_dir: Path, choices: Choices) -> None:
     Raises:
         FinetrailError: rows of weights hold no whole number of blocks.
     """
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(base_dir).get_text_config()
+    config = read_config(base_dir).get_text_config()
     narrow = [name for name in ("hidden_size", "intermediate_size") if getattr(config, name) % _BLOCK]
     if choices.use_cpu and narrow:
         raise FinetrailError(
@@ -84,12 +87,20 @@ def build_quantization(settings: TrainSettings, choices: Choices) -> "BitsAndByt
 
 
 def build_lora(settings: TrainSettings, model: "PreTrainedModel | None" = None) -> "LoraConfig":
-    """The adapter as PEFT names it; for a vision model, given here, kept out of its image encoder."""
+    """The adapter as PEFT names it.
+
+    Args:
+        settings: the method and the adapter.
+        model: keeps the adapter out of its image encoder, and its head and embeddings one where they are tied and
+            only one of them is named to be trained whole.
+    """
     from peft import LoraConfig
 
-    targets = settings.target_modules
+    targets, tied = settings.target_modules, False
     if model is not None:
         targets = adapter_targets(model, targets, vision_layers=settings.vision_layers)
+        named = sum(module.rpartition(".")[2] in TIED for module in settings.modules_to_save)
+        tied = bool(model.config.get_text_config().tie_word_embeddings) and named == 1
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.rank,
@@ -98,6 +109,7 @@ def build_lora(settings: TrainSettings, model: "PreTrainedModel | None" = None) 
         target_modules=targets if isinstance(targets, str) else list(targets),
         modules_to_save=list(settings.modules_to_save) or None,
         bias="none",
+        ensure_weight_tying=tied,
     )
 
 
