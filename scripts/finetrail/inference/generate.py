@@ -41,7 +41,7 @@ class Prompt:
     ids: list[int]
     images: tuple[Image, ...]
     dropped_passages: int
-    control_texts: int
+    control_texts: int = 0
 
 
 @dataclass(frozen=True)
