@@ -1,15 +1,18 @@
 """Download a base model from the hub at its revision, or copy a local folder; GPU jobs then run offline."""
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from finetrail.config.current import RUN_CONFIG_VARIABLE, current_run
 from finetrail.errors import FinetrailError
 from finetrail.hub import download
 from finetrail.models.base_tokenizer import prepare_tokenizer
 from finetrail.models.model_files import ALL
+from finetrail.preflight.base_findings import findings
 from finetrail.step.step import Step, add_output, run_step, step_parser
 
 SETTINGS = ("base_model",)
@@ -31,6 +34,9 @@ def work(step: Step, args: argparse.Namespace) -> None:
         pad_token=choice["pad_token"],
         new_tokens=choice["new_tokens"],
     )
+    recipe = current_run()["recipes"][step.recipe] if RUN_CONFIG_VARIABLE in os.environ else None
+    for found in findings(step.recipe, recipe, folder) if recipe else ():
+        raise FinetrailError(found.what, where=found.where, hint=found.fix)
     step.manifest_facts(args.manifest.parent, {"tokenizer": changed})
 
 

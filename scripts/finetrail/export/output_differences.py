@@ -53,7 +53,7 @@ def compare_file(
         end_token_equal = runtime.end_token() == (tokenizer.eos_token or "")
         parses = chat_tokens(tokenizer).end in runtime.tokenize(_as_data(tokenizer))
     return {
-        "token_ids_equal": all(row["token_ids_equal"] is not False for row in rows),
+        "token_ids_equal": _together(row["token_ids_equal"] for row in rows),
         "runtime_parses_control_tokens": parses,
         "end_token_equal": end_token_equal,
         "greedy_equal": all(row["greedy_equal"] for row in rows),
@@ -100,6 +100,12 @@ def _compare(runtime: LlamaRuntime, one: Expected, tokenizer: "PreTrainedTokeniz
         "max_log_prob_difference": max(differences),
         "mean_kl": sum(divergences) / len(divergences),
     }
+
+
+def _together(found: Iterable[bool | None]) -> bool | None:
+    """Return whether all are equal; None where one was not compared and none differs."""
+    known = list(found)
+    return False if False in known else None if None in known else True
 
 
 def _as_data(tokenizer: "PreTrainedTokenizerBase") -> str:

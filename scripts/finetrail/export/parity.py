@@ -196,8 +196,8 @@ def _trimmed(layout: ChatLayout, message: Mapping[str, str]) -> dict[str, str]:
 
 def _reasons(found: Mapping[str, Any], file: str) -> list[str]:
     reasons = []
-    if not found["token_ids_equal"]:
-        first = next(row for row in found["conversations"] if not row["token_ids_equal"])
+    if found["token_ids_equal"] is False:
+        first = next(row for row in found["conversations"] if row["token_ids_equal"] is False)
         reasons.append(f"{file}: token ids of conversation {first['index']} differ: {first['difference']}")
     if not found["end_token_equal"]:
         reasons.append(f"{file}: the end-of-sequence token differs")

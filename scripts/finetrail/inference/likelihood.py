@@ -81,7 +81,7 @@ def option_losses(
     choice = row["choice"]
     reasoning, label, _ = reply.rpartition(ANSWER)
     head = reasoning if label else ""
-    shared = len(plain_ids(tokenizer, head, where=str(row["id"])))
+    shared = len(plain_ids(tokenizer, head, where=str(row["id"]), role="assistant"))
     losses = []
     for index in range(len(choice["options"])):
         turn = {"role": "assistant", "content": f"{head}{ANSWER}{answer_text(choice, index)}"}

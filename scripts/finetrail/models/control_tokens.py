@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from finetrail.chat.bounded_template import TEMPLATE_OPTIONS, Rendering, render_template
 from finetrail.chat.messages import Message
@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 THOUGHTS = ("<think>", "</think>")
-"""Around what a model thinks aloud: control tokens of some vocabularies, which its answers may hold all the same."""
-_MARKED = re.compile("\U000f0000.*?\U000f0001", re.DOTALL)  # the library's marks
+"""Around what a model thinks aloud: tokens of some vocabularies, with which its answers may begin all the same."""
+_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+_SPACES = " \t\r\n\u2581"  # SentencePiece writes a space as U+2581
+_START, _END = "\U000f0000", "\U000f0001"  # the library's marks
+_MARKED = re.compile(f"{_START}(.)(.*?){_END}", re.DOTALL)
 
 
 class UnfitRow(FinetrailError):
@@ -29,45 +32,50 @@ class UnfitRow(FinetrailError):
 
 @dataclass(frozen=True)
 class ControlTokens:
-    """The control tokens of a vocabulary: its special tokens, and those of its added tokens that its template writes.
+    """The control tokens of a vocabulary: all its added tokens, but for white space.
+
+    Special ones are not all: models learned to heed ``<tool_call>``, ``<|fim_prefix|>`` and reserved ones, too.
 
     Attributes:
         ids: text → id.
         pattern: finds them in a text, the longest first.
-        in_answers: the same without `THOUGHTS`.
+        outside: the same without `THOUGHTS`.
     """
 
     ids: dict[str, int]
     pattern: re.Pattern[str]
-    in_answers: re.Pattern[str]
+    outside: re.Pattern[str]
 
     def count(self, messages: Sequence[Message]) -> int:
-        """Count the control tokens that stand in messages."""
-        return sum(len(self._of(message).findall(message["content"])) for message in messages)
+        """Count the control tokens that stand in messages, and are no thoughts of the assistant."""
+        return sum(len(pattern.findall(text)) for message in messages for text, pattern in self._parts(message))
 
     def mark(self, message: Message) -> Message:
         """Mark what is to be encoded as plain text."""
         from transformers.utils.chat_template_utils import mark_control_tokens
 
-        content = str(mark_control_tokens(message["content"], self._of(message)))
+        content = "".join(str(mark_control_tokens(text, pattern)) for text, pattern in self._parts(message))
         return Message(role=message["role"], content=content)
 
-    def _of(self, message: Message) -> re.Pattern[str]:
-        return self.in_answers if message["role"] == "assistant" else self.pattern
+    def _parts(self, message: Message) -> list[tuple[str, re.Pattern[str]]]:
+        """Part the thoughts with which an answer begins from the rest of it."""
+        content = message["content"]
+        thought = _THOUGHT.match(content) if message["role"] == "assistant" else None
+        end = thought.end() if thought else 0
+        return [(content[:end], self.outside), (content[end:], self.pattern)]
 
 
 def control_tokens(tokenizer: "PreTrainedTokenizerBase") -> ControlTokens:
-    """Return the control tokens of a vocabulary; the answer is kept for as long as the template stays."""
-    return _control_tokens(tokenizer, str(tokenizer.chat_template or ""))
+    """Return the control tokens of a vocabulary; the answer is kept, so that tokens are added before."""
+    return _control_tokens(tokenizer)
 
 
 @lru_cache(maxsize=8)
-def _control_tokens(tokenizer: "PreTrainedTokenizerBase", template: str) -> ControlTokens:
+def _control_tokens(tokenizer: "PreTrainedTokenizerBase") -> ControlTokens:
     found = {
         token.content: number
         for number, token in tokenizer.added_tokens_decoder.items()
-        # White space is an added token of some vocabularies, and every template writes it.
-        if token.special or (token.content in template and not token.content.isspace())
+        if token.content.strip(_SPACES)
     }
     return ControlTokens(found, _any_of(found), _any_of(name for name in found if name not in THOUGHTS))
 
@@ -83,8 +91,8 @@ class ChatIds:
 
     Attributes:
         ids: of all that the template writes.
-        answers: of templates with ``{% generation %}``, the first token and the one behind the last of each
-            assistant's turn.
+        answers: where they are asked for, of templates with ``{% generation %}``: the first token and the one behind
+            the last of each assistant's turn.
         control_texts: how many control tokens stood in the messages, and are words.
     """
 
@@ -102,6 +110,7 @@ def chat_ids(
     image_token: str | None = None,
     images: int = 0,
     options: Mapping[str, Any] = TEMPLATE_OPTIONS,
+    with_answers: bool = False,
 ) -> ChatIds:
     """Render a conversation and encode it, so that its control tokens are those that the template writes.
 
@@ -112,6 +121,7 @@ def chat_ids(
         add_generation_prompt: whether to open the assistant's next turn at the end.
         image_token, images: written as often in front of the first user turn: all that follows is about the images.
         options: what the template may look at besides.
+        with_answers: whether to find the tokens of the assistant's turns.
 
     Raises:
         FinetrailError: see `finetrail.chat.bounded_template.render_template`.
@@ -126,53 +136,62 @@ def chat_ids(
     rendering = render_template(
         tokenizer, shown, where=where, add_generation_prompt=add_generation_prompt, options=options
     )
-    written = rendering.text
+    written, answers = rendering.text, tuple[tuple[int, int], ...]()
     if texts:
         written = _MARKED.sub("\0", written)
-        ids = _encode_marked(tokenizer, rendering.text, where)
-        answers = tuple(_marked_answers(tokenizer, rendering, ids, where))
+        ids = _encode_marked(tokenizer, rendering.text)
+        if with_answers:
+            answers = tuple(_marked_answers(tokenizer, rendering, ids, where))
     else:
         encoding = tokenizer(rendering.text, add_special_tokens=False)
         ids = encoding["input_ids"]
-        answers = tuple(_answers(encoding, rendering, len(ids)))
-    _check_written(control, written, ids, where)
+        if with_answers:
+            answers = tuple(_answers(encoding, rendering, len(ids)))
+    unknown = tokenizer.unk_token_id
+    _check_written(control, unknown, written, ids, where)
     return ChatIds(ids, answers, texts)
 
 
-def plain_ids(tokenizer: "PreTrainedTokenizerBase", text: str, *, where: str) -> list[int]:
-    """Encode a text without a template; it holds no control token.
+def plain_ids(
+    tokenizer: "PreTrainedTokenizerBase", text: str, *, where: str, role: Literal["user", "assistant"] = "user"
+) -> list[int]:
+    """Encode a text without a template; it holds no control token, but for thoughts with which an answer begins.
+
+    Args:
+        tokenizer: of the model.
+        text: what somebody said.
+        where: the row's id, for the message.
+        role: who said it.
 
     Raises:
         UnfitRow: the tokenizer makes a control token of plain text.
     """
-    control = control_tokens(tokenizer)
-    if not control.pattern.search(text):
-        ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-        _check_written(control, text, ids, where)
-        return ids
-    marked = control.mark(Message(role="user", content=text))["content"]
-    ids = _encode_marked(tokenizer, marked, where)
-    _check_written(control, "", ids, where)
+    control, message = control_tokens(tokenizer), Message(role=role, content=text)
+    if control.count([message]):
+        marked = control.mark(message)["content"]
+        ids, written = _encode_marked(tokenizer, marked), _MARKED.sub("\0", marked)
+    else:
+        ids, written = tokenizer(text, add_special_tokens=False)["input_ids"], text
+    _check_written(control, tokenizer.unk_token_id, written, ids, where)
     return ids
 
 
-def _encode_marked(tokenizer: "PreTrainedTokenizerBase", text: str, where: str) -> list[int]:
+def _encode_marked(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
     from transformers.utils.chat_template_utils import encode_marked_chat
 
     try:
         ids: list[int] = encode_marked_chat(tokenizer, text)
-    except ValueError as error:
-        raise UnfitRow(
-            f"holds a control token that cannot be written as plain text: {error}", where=where, hint="Clean the text"
-        ) from error
+    except ValueError:
+        # The token comes of its words as well. A mark behind its first letter keeps them apart.
+        ids = encode_marked_chat(tokenizer, _MARKED.sub(rf"\1{_START}\2", text))
     return ids
 
 
-def _check_written(control: ControlTokens, text: str, ids: Sequence[int], where: str) -> None:
-    """Hold the control tokens among the ids to those that were written."""
+def _check_written(control: ControlTokens, unknown: int | None, text: str, ids: Sequence[int], where: str) -> None:
+    """Hold the control tokens among the ids to those that were written; an unknown letter is none."""
     written = [control.ids[name] for name in control.pattern.findall(text)]
-    known = set(control.ids.values())
-    if written != [number for number in ids if number in known]:
+    known = set(control.ids.values()) - {unknown}
+    if [one for one in written if one != unknown] != [number for number in ids if number in known]:
         raise UnfitRow(
             "the tokenizer makes a control token of what stands in the text", where=where, hint="Clean the text"
         )
@@ -195,8 +214,8 @@ def _marked_answers(
         UnfitRow: an answer begins or ends within a token.
     """
     for start, end in rendering.answers:
-        before = _encode_marked(tokenizer, rendering.text[:start], where)
-        whole = _encode_marked(tokenizer, rendering.text[:end], where)
+        before = _encode_marked(tokenizer, rendering.text[:start])
+        whole = _encode_marked(tokenizer, rendering.text[:end])
         if ids[: len(whole)] != whole or whole[: len(before)] != before:
             raise UnfitRow("an answer begins or ends within a token", where=where, hint="Clean the text")
         yield len(before), len(whole)

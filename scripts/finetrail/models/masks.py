@@ -136,7 +136,7 @@ def encode_rows(
     loss: Loss = "answer",
     vision: Vision | None = None,
 ) -> EncodedRows:
-    """Encode rows; what this model cannot be shown is set aside alone.
+    """Encode rows to train on; what this model cannot be shown, or would be taught wrongly by, is set aside alone.
 
     Raises:
         FinetrailError: as `encode_row`, but for `UnfitRow`; or a row has an image that the model cannot read, and
@@ -146,11 +146,22 @@ def encode_rows(
     examples, set_aside = [], {}
     for row in rows:
         try:
+            _refuse_closed_thoughts(row, tokenizer)
             examples.append(encode_row(row, tokenizer, limits, loss=loss, vision=shown))
         except UnfitRow as error:
             set_aside[str(row["id"])] = error.cause
     dropped = 0 if shown else sum(row.get("image") is not None for row in rows)
     return EncodedRows(examples, dropped, set_aside)
+
+
+def _refuse_closed_thoughts(row: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase") -> None:
+    """Set a row aside that would teach to write thoughts behind a prompt that has closed them."""
+    if chat_tokens(tokenizer).closes_thoughts and CLOSED_THOUGHTS in row["messages"][-1]["content"]:
+        raise UnfitRow(
+            "the answer holds thoughts, but the prompt has closed them",
+            where=str(row["id"]),
+            hint="Cut them off, or name a layout without them in base_model.template (qwen for Qwen3)",
+        )
 
 
 def choose_images(rows: Iterable[Mapping[str, Any]], limits: Limits, vision: Vision | None) -> Vision | None:
@@ -201,6 +212,7 @@ def _shown(
     images: int,
     *,
     add_generation_prompt: bool = False,
+    with_answers: bool = False,
 ) -> ChatIds:
     return chat_ids(
         tokenizer,
@@ -209,6 +221,7 @@ def _shown(
         add_generation_prompt=add_generation_prompt,
         image_token=IMAGE_TOKEN,
         images=images,
+        with_answers=with_answers,
     )
 
 
@@ -219,23 +232,22 @@ def split_ids(
 
     Raises:
         FinetrailError: the prompt is no prefix of the whole, or the turn's end is missing.
-        UnfitRow: the answer holds thoughts that the prompt has closed, or as `prompt_ids`.
+        UnfitRow: as `prompt_ids`.
     """
     prompt, whole = _prompt_and_whole(messages, tokenizer, where, images)
     return prompt, _target(prompt, whole.ids, tokenizer, where)
 
 
 def _prompt_and_whole(
-    messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", where: str, images: int
+    messages: Sequence[Message],
+    tokenizer: "PreTrainedTokenizerBase",
+    where: str,
+    images: int,
+    *,
+    with_answers: bool = False,
 ) -> tuple[list[int], ChatIds]:
     prompt = prompt_ids(messages[:-1], tokenizer, where=where, images=images)
-    if chat_tokens(tokenizer).closes_thoughts and CLOSED_THOUGHTS in messages[-1]["content"]:
-        raise UnfitRow(
-            "the answer holds thoughts, but the prompt has closed them",
-            where=where,
-            hint="Cut them off, or name a layout without them in base_model.template (qwen for Qwen3)",
-        )
-    return prompt, _shown(messages, tokenizer, where, images)
+    return prompt, _shown(messages, tokenizer, where, images, with_answers=with_answers)
 
 
 def _target(prompt: Sequence[int], whole: Sequence[int], tokenizer: "PreTrainedTokenizerBase", where: str) -> list[int]:
@@ -263,7 +275,7 @@ def _assistant_labels(
     Raises:
         FinetrailError: as `split_ids`, or a marked turn ends with another token than the turn's end.
     """
-    prompt, whole = _prompt_and_whole(messages, tokenizer, where, images)
+    prompt, whole = _prompt_and_whole(messages, tokenizer, where, images, with_answers=True)
     target = _target(prompt, whole.ids, tokenizer, where)
     ids = prompt + target
     labels = [IGNORED] * len(ids)
@@ -317,7 +329,7 @@ def _without_thoughts(message: Message) -> Message:
 
 def cut_text(text: str, tokenizer: "PreTrainedTokenizerBase", tokens: int) -> str:
     """Cut a text to its first tokens."""
-    ids = plain_ids(tokenizer, text, where="an earlier answer")
+    ids = plain_ids(tokenizer, text, where="an earlier answer", role="assistant")
     return text if len(ids) <= tokens else tokenizer.decode(ids[:tokens]).strip()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
+from finetrail.rows.artifacts import read_json
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -54,6 +55,13 @@ def read_processor(source: Path | str, kind: Any = None, **options: Any) -> Any:
 
 def load_weights(kind: Any, source: Path | str, **options: Any) -> Any:
     """Load a model of a class of the transformers library, from safetensors alone."""
+    for index in source.glob("*.index.json") if isinstance(source, Path) else ():
+        if any(not name.endswith(".safetensors") for name in read_json(index).get("weight_map", {}).values()):
+            raise FinetrailError(
+                f"{index.name} names weights that are no safetensors",
+                where=str(source),
+                hint="Convert them: other formats may run code when they are read",
+            )
     with _explained(source):
         return kind.from_pretrained(source, use_safetensors=True, **_safely(source), **options)
 

@@ -8,15 +8,13 @@ import json
 import math
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from finetrail.config.load import LoadedConfig
 from finetrail.config.recipe import RecipeConfig, RunConfig
@@ -25,12 +23,13 @@ from finetrail.errors import FinetrailError
 from finetrail.export.modelfile import check_text
 from finetrail.hub import download
 from finetrail.models.model_files import SMALL
+from finetrail.preflight.base_findings import attempt, findings
 from finetrail.preflight.finding import Finding
 from finetrail.rows.artifacts import MANIFEST_NAME
 
 MOST_SECONDS = 120
-MOST_BYTES = 32 << 30
-"""Of addresses, which libraries reserve freely."""
+MOST_BYTES = 4 << 30
+"""Of private memory."""
 
 
 def refuse_unfit_bases(run: LoadedConfig) -> None:
@@ -63,21 +62,30 @@ def _said_in(run: LoadedConfig, key: str) -> str:
 
 def _of_recipe(run: RunConfig, name: str, recipe: RecipeConfig) -> Iterator[Finding]:
     if recipe.export is not None and recipe.export.format != "none":
-        yield from _attempt(
+        yield from attempt(
             f"recipes.{name}.folds.system_prompt", lambda: check_text(recipe.folds.system_prompt, "SYSTEM")
         )
+    path = recipe.base_model.path if recipe.base_model else None
+    for what, pattern in (("config.json", "config.json"), ("weights as safetensors", "*.safetensors")):
+        if path is not None and not any(Path(path).glob(pattern)):
+            yield Finding(
+                "error", f"recipes.{name}.base_model.path", f"{path} holds no {what}", "Name a model's folder"
+            )
+            return
     folder = _at_hand(run, name, recipe)
     if folder is not None:
         yield from look_at(name, recipe, folder)
 
 
 def _at_hand(run: RunConfig, name: str, recipe: RecipeConfig) -> Path | None:
-    """Return the folder of a base that exists already; the tiny ones are this project's own."""
-    if recipe.base_model is None or recipe.base_model.tiny is not None:
+    """Return the folder of a base that exists already; the tiny ones are this project's own.
+
+    A Python without transformers, as where rules run in conda environments, looks at none: `fetch_model` does.
+    """
+    if recipe.base_model is None or recipe.base_model.tiny is not None or find_spec("transformers") is None:
         return None
     if recipe.base_model.path is not None:
-        folder = Path(recipe.base_model.path)
-        return folder if (folder / "config.json").is_file() else None
+        return Path(recipe.base_model.path)
     fetched = run.results / name / "base_model"
     return fetched if (fetched / MANIFEST_NAME).is_file() else None
 
@@ -141,81 +149,13 @@ def _environment(scripts: str) -> dict[str, str]:
 def _bound() -> None:
     seconds = math.ceil(MOST_SECONDS)
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
-
-
-def _attempt(where: str, look: Callable[[], object]) -> Iterator[Finding]:
-    try:
-        look()
-    except FinetrailError as error:
-        yield Finding("error", where, error.cause, error.hint or "Choose another model")
-
-
-def findings(name: str, recipe: RecipeConfig, folder: Path) -> Iterator[Finding]:
-    """Try what the run will do with a base model, on a copy of its small files.
-
-    Args:
-        name: of the recipe.
-        recipe: its settings.
-        folder: with the model's configuration and tokenizer.
-    """
-    from finetrail.models.base_model import BaseModel
-    from finetrail.models.base_tokenizer import prepare_tokenizer
-
-    choice = recipe.base_model
-    assert choice is not None
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch)
-        for path in (path for pattern in SMALL for path in folder.glob(pattern) if path.is_file()):
-            shutil.copyfile(path, copy / path.name)
-        written = list(
-            _attempt(
-                f"recipes.{name}.base_model",
-                lambda: prepare_tokenizer(
-                    copy,
-                    template=choice.template,
-                    family=choice.family,
-                    pad_token=choice.pad_token,
-                    new_tokens=choice.new_tokens,
-                ),
-            )
-        )
-        yield from written
-        if not written:
-            yield from _trained_and_exported(name, recipe, BaseModel(copy))
-
-
-def _trained_and_exported(name: str, recipe: RecipeConfig, base: Any) -> Iterator[Finding]:
-    from finetrail.export.gguf_config import read_shape
-    from finetrail.export.gguf_tokenizer import read_vocabulary
-
-    faults: list[Finding] = []
-    for key, model in (recipe.train.models if recipe.train else {}).items():
-        where = f"recipes.{name}.train.models.{key}"
-        faults += _attempt(where, partial(base.check, loss=model.loss, max_length=recipe.limits.max_length))
-        if model.method != "full":
-            faults += _attempt(f"{where}.modules_to_save", partial(base.check_new_tokens, model.modules_to_save))
-    yield from faults
-    if not faults and recipe.folds.system_prompt and not base.chat.keeps_system:
-        what = "the chat template drops or refuses the system message"
-        fix = "Name a layout in base_model.template, or set folds.system_prompt to nothing"
-        yield Finding("error", f"recipes.{name}.folds.system_prompt", what, fix)
-    if recipe.export is None or recipe.export.format == "none":
-        return
-    yield from _attempt(f"recipes.{name}.base_model.template", lambda: base.layout)
-    if recipe.export.format == "gguf":
-        shape = list(_attempt(f"recipes.{name}.export.format", lambda: read_shape(base.folder)))
-        yield from shape
-        if not shape:
-            size = max(read_shape(base.folder).vocabulary, len(base.tokenizer))
-            yield from _attempt(f"recipes.{name}.export.format", lambda: read_vocabulary(base.folder, size))
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
 
 
 def main() -> int:
     """Print what was found, as JSON."""
     asked = json.load(sys.stdin)
-    recipe = RecipeConfig.model_validate(asked["recipe"])
-    found = [asdict(one) for one in findings(asked["name"], recipe, Path(sys.argv[1]))]
+    found = [asdict(one) for one in findings(asked["name"], asked["recipe"], Path(sys.argv[1]))]
     print(json.dumps(found))
     return 0
 

@@ -66,6 +66,12 @@ class ModelPlace:
             return self.name
         if not any(folder.glob("*.safetensors")):
             raise FinetrailError("holds no safetensors weights", where=self.name, hint="Other formats can run code")
+        pickled = sorted(
+            path for path in folder.rglob("pytorch_model*.bin") if not any(path.parent.glob("*.safetensors"))
+        )
+        if pickled:
+            where, hint = str(pickled[0]), "Convert it: other formats can run code"
+            raise FinetrailError("a part of the model has no safetensors weights", where=where, hint=hint)
         files = {path.relative_to(folder).as_posix(): path for pattern in ALL for path in folder.rglob(pattern)}
         lines = [
             f"{sha256_file(path)}  {name}"

@@ -235,7 +235,8 @@ def _train(
         return replace(
             report,
             dropped_images=sum(row.get("image") is not None for row in rows[0]) if drops else 0,
-            set_aside=sum(str(row["id"]) not in shown for row in rows[0]),
+            # Of drawn rows, those that were not drawn are not set aside.
+            set_aside=0 if settings.prefix else sum(str(row["id"]) not in shown for row in rows[0]),
         )
     except BaseException as error:
         outcome, failure = outcome_of(error), error

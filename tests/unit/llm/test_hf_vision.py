@@ -99,9 +99,11 @@ def test_pictures_are_seen_in_batches_as_alone(model: LoadedModel) -> None:
 
 
 def test_a_text_with_a_control_token_is_refused_before_anything_is_written(model: LoadedModel) -> None:
-    asked = Chat([{"role": "user", "content": "He wrote <|image|> there."}], [], 1, 1, 0.0, 1.0, 4, None, None)
-    with pytest.raises(Refusal, match="control token"):
-        model.prepare(asked)
+    parts = [{"type": "text", "text": text} for text in ("He wrote <|im", "age|> there.")]
+    for content in ("He wrote <|image|> there.", parts):
+        asked = Chat([{"role": "user", "content": content}], [], 1, 1, 0.0, 1.0, 4, None, None)
+        with pytest.raises(Refusal, match="control token"):
+            model.prepare(asked)
 
 
 def test_a_question_without_a_picture_is_answered(model: LoadedModel) -> None:

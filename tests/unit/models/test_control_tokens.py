@@ -95,10 +95,10 @@ def plain(messages: Sequence[Message]) -> list[dict[str, str]]:
 def test_whatever_stands_in_messages_the_control_tokens_are_the_templates(
     tokenizer: "PreTrainedTokenizerBase", opened: bool
 ) -> None:
-    thoughts = {"<think>", "</think>"}  # what answers may hold
+    hostile = [*HOSTILE, *tokenizer.added_tokens_encoder]
     for seed in range(120):
         rng = random.Random(seed)
-        messages = conversation(rng, [text for text in HOSTILE if text not in thoughts])
+        messages = conversation(rng, hostile)
         messages = messages[:-1] if opened else messages
         found = chat_ids(tokenizer, messages, where="row", add_generation_prompt=opened)
         neutral = [Message(role=message["role"], content="x") for message in messages]
@@ -118,7 +118,7 @@ def test_without_control_tokens_it_is_the_tokenizers_own_way(tokenizer: "PreTrai
         own: Any = tokenizer.apply_chat_template(
             plain(messages), return_dict=True, return_assistant_tokens_mask=True, enable_thinking=False
         )
-        found = chat_ids(tokenizer, messages, where="row")
+        found = chat_ids(tokenizer, messages, where="row", with_answers=True)
         mask = [0] * len(found.ids)
         for start, behind in found.answers:
             mask[start:behind] = [1] * (behind - start)
@@ -152,27 +152,62 @@ def test_the_answer_that_quotes_the_end_of_its_turn_is_trained_to_its_real_end(l
     assert controls(tokenizer, example.input_ids) == controls(tokenizer, clean.input_ids)
 
 
-def test_thoughts_stay_tokens_in_answers_and_are_words_elsewhere() -> None:
+def thinking() -> "PreTrainedTokenizerBase":
+    """A tokenizer whose model thinks aloud, and whose template does not close its thoughts."""
     from transformers import AddedToken
 
     tokenizer = train_tokenizer("qwen2", TEXTS, vocabulary_size=512, context=256)
     tokenizer.add_tokens([AddedToken(name, special=False, normalized=False) for name in ("<think>", "</think>")])
-    tokenizer.chat_template = str(tokenizer.chat_template) + "{# <think> </think> #}"
+    return tokenizer
+
+
+def test_thoughts_stay_tokens_where_an_answer_begins_with_them_and_are_words_elsewhere() -> None:
+    tokenizer = thinking()
     tags = set(tokenizer.convert_tokens_to_ids(["<think>", "</think>"]))
-    thought = "<think>\nhm\n</think>\n\nAt nine."
-    shown = encode_row(row_with("", thought), tokenizer, Limits(512))
-    assert [label in tags for label in shown.labels].count(True) == 2
-    asked = encode_row(row_with(" </think> ", "At nine."), tokenizer, Limits(512))
-    before = [number for number in asked.prompt_ids if number in tags]
-    assert len(before) == 1, "that of the earlier answer, which is the assistant's"
+
+    def tokens(row: dict[str, Any]) -> list[int]:
+        return [number for number in encode_row(row, tokenizer, Limits(512)).input_ids if number in tags]
+
+    assert len(tokens(row_with("", "<think>\nhm\n</think>\n\nAt nine."))) == 2
+    assert tokens(row_with(" </think> ")) == []
+    assert tokens(row_with("", "He wrote <think> and </think> there.")) == []
+    assert len(tokens(row_with("", "<think>a</think> He wrote <think>b</think>."))) == 2
 
 
-def test_a_row_that_the_model_cannot_be_shown_is_set_aside_alone() -> None:
+def test_options_behind_a_reply_that_thinks_are_scored_on_their_own_words() -> None:
+    """The reasoning of a reply keeps its tokens, so that as many of them are left out as there are."""
+    tokenizer = thinking()
+    head = "<think>\nhm\n</think>\n\nAnswer: "
+    row = row_with("", f"{head}nine")
+    learned = [label for label in encode_row(row, tokenizer, Limits(512)).labels if label != IGNORED]
+    shared = plain_ids(tokenizer, head, where="r", role="assistant")
+    assert learned[: len(shared) - 1] == shared[:-1] and len(shared) < len(learned)
+
+
+def test_a_row_that_would_teach_wrongly_is_set_aside_alone() -> None:
     tokenizer = tokenizer_of("thinking")
     rows = [{**row_with("", answer), "id": name} for name, answer in (("a", "At nine."), ("b", "<think>x</think> No."))]
     encoded = encode_rows(rows, tokenizer, Limits(512))
     assert [example.row_id for example in encoded.examples] == ["a"]
     assert encoded.set_aside == {"b": "the answer holds thoughts, but the prompt has closed them"}
+    assert encode_row(rows[1], tokenizer, Limits(512)).input_ids, "as a test row its loss can be measured"
+
+
+def test_a_control_token_that_its_own_words_make_stays_words() -> None:
+    """A vocabulary of words: the piece `stop` alone is the token, so that it is spelled."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import AddedToken, PreTrainedTokenizerFast
+
+    words = {word: number for number, word in enumerate(["[UNK]", "a", "s", "top", "stop", *"bcdefghijklmnoq"])}
+    stored: Any = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
+    stored.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=stored, unk_token="[UNK]")
+    tokenizer.add_tokens([AddedToken("stop", special=True)])
+    ids = plain_ids(tokenizer, "a stop a", where="row")
+    assert tokenizer.convert_tokens_to_ids("stop") not in ids and ids == [
+        words[word] for word in ("a", "s", "top", "a")
+    ]
+    assert plain_ids(tokenizer, "a \N{GRINNING FACE}", where="row") == [words["a"], words["[UNK]"]]
 
 
 def test_a_vocabulary_that_makes_a_control_token_of_words(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ import pytest
 
 from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.config.load import LoadedConfig, load_config
+from finetrail.config.sections.schema import plain
 from finetrail.errors import FinetrailError
 from finetrail.preflight import base_checks
-from finetrail.preflight.base_checks import check_hub_bases, findings, refuse_unfit_bases
+from finetrail.preflight.base_checks import check_hub_bases, refuse_unfit_bases
+from finetrail.preflight.base_findings import findings
 from tests.unit.config.fish_project import Project
 from tests.unit.export.tiny_models import build_model
 
@@ -129,7 +131,7 @@ def test_what_would_fail_later_is_said_at_once(
         base = build_model(tmp_path / "llama", "llama")
     if spoil:
         spoil(base)
-    found = list(findings("fish", loaded(project, base, **changes).recipes["fish"], base))
+    found = list(findings("fish", plain(loaded(project, base, **changes).recipes["fish"]), base))
     assert found and {one.level for one in found} == {"error"}
     assert any(one.where == f"recipes.fish.{key}" and cause in f"{one.what}. {one.fix}" for one in found), found
 
@@ -160,7 +162,7 @@ def test_a_template_of_the_configuration_takes_the_place_of_one_that_no_layout_w
 ) -> None:
     smol(base)
     recipe = loaded(project, base, base_model={"template": "chatml"}).recipes["fish"]
-    assert list(findings("fish", recipe, base)) == []
+    assert list(findings("fish", plain(recipe), base)) == []
 
 
 def test_a_process_that_never_ends_is_ended(project: Project, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:

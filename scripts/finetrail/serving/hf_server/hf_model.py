@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetrail.chat.bounded_template import render_template
 from finetrail.chat.messages import Message
 from finetrail.errors import FinetrailError
 from finetrail.models.control_tokens import chat_ids, control_tokens
@@ -64,6 +65,7 @@ class LoadedModel:
         read = read_processor if self.sees else read_tokenizer
         self.processor: Any = read(options.model, revision=options.revision, padding_side="left")
         self.tokenizer = self.processor.tokenizer if self.sees else self.processor
+        self.tokenizer.chat_template = self.processor.chat_template
         self.tokenizer.padding_side = "left"
         if options.chat_template:
             self.processor.chat_template = Path(options.chat_template).read_text(encoding="utf-8")
@@ -115,10 +117,9 @@ class LoadedModel:
 
     def _text(self, messages: list[dict[str, Any]]) -> str:
         """Render messages with images; the processor would read a control token in one of them as the token."""
-        from jinja2 import TemplateError
-
         pattern = control_tokens(self.tokenizer).pattern
-        for found in filter(None, (pattern.search(text) for message in messages for text in _texts(message))):
+        # Templates join the parts of a message.
+        for found in filter(None, (pattern.search("".join(_texts(message))) for message in messages)):
             raise Refusal(400, f"a text holds the control token {found[0]}, and the model sees images", "invalid_value")
         parts = [
             {**message, "content": [{"type": "text", "text": message["content"]}]}
@@ -127,9 +128,11 @@ class LoadedModel:
             for message in messages
         ]
         try:
-            return str(self.processor.apply_chat_template(parts, tokenize=False, add_generation_prompt=True))
-        except (TemplateError, ValueError) as error:
-            raise Refusal(400, f"the chat template refuses the messages: {error}", "invalid_value") from error
+            return render_template(
+                self.tokenizer, parts, where="the request", add_generation_prompt=True, options={}
+            ).text
+        except FinetrailError as error:
+            raise Refusal(400, error.cause, "invalid_value") from error
 
     def _with_images(self, texts: list[str], images: list[list[Any]]) -> Any:
         """Return a batch's inputs; the template has written the special tokens already."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from finetrail.chat.messages import Message
 from finetrail.errors import FinetrailError
 from finetrail.examples.picture_tasks import shorter, task_prompt
+from finetrail.models.control_tokens import control_tokens
 from finetrail.models.masks import IGNORED, Example, split_ids
 from finetrail.vision.image import Image
 from finetrail.vision.row_images import images_of
@@ -97,6 +98,7 @@ def encode_task(
         [IGNORED] * len(prompt) + kept,
         dropped,
         shown,
+        control_texts=control_tokens(tokenizer).count(messages),
         task=kind,
         weight=float(task["weight"]),
         class_id=class_ids[name] if shown else NO_CLASS,
