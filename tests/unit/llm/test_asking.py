@@ -21,7 +21,8 @@ class Answering:
     def __init__(self) -> None:
         self.outlook = Outlook()
         self.totals: dict[str, Any] = {
-            "calls_made": 0, "repairs": 0, "failures": 0, "rate_limited": 0, "errors": 0, "from_store": 0, "usd": 0.0,
+            "calls_made": 0, "repairs": 0, "unusable": 0, "failures": 0, "rate_limited": 0, "errors": 0,
+            "from_store": 0, "usd": 0.0,
         }  # fmt: skip
 
     def in_flight(self) -> int:

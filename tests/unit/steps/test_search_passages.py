@@ -21,6 +21,7 @@ from finetrail.rows.records import read_rows, write_jsonl
 from finetrail.step.progress import Progress
 from finetrail.web.search_progress import Searching
 from recall.search_passages import main
+from tests.unit.llm.fake_llm import LLM_KEYS
 from tests.unit.web.site import Site
 
 KEY = "se/cret+key=0123456789"
@@ -58,7 +59,7 @@ class Web:
         }  # fmt: skip
         self.pages = {"timeout_s": 5.0, "max_bytes": 100_000, "max_redirects": 2, "max_concurrency": 4}
         self.pages["allow_private"] = True
-        self.llm = {"mode": "live", "max_quarantined_share": 0.0, "budget_usd": None, "budget_calls": None}
+        self.llm = dict(LLM_KEYS)
         self.http = dict(HTTP)
         self.keys: dict[str, str | None] = {"key_header": None, "key_param": None}
         self.refusals: list[web.Response] = []
@@ -273,7 +274,7 @@ def test_a_failed_search_sets_its_row_aside_and_pays_the_others(there: Web) -> N
         (403, "no", "refuses us (HTTP 403: no)"),
         (432, "plan", "credit is used up (HTTP 432: plan)"),
         (404, "", "is not asked like this (HTTP 404"),
-        (302, "", "is not asked like this (HTTP 302"),
+        (302, "", "sends us on to /elsewhere (HTTP 302), which is not followed"),
         (200, '{"items": [], "error": 5}', "there is no list of results at 'results'. Found: error, items"),
     ],
 )

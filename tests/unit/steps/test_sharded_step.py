@@ -15,7 +15,7 @@ from finetrail.rows.artifacts import describe_file, read_json, write_json
 from finetrail.rows.records import read_rows, write_jsonl
 from finetrail.rows.shards import Shard
 from synthesize.generate_answers import main
-from tests.unit.llm.fake_llm import FakeServer, asked, completion
+from tests.unit.llm.fake_llm import LLM_KEYS, FakeServer, asked, completion
 
 PROMPT = Path(__file__).resolve().parents[3] / "config" / "prompts" / "crag_mm" / "generate_answers.md"
 MODEL: dict[str, Any] = {
@@ -70,10 +70,8 @@ def inputs(folder: Path, monkeypatch: pytest.MonkeyPatch, server: FakeServer) ->
         "scale": "full",
         "results_dir": "results",
         "llm": {
-            "mode": "live",
+            **LLM_KEYS,
             "max_quarantined_share": 1.0,
-            "budget_usd": None,
-            "budget_calls": None,
             "endpoints": {"fake": {"kind": "openai", "base_url": server.url, "prices": prices}},
         },
         "recipes": {"by_hand": {"synthesize": {"teacher": {"endpoint": "fake"}}}},

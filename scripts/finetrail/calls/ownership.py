@@ -1,0 +1,66 @@
+"""Which segments of a call store are its own: a file beside its folder, out of the way of whoever copies into it.
+
+The first writer gives the store an id, which stands in the names of all segments from then on, and lists the segments
+that were there before. Any other segment was brought from elsewhere. Without the file (a store that was fetched) all
+segments are the store's own.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from finetrail.rows.artifacts import temporary_name
+
+SUFFIX = ".owner.json"
+ID_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """What tells a store's own segments; `id` is None where nothing does."""
+
+    id: str | None = None
+    before: frozenset[str] = frozenset()
+
+    def owns(self, segment: Path) -> bool:
+        """Say whether a segment is the store's own."""
+        return self.id is None or segment.name in self.before or f"-{self.id}-" in segment.name
+
+
+def owner_file(folder: Path) -> Path:
+    """Return the file beside a store's folder that tells its own segments."""
+    place = folder.resolve()
+    return place.with_name(place.name + SUFFIX)
+
+
+def read_ownership(folder: Path) -> Ownership:
+    """Read what tells a store's own segments; a file that cannot be read tells nothing."""
+    try:
+        said = json.loads(owner_file(folder).read_text(encoding="utf-8"))
+        return Ownership(str(said["id"]), frozenset(map(str, said["before"])))
+    except (OSError, ValueError, LookupError, TypeError):
+        return Ownership()
+
+
+def claim(folder: Path, segments: list[Path]) -> Ownership:
+    """Make a store's own segments known, where nobody has; the segments that are there now are among them.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = owner_file(folder)
+    known = read_ownership(folder)
+    if known.id is not None or path.exists():
+        return known
+    said = {"id": secrets.token_hex(ID_BYTES), "before": [segment.name for segment in segments]}
+    temporary = temporary_name(path)
+    try:
+        temporary.write_text(json.dumps(said) + "\n", encoding="utf-8")
+        with contextlib.suppress(FileExistsError):  # another process was first
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return read_ownership(folder)
