@@ -51,6 +51,7 @@ def read_replies(content: bytes, cleaner: Cleaner, bounds: Bounds) -> list[Reply
     """
     try:
         body = json.loads(content, parse_constant=lambda _: None)  # a log-probability may be minus infinity
+        body = body[0] if isinstance(body, list) and len(body) == 1 else body
         choices = _choices_of(body)[: bounds.answers]
         usage = read_usage(body.get("usage"), bounds)
         shares = [None] * len(choices) if usage is None else share_usage(usage, len(choices))
@@ -68,8 +69,6 @@ def _choices_of(body: Any) -> Sequence[Mapping[str, Any]]:
         ErrorWithin: there is an error in their place.
         LookupError: there is nothing.
     """
-    if isinstance(body, list) and len(body) == 1:
-        body = body[0]
     choices = body.get("choices")
     if isinstance(choices, list) and choices:
         first = choices[0]
@@ -88,14 +87,15 @@ def _read_choice(body: Mapping[str, Any], choice: Mapping[str, Any], usage: Usag
     message = choice["message"]
     parts = list(_parts(message.get("content")))
     text = cleaner.text("".join(text for kind, text in parts if kind != "refusal"))
-    logprobs = (choice.get("logprobs") or {}).get("content") or None
+    beside = choice.get("logprobs")
+    logprobs = beside.get("content") if isinstance(beside, Mapping) else None
     content: dict[str, Any] = {
         "text": text,
         "finish_reason": _name(choice.get("finish_reason"), cleaner) or "unknown",
         "model": _name(body.get("model"), cleaner) or "unknown",
         "fingerprint": _name(body.get("system_fingerprint"), cleaner),
         "usage": usage and vars(usage),
-        "logprobs": logprobs and cleaner.value(_finite(logprobs)),
+        "logprobs": cleaner.value(_finite(logprobs)) if isinstance(logprobs, list) and logprobs else None,
     }
     if not text.strip():
         refusals = [text for kind, text in parts if kind == "refusal"]

@@ -68,7 +68,7 @@ class SearchProtocol(ServerProtocol[WebRequest]):
         """Make one call and return what the service said."""
         from yarl import URL
 
-        client = self._open()
+        client = self.open()
         asked, service = request.canonical["request"], self.service
         in_url = dict(asked["params"]) if asked["method"] == "GET" else {}
         headers = {}
@@ -127,7 +127,12 @@ class SearchProtocol(ServerProtocol[WebRequest]):
         cause = f"{given_up} searches failed and none was answered; the last one: {fault.error}"
         return self._stopped(cause, f"Check {self.endpoint.entry}, recall.http and the service's own log", request)
 
-    def _open(self) -> HttpClient:
+    def open(self) -> HttpClient:
+        """Return the client; the key is read with the first call, since what is stored needs none.
+
+        Raises:
+            FinetrailError: there is no key, or no way to the service.
+        """
         if self._client is None:
             base_url = self.endpoint.base_url
             self._key = self.endpoint.api_key(f"search endpoint {self.endpoint.name!r}", base_url)

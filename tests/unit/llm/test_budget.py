@@ -202,10 +202,12 @@ class Job:
     async def reply(self, number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
         return completion(VERDICT)
 
-    def configure(self, run: str, prices: dict[str, Any] | None = None, **llm: Any) -> None:
+    def configure(
+        self, run: str, prices: dict[str, Any] | None = None, more: dict[str, Any] | None = None, **llm: Any
+    ) -> None:
         endpoint = {
             "kind": "openai", "base_url": self.server.url, "api_key_env": None, "timeout_s": 5.0,
-            "max_concurrency": AT_ONCE, "max_retries": 1, "prices": prices or {},
+            "max_concurrency": AT_ONCE, "max_retries": 1, "prices": prices or {}, **(more or {}),
         }  # fmt: skip
         path = self.root / f"{run}.yaml"
         content = {
