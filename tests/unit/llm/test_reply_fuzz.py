@@ -38,8 +38,8 @@ ODD: list[Any] = [
 NAMES = [
     "choices", "message", "content", "error", "usage", "prompt_tokens", "completion_tokens", "finish_reason",
     "logprobs", "refusal", "reasoning_content", "reasoning", "completion_tokens_details", "reasoning_tokens", "model",
-    "object", "system_fingerprint", "code", "status", "type", "detail", "param", "text", "prompt_tokens_details", "cached_tokens",
-    "results", "web", "url",
+    "object", "system_fingerprint", "code", "status", "type", "detail", "param", "text", "prompt_tokens_details",
+    "cached_tokens", "results", "web", "url",
 ]  # fmt: skip
 
 
