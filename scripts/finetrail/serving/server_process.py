@@ -32,7 +32,16 @@ LOG_LINES = 30
 LINE_WIDTH = 2000
 CAUSES = 8
 CAUSE = re.compile(r"\b[A-Z]\w*(?:Error|Exception): ")
-# What a server has no use for: it may run a model's own code. The hub's key stays, for models that are gated.
+# What a server inherits, since it may run a model's own code: what finds programs, libraries, devices, caches, the hub
+# and the way to it, but nothing that looks like a secret. The hub's key stays, for models that are gated.
+NEEDED = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TMP|TEMP|CC|CXX|LD_LIBRARY_PATH|LIBRARY_PATH|CPATH"
+    r"|PYTHON\w+|VIRTUAL_ENV|CONDA_\w+|(OMP|MKL|KMP|GOMP|OPENBLAS|NUMEXPR)_\w+|(CUDA|CUDNN|CUBLAS|NVIDIA|NCCL|GLOO)\w*"
+    r"|(ROCM|ROCR|HIP|HSA)_\w+|(TORCH|PYTORCH|TRITON|TORCHINDUCTOR|FLASHINFER|VLLM|RAY)_\w+"
+    r"|(HF|HUGGINGFACE|HUGGING_FACE|TRANSFORMERS|TOKENIZERS|SAFETENSORS|FINETRAIL|XDG)_\w+"
+    r"|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|(HTTPS?|ALL|NO)_PROXY",
+    re.IGNORECASE,
+)
 SECRET = re.compile(r"(?:_|^)(?:KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)(?:_|$)", re.IGNORECASE)
 KEPT = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 PORT_TRIES = 3
@@ -135,7 +144,7 @@ def _start(spec: ServerSpec, key: str, log: Path) -> tuple["subprocess.Popen[byt
 
 def _spawn(spec: ServerSpec, port: int, key: str, log: Path) -> "subprocess.Popen[bytes]":
     path = os.pathsep.join(filter(None, [str(LIBRARY_ROOT), os.environ.get("PYTHONPATH")]))
-    inherited = {name: value for name, value in os.environ.items() if name in KEPT or not SECRET.search(name)}
+    inherited = {name: value for name, value in os.environ.items() if _is_inherited(name)}
     environment = inherited | {"PYTHONPATH": path, spec.key_variable: key, **spec.environment}
     with log.open("wb") as stream:
         return subprocess.Popen(
@@ -146,6 +155,10 @@ def _spawn(spec: ServerSpec, port: int, key: str, log: Path) -> "subprocess.Pope
             env=environment,
             start_new_session=True,
         )
+
+
+def _is_inherited(variable: str) -> bool:
+    return variable in KEPT or (NEEDED.fullmatch(variable) is not None and not SECRET.search(variable))
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, key: str, seconds: float) -> bool:
