@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
@@ -11,19 +10,16 @@ from finetrail.calls.commit import Committer
 from finetrail.calls.concurrency import Ceilings, Lane, Turn
 from finetrail.calls.faults import UNASKED, Failed, Fault
 from finetrail.calls.money import Ledger
+from finetrail.calls.patience import HOPELESS, backoff_s, jitter_of
 from finetrail.calls.segment import UNUSABLE, StoredCall
 from finetrail.calls.server_protocol import R, Reply, ServerProtocol, Unusable
 from finetrail.errors import FinetrailError
-from finetrail.rows.records import derive_seed
 
 LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")
-FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 30.0
 # A server that asks to be left alone for longer than this is quoted in the log.
 LONG_WAIT_S = 60.0
 REFUSALS_A_RETRY = 8
-HOPELESS = 20
 
 
 class Dismissed(FinetrailError):
@@ -75,10 +71,9 @@ class _Visit:
     def wait_after(self, fault: Fault, key: str) -> float:
         """Return the seconds until the next attempt, with a jitter that the request's key decides."""
         tried = self._retries + self._refusals
-        jitter = random.Random(derive_seed(key, tried)).random()
         if fault.retry_after is not None:
-            return fault.retry_after + 0.1 * jitter * (1.0 + fault.retry_after)
-        return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0 ** min(tried - 1, 10)) * (0.5 + 0.5 * jitter)
+            return fault.retry_after + 0.1 * jitter_of(key, tried) * (1.0 + fault.retry_after)
+        return backoff_s(key, tried)
 
     def bounded(self, wait: float, most: float) -> float | None:
         """Cut a wait for a server that refuses, so that it is not waited for longer while it answers nobody.

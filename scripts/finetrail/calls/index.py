@@ -15,7 +15,6 @@ from finetrail.rows.artifacts import atomic_path
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from typing_extensions import Buffer
 
 MAGIC = b"FTCALLS2"
 # Without a checksum, a damaged index hid answers: its segment is read instead, until the next index is written.
@@ -68,7 +67,7 @@ def write_index(segment: Path, entries: Sequence[Entry], covered: int) -> None:
         stream.write(content)
 
 
-def _checksum(covered: int, count: int, content: "Buffer") -> int:
+def _checksum(covered: int, count: int, content: bytes | memoryview) -> int:
     return zlib.crc32(content, zlib.crc32(HEADER.pack(MAGIC, covered, count, 0)))
 
 
@@ -96,7 +95,7 @@ def read_index(segment: Path) -> Columns | None:
     magic, covered, count, checksum = HEADER.unpack(data[: HEADER.size].tobytes())
     if magic != MAGIC or covered > size or data.size != HEADER.size + 16 * count:
         return None
-    if _checksum(covered, count, data[HEADER.size :]) != checksum:
+    if _checksum(covered, count, data[HEADER.size :].data) != checksum:
         return None
     prefixes, offsets, lengths = np.split(data[HEADER.size :], [8 * count, 12 * count])
     return Columns(prefixes.view("<u8"), offsets.view("<u4"), lengths.view("<u4"), covered)

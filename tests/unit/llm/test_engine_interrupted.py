@@ -69,7 +69,7 @@ def test_interrupts_at_any_call_pay_for_nothing_twice(server: FakeServer, tmp_pa
     rows = 150
     interrupter = Interrupter(sorted(random.Random(18).sample(range(1, rows), 4)))
     server.handler = interrupter.answer
-    codes = []
+    codes: list[int] = []
     while not codes or codes[-1] == 7:
         with begin(server, tmp_path / "calls", rows) as process:
             interrupter.victim = process

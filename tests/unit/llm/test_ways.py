@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -152,7 +153,11 @@ def test_a_key_does_not_travel_in_the_clear(url: str, clear: bool) -> None:
 
 def test_a_key_is_refused_over_http_unless_allowed(harness: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAKE_KEY", "sk-secret-0123456789")
-    settings = {"base_url": "http://models.example.invalid/v1", "api_key_env": "FAKE_KEY", "max_retries": 0}
+    settings: dict[str, Any] = {
+        "base_url": "http://models.example.invalid/v1",
+        "api_key_env": "FAKE_KEY",
+        "max_retries": 0,
+    }
     with pytest.raises(FinetrailError, match="is not asked with a key: over http whoever stands on the way reads"):
         harness.run([make_request("a")], **settings)
     with pytest.raises(FinetrailError, match="cannot be reached"):
