@@ -73,7 +73,7 @@ def test_no_segment_is_opened_twice_and_no_lock_is_taken(server: FakeServer, tmp
     write_at_once(server, store, lambda number: (tracer(tmp_path, number), []))
     seen = read_traces(tmp_path, store)
     assert seen.locks == []
-    assert seen.others == []
+    assert [call for call in seen.others if not (call.startswith("link") and ".chosen" in call)] == []
     check_files(store, seen.written, seen.renamed)
 
 

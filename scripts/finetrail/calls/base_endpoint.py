@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import ClassVar, Self
 
 from finetrail.calls.rate_limit import part_of
-from finetrail.config.hosts import IN_THE_CLEAR, is_in_the_clear
+from finetrail.config.sections.hosts import IN_THE_CLEAR, is_in_the_clear
 from finetrail.errors import FinetrailError
 
 

@@ -5,14 +5,12 @@ that were there before. Any other segment was brought from elsewhere. Without th
 segments are the store's own.
 """
 
-import contextlib
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from finetrail.rows.artifacts import temporary_name
+from finetrail.calls.write_once import write_once
 
 SUFFIX = ".owner.json"
 ID_BYTES = 4
@@ -56,11 +54,5 @@ def claim(folder: Path, segments: list[Path]) -> Ownership:
     if known.id is not None or path.exists():
         return known
     said = {"id": secrets.token_hex(ID_BYTES), "before": [segment.name for segment in segments]}
-    temporary = temporary_name(path)
-    try:
-        temporary.write_text(json.dumps(said) + "\n", encoding="utf-8")
-        with contextlib.suppress(FileExistsError):  # another process was first
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_once(path, json.dumps(said) + "\n")
     return read_ownership(folder)

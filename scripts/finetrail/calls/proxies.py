@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
-from finetrail.config.hosts import host_of, is_inner
+from finetrail.config.sections.hosts import host_of, is_inner
 from finetrail.errors import FinetrailError
 
 

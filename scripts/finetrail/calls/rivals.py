@@ -5,7 +5,6 @@ the same moment, both may see the other's answer, or only the later one may. So 
 that can be made only once, and goes by what that file says: the answer of a process that saw nothing always wins.
 """
 
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 from finetrail.calls.index import SUFFIX as INDEX_SUFFIX
 from finetrail.calls.index import Entry
 from finetrail.calls.segment import SUFFIX, scan
-from finetrail.rows.artifacts import temporary_name
+from finetrail.calls.write_once import write_once
 
 CHOICE_SUFFIX = ".chosen"
 # A folder's time may stay the same while another file is added a moment later.
@@ -74,21 +73,13 @@ def propose(folder: Path, key: str, answer_sha256: str) -> str:
     Raises:
         OSError: the file cannot be written.
     """
-    path = folder / f"{key}{CHOICE_SUFFIX}"
-    temporary = temporary_name(path)
-    try:
-        temporary.write_text(answer_sha256, encoding="ascii")
-        os.link(temporary, path)
-    except FileExistsError:
-        return chosen(folder, key) or answer_sha256
-    finally:
-        temporary.unlink(missing_ok=True)
-    return answer_sha256
+    write_once(folder / f"{key}{CHOICE_SUFFIX}", answer_sha256)
+    return chosen(folder, key) or answer_sha256
 
 
 def chosen(folder: Path, key: str) -> str | None:
     """Return the hash of the answer to a key that was chosen among several; None where none was."""
     try:
-        return (folder / f"{key}{CHOICE_SUFFIX}").read_text(encoding="ascii")
+        return (folder / f"{key}{CHOICE_SUFFIX}").read_text(encoding="ascii").strip() or None
     except (FileNotFoundError, UnicodeDecodeError):
         return None

@@ -66,10 +66,10 @@ class Asking(Progress):
             return self.asked
         reading = self._reading()
         of = reading.known_total() if reading else None
-        if not reading or not of or not self.asked or reading.done >= of:
+        if not reading or not of or not self.asked:
             return None
-        each = max(1, math.ceil(self.asked / max(1, reading.done)))
-        return self.asked + (of - reading.done) * each
+        read = reading.done + 1  # the row at hand is read, and not yet counted there
+        return self.asked + (of - read) * math.ceil(self.asked / read) if read < of else None
 
     def _expected(self, asked: int) -> tuple[int | None, bool]:
         """Return how many rows there will be, and whether this is an estimate from the share that was asked about."""

@@ -12,7 +12,7 @@ from finetrail.calls.faults import Failed, Fault, status_of_error
 from finetrail.calls.http_client import Came, HttpClient
 from finetrail.calls.money import Usage
 from finetrail.calls.server_protocol import Reply, ServerProtocol, Unusable
-from finetrail.config.hosts import host_of
+from finetrail.config.sections.hosts import host_of
 from finetrail.errors import FinetrailError
 from finetrail.llm.completion import Bounds, ErrorWithin, read_replies
 from finetrail.llm.endpoints import Endpoint

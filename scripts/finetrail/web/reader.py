@@ -13,7 +13,7 @@ from finetrail.calls.segment import StoredCall
 from finetrail.calls.store import CallStore, not_stored
 from finetrail.errors import FinetrailError
 from finetrail.web.extract import Extractors, PageText
-from finetrail.web.fetch import FetchFailed, PageFetcher, parse_url
+from finetrail.web.fetch import FetchFailed, PageFetcher
 from finetrail.web.web_request import Asker, WebRequest
 
 RETRIES = 2
@@ -208,11 +208,3 @@ class PageReader:
                 hint="Is there a way to the internet from here? Compute nodes often have none: run this step where "
                 "there is, or set recall.http.pages: false",
             )
-
-
-def place_of_url(url: str) -> str:
-    """Return what two URLs of one page share: the URL without its fragment; as it is where it is none."""
-    try:
-        return str(parse_url(url))
-    except FetchFailed:
-        return url

@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from finetrail.calls.proxies import proxy_of
-from finetrail.config.hosts import is_in_the_clear, is_inner
+from finetrail.config.sections.hosts import is_in_the_clear, is_inner
 from finetrail.errors import FinetrailError
 from finetrail.llm.request import ChatAnswer
 from tests.unit.llm.fake_llm import FakeServer, Harness, make_request

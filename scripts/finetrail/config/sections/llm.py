@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from finetrail.config.hosts import IN_THE_CLEAR, is_in_the_clear
 from finetrail.config.sections.fields import Count, Name, Section, Share, Text, operation, result
+from finetrail.config.sections.hosts import IN_THE_CLEAR, is_in_the_clear
 from finetrail.config.sections.serve import Serve
 
 OFFLINE_PREFIX = "offline-"
