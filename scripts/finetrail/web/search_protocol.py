@@ -1,6 +1,7 @@
 """The search protocol: how a JSON search service is asked, and what its reply says."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,8 @@ from finetrail.web.web_request import WebRequest
 
 LARGEST_ANSWER = 20_000_000
 SHOWN = 120
+# Keys of an endpoint's entry that say where its price comes from.
+PROVENANCE = {"source", "read_on"}
 SHOWN_BYTES = 2000
 # 432 and 433: so says Tavily when the plan, or the bound of the user's own, is used up.
 CREDIT = {402, 432, 433}
@@ -36,6 +39,11 @@ class SearchEndpoint(BaseEndpoint):
 
     base_url: str
     usd_per_1000: float | None = None
+
+    @classmethod
+    def of(cls, name: str, entry: Mapping[str, Any]) -> "SearchEndpoint":
+        """Make an endpoint from its entry in the run's configuration."""
+        return cls(name=name, **{key: value for key, value in entry.items() if key not in PROVENANCE})
 
     @property
     def usd(self) -> float | None:

@@ -31,8 +31,6 @@ from finetrail.web.web_request import Asker
 
 LOGGER = logging.getLogger(__name__)
 ROWS_A_SEARCH = 4
-# Keys that say where a price comes from.
-PROVENANCE = {"source", "read_on"}
 
 
 @dataclass(frozen=True)
@@ -80,8 +78,8 @@ def results_of(service: Service, call: StoredCall) -> list[Any]:
 def endpoint_of(step: Step) -> SearchEndpoint:
     """Return the search endpoint that the recipe names, with this job's share of its ceilings."""
     name, run = operation_key(step.recipe, "recall.http.search_endpoint"), current_run()
-    entry = {key: value for key, value in run["search"]["endpoints"][name].items() if key not in PROVENANCE}
-    return SearchEndpoint(name=name, max_wait_s=run["llm"]["max_wait_s"], **entry).shared(share_of(step))
+    entry = run["search"]["endpoints"][name] | {"max_wait_s": run["llm"]["max_wait_s"]}
+    return SearchEndpoint.of(name, entry).shared(share_of(step))
 
 
 def chosen_service(step: Step) -> Service:

@@ -108,8 +108,8 @@ class Sourced(Section):
 class Price(Sourced):
     """What a model costs."""
 
-    input: Money | None = operation(..., "USD per million input tokens; null where no source states it")
-    output: Money | None = operation(..., "USD per million output tokens; null where no source states it")
+    input: Money | None = operation(None, "USD per million input tokens; none where no source states it")
+    output: Money | None = operation(None, "USD per million output tokens; none where no source states it")
     cached: Money | None = operation(
         None, "USD per million input tokens that the server had cached; where nothing is said, as `input`"
     )
