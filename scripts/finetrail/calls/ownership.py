@@ -6,12 +6,14 @@ segments are the store's own.
 """
 
 import json
+import logging
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
 from finetrail.calls.write_once import write_once
 
+LOGGER = logging.getLogger(__name__)
 SUFFIX = ".owner.json"
 ID_BYTES = 4
 
@@ -46,13 +48,15 @@ def read_ownership(folder: Path) -> Ownership:
 def claim(folder: Path, segments: list[Path]) -> Ownership:
     """Make a store's own segments known, where nobody has; the segments that are there now are among them.
 
-    Raises:
-        OSError: the file cannot be written.
+    Where the file cannot be written, nothing tells, and all segments stay the store's own.
     """
     path = owner_file(folder)
     known = read_ownership(folder)
     if known.id is not None or path.exists():
         return known
     said = {"id": secrets.token_hex(ID_BYTES), "before": [segment.name for segment in segments]}
-    write_once(path, json.dumps(said) + "\n")
+    try:
+        write_once(path, json.dumps(said) + "\n")
+    except OSError as error:
+        LOGGER.warning("%s cannot be written (%s): segments from elsewhere are not told apart", path, error.strerror)
     return read_ownership(folder)

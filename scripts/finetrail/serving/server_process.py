@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from finetrail.calls.cleaning import Cleaner
 from finetrail.errors import FinetrailError
 from finetrail.serving.ports import free_port
 from finetrail.serving.supervise import STOPPED
@@ -105,18 +106,19 @@ def serve(spec: ServerSpec) -> Iterator[RunningServer]:
         finally:
             # Asked of the supervisor, who waits for the server: our own look could come a moment too early.
             if _stop(process) != STOPPED:
-                LOGGER.error("%s ended by itself; the end of its log:\n%s", spec.name, _tail(log))
+                LOGGER.error("%s ended by itself; the end of its log:\n%s", spec.name, _tail(log, key))
 
 
-def _tail(log: Path) -> str:
+def _tail(log: Path, key: str) -> str:
     """Return the end of a log, and before it the errors above: a server's helpers die before the server does."""
+    cleaner = Cleaner(key)
     last: deque[str] = deque(maxlen=LOG_LINES)
     causes: list[str] = []
     with log.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if len(last) == LOG_LINES and len(causes) < CAUSES and CAUSE.search(last[0]) and last[0] not in causes:
                 causes.append(last[0])
-            last.append(line.rstrip()[:LINE_WIDTH])
+            last.append(cleaner.text(line.rstrip()[:LINE_WIDTH]))
     return "\n".join([*causes, "…", *last] if causes else last)
 
 
@@ -134,7 +136,7 @@ def _start(spec: ServerSpec, key: str, log: Path) -> tuple["subprocess.Popen[byt
             return process, port
         ended = process.poll()
         _stop(process)
-        said = _tail(log)
+        said = _tail(log, key)
         if "address already in use" in said.lower() and not last:
             continue  # another process took the port between our look and the server's start
         state = "did not answer in time" if ended is None else f"ended with exit code {ended}"

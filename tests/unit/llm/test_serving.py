@@ -151,6 +151,13 @@ def test_keys_of_others_do_not_reach_a_server(monkeypatch: pytest.MonkeyPatch) -
     assert f"found {sorted(kept)}" in str(caught.value)
 
 
+def test_what_a_servers_log_says_neither_steers_a_terminal_nor_tells_its_key() -> None:
+    code = "import os; print('\\x1b[31mred', os.environ['TEST_KEY'], 'end'); raise SystemExit(3)"
+    with pytest.raises(FinetrailError, match=r"\[31mred <key> end") as caught, serve(spec_of(code)):
+        pass
+    assert "\x1b" not in str(caught.value)
+
+
 def test_a_server_that_never_answers_is_stopped() -> None:
     mark = f"mark-mute-{os.getpid()}"
     with (

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from finetrail.calls import ownership
 from finetrail.calls.index import HEADER, read_index
 from finetrail.calls.inspect_store import main
 from finetrail.calls.ownership import owner_file
@@ -179,6 +180,18 @@ def test_a_store_whose_place_is_taken_costs_no_call(harness: Harness, server: Fa
     with pytest.raises(FinetrailError, match="the call store cannot be written"):
         harness.run([make_request(str(number)) for number in range(20)])
     assert server.bodies == []
+
+
+def test_a_place_beside_the_store_that_cannot_be_written_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(path: Path, text: str) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(ownership, "write_once", refused)
+    keep(tmp_path / "calls", make_call(1, "ours"))
+    assert used(tmp_path / "calls") == "ours"
+    assert "segments from elsewhere are not told apart" in caplog.text
 
 
 def test_a_segment_that_came_to_nothing_is_removed(tmp_path: Path) -> None:
