@@ -25,10 +25,13 @@ from finetrail.config.recipe import RecipeConfig, RunConfig, read_run_config
 from finetrail.digests.code_digest import direct_imports
 from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import read_json
+from finetrail.step.progress import count_lines
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 ASKING = {SCRIPTS / "finetrail" / name for name in ("llm/ask.py", "web/search_rows.py")}
 UNKNOWN_YET = "<TBD>"
+# Answers that `plant_defects` makes of one record, at most: one as it is, and four kinds of defects.
+DEFECTS = 5
 JOB = re.compile(r"^(rule|checkpoint) (\w+):\n((?:    .*\n)+)Shell command: (.*)$", re.MULTILINE)
 NAME_WIDTH = 42
 FIELDS = f"{{:<{NAME_WIDTH}}} {{:>7}} {{:>8}} {{:>9}} {{:>8}} {{:>8}} {{:>11}} {{:>11}} {{:>10}}  {{}}"
@@ -183,6 +186,17 @@ def calls_a_record(recipe: RecipeConfig, rule: str) -> int | None:
     return most.get(rule)
 
 
+def calls_in_all(recipe: RecipeConfig, rule: str) -> int | None:
+    """Return the most calls of a rule whose rows are chosen or brought from elsewhere; None for other rules."""
+    calibration = recipe.label.calibration if recipe.label else None
+    if rule == "label_gold" and calibration is not None:
+        counts = [count_lines(Path(path)) for path in calibration.gold]
+        return None if None in counts else calibration.planted + sum(count or 0 for count in counts)
+    if rule == "judge_planted" and recipe.synthesize is not None:
+        return recipe.synthesize.planted * DEFECTS
+    return None
+
+
 @dataclass
 class Planner:
     """Plans the calls of the jobs that would run, among all that there are."""
@@ -254,8 +268,10 @@ class Planner:
         """Yield what can be said of a step, in one job or in shards, whose inputs are still to be made."""
         job = jobs[0]
         recipe = self.run.recipe(job.recipe)
-        each = calls_a_record(recipe, rule)
+        each, in_all = calls_a_record(recipe, rule), calls_in_all(recipe, rule)
         path = self.run.results / job.recipe / "records.jsonl"
+        if in_all is not None:
+            yield f"at most {in_all} calls"
         if each is not None and path.exists() and path.as_posix() not in self.makers:
             with path.open("rb") as stream:
                 yield f"at most {each * sum(1 for _ in stream)} calls"

@@ -90,7 +90,7 @@ def test_no_segment_is_opened_twice_and_no_lock_is_taken(server: FakeServer, tmp
     check_answers(server, store, [json.loads(line) for text in printed for line in text.splitlines()])
     seen = read_traces(tmp_path, store)
     assert seen.locks == []
-    assert seen.others == []
+    assert [call for call in seen.others if not (call.startswith("link") and ".chosen" in call)] == []
     check_files(store, seen.written, seen.renamed)
 
 

@@ -19,7 +19,7 @@ class LoopbackServer:
 
     def __init__(self, method: str, path: str, serve: Serve) -> None:
         self._route = (method, path, serve)
-        self._loop = asyncio.new_event_loop()
+        self.loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -27,16 +27,16 @@ class LoopbackServer:
 
     def close(self) -> None:
         if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self.loop.call_soon_threadsafe(self.loop.stop)
             self._thread.join()
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._start())
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_until_complete(self._start())
         self._ready.set()
-        self._loop.run_forever()
-        self._loop.run_until_complete(self._runner.cleanup())
-        self._loop.close()
+        self.loop.run_forever()
+        self.loop.run_until_complete(self._runner.cleanup())
+        self.loop.close()
 
     async def _start(self) -> None:
         app = web.Application(client_max_size=1 << 26)

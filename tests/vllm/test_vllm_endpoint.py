@@ -60,7 +60,7 @@ def test_an_answer_has_the_form_of_its_schema_and_no_white_space(base: Engine, t
 
 def test_log_probabilities_come_with_each_token(base: Engine, tiny: Path) -> None:
     (answer,) = answers(base, question(tiny, logprobs=3))
-    assert answer.logprobs is not None
+    assert answer.logprobs is not None and answer.usage is not None
     assert len(answer.logprobs) == answer.usage.completion_tokens
     for entry in answer.logprobs:
         beside = [other["logprob"] for other in entry["top_logprobs"]]

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import ClassVar, Self
 
 from finetrail.calls.rate_limit import part_of
+from finetrail.config.sections.hosts import IN_THE_CLEAR, is_in_the_clear
 from finetrail.errors import FinetrailError
 
 
@@ -21,6 +22,8 @@ class BaseEndpoint:
         max_retries: how often a failed attempt is repeated before the row is given up.
         requests_per_minute: a ceiling for all that is asked there; None for none.
         tokens_per_minute: the same for tokens, of prompts and answers.
+        max_wait_s: the longest that a server which refuses everything is waited for.
+        allow_http: the key may travel in the clear.
     """
 
     SECTION: ClassVar[str]
@@ -34,6 +37,8 @@ class BaseEndpoint:
     max_retries: int = 5
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
+    max_wait_s: float = 600.0
+    allow_http: bool = False
 
     @property
     def entry(self) -> str:
@@ -55,17 +60,22 @@ class BaseEndpoint:
             tokens_per_minute=self.tokens_per_minute and part_of(self.tokens_per_minute, share),
         )
 
-    def api_key(self, where: str) -> str:
+    def api_key(self, where: str, url: str) -> str:
         """Read the key from the environment; empty where the server wants none.
 
         Args:
             where: who asks, for the message.
+            url: where the key would be sent.
 
         Raises:
-            FinetrailError: the variable is not set.
+            FinetrailError: the variable is not set, or the key would travel in the clear.
         """
         if self.api_key_env is None:
             return ""
+        if is_in_the_clear(url) and not self.allow_http:
+            raise FinetrailError(
+                f"{url} is not asked with a key: {IN_THE_CLEAR}", where=where, hint=f"See {self.entry}.base_url"
+            )
         key = os.environ.get(self.api_key_env, "").strip()
         if not key:
             raise FinetrailError(

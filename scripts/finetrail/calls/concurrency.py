@@ -113,12 +113,18 @@ class Lane:
         most: the hard bound.
         ceilings: requests and tokens a minute.
         over: says that nothing more will be sent, so that whoever waits may come and hear it at once.
+
+    Attributes:
+        answered: calls that the server has answered in any way.
+        usable: requests that have an answer of use.
+        given_up: requests that have none.
     """
 
     def __init__(self, most: int, ceilings: Ceilings | None = None, over: Callable[[], bool] | None = None) -> None:
         self.most = most
         self.limit = min(FIRST_LIMIT, float(most))
         self.answered = 0
+        self.usable = 0
         self.given_up = 0
         self._ceilings = ceilings or Ceilings()
         self._over = over or (lambda: False)

@@ -5,12 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Literal
+from typing import Any, Literal
 
 OVERLOADED = {429, 503, 529}
 RETRIED = {408, 409, 425}
-KEY_LIKE = re.compile(r"\b(sk|key|pk)-[\w*.-]{6,}")
-LONGEST_MESSAGE = 400
+# What an error within a reply of status 200 means, by the words that providers use; the first that fits.
+STATUS_OF_WORDS = (
+    (re.compile(r"rate.?limit|too.?many.?requests|insufficient.?quota|resource.?exhausted", re.I), 429),
+    (re.compile(r"overloaded|unavailable|no capacity", re.I), 503),
+    (re.compile(r"authentication|unauthori[sz]ed|invalid.?api.?key", re.I), 401),
+    (re.compile(r"model.?not.?found", re.I), 404),
+    (re.compile(r"context.?length|invalid.?request", re.I), 400),
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,17 @@ def fault_of_status(status: int, said: str, wait: float | None) -> Fault:
     return Fault("retry" if status in RETRIED or status >= 500 else "row", said, wait)
 
 
+def status_of_error(error: Any) -> int | None:
+    """Return the HTTP status that an error within a reply of status 200 stands for; None where it does not say."""
+    fields = error if isinstance(error, Mapping) else {"message": error}
+    labels = [fields.get(name) for name in ("code", "status", "type", "message")]
+    for label in labels[:2]:
+        if isinstance(label, int | str) and re.fullmatch(r"[45]\d\d", str(label)):
+            return int(label)
+    said = " ".join(label for label in labels if isinstance(label, str))
+    return next((status for words, status in STATUS_OF_WORDS if words.search(said)), None)
+
+
 def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
     """Read for how long a server asks to wait: `retry-after-ms` or `Retry-After` (RFC 9110), in seconds."""
     try:
@@ -68,14 +85,7 @@ def retry_after_seconds(headers: Mapping[str, str], now: datetime | None = None)
         if re.fullmatch(r"\s*\d+(\.\d+)?\s*", value):
             return float(value)
         until = parsedate_to_datetime(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     until = until if until.tzinfo else until.replace(tzinfo=UTC)
     return max(0.0, (until - (now or datetime.now(UTC))).total_seconds())
-
-
-def redact(text: str, key: str) -> str:
-    """Cut a server's message to a readable length and take out whatever is, or looks like, a key."""
-    text = text.replace(key, "<key>") if key else text
-    text = " ".join(KEY_LIKE.sub("<key>", text).split())
-    return text if len(text) <= LONGEST_MESSAGE else text[:LONGEST_MESSAGE] + " ..."

@@ -1,10 +1,11 @@
 """Sorted indexes of the call store's segments: 16 bytes a record, mapped into memory and merged.
 
-An index says where a record begins and how long it is, under the first 64 bits of its key. It only saves
-time: what it does not cover is read from the segment itself, and every record is checked when it is read.
+An index says where a record begins and how long it is, under the first 64 bits of its key, and carries a checksum. It
+only saves time: what it does not cover is read from the segment itself, and every record is checked when it is read.
 """
 
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MAGIC = b"FTCALLS1"
-HEADER = struct.Struct("<8sQQ")
+MAGIC = b"FTCALLS2"
+# Without a checksum, a damaged index hid answers: its segment is read instead, until the next index is written.
+OUTDATED_MAGIC = b"FTCALLS1"
+HEADER = struct.Struct("<8sQQQ")  # magic, bytes covered, entries, checksum (CRC-32) of the other two and the columns
 SUFFIX = ".idx"
 
 
@@ -59,9 +62,22 @@ def write_index(segment: Path, entries: Sequence[Entry], covered: int) -> None:
     """Write the index of a segment beside it, under a temporary name first."""
     columns = columns_of(entries, covered)
     with atomic_path(segment.with_suffix(SUFFIX)) as temporary, temporary.open("wb") as stream:
-        stream.write(HEADER.pack(MAGIC, covered, len(entries)))
-        for column in columns[:3]:
-            stream.write(column.tobytes())
+        content = b"".join(column.tobytes() for column in columns[:3])
+        stream.write(HEADER.pack(MAGIC, covered, len(entries), _checksum(covered, len(entries), content)))
+        stream.write(content)
+
+
+def _checksum(covered: int, count: int, content: bytes | memoryview) -> int:
+    return zlib.crc32(content, zlib.crc32(HEADER.pack(MAGIC, covered, count, 0)))
+
+
+def is_outdated(segment: Path) -> bool:
+    """Say whether the index of a segment is of the form without a checksum."""
+    try:
+        with segment.with_suffix(SUFFIX).open("rb") as stream:
+            return stream.read(len(OUTDATED_MAGIC)) == OUTDATED_MAGIC
+    except FileNotFoundError:
+        return False
 
 
 def read_index(segment: Path) -> Columns | None:
@@ -76,8 +92,10 @@ def read_index(segment: Path) -> Columns | None:
         return None
     if data.size < HEADER.size:
         return None
-    magic, covered, count = HEADER.unpack(data[: HEADER.size].tobytes())
+    magic, covered, count, checksum = HEADER.unpack(data[: HEADER.size].tobytes())
     if magic != MAGIC or covered > size or data.size != HEADER.size + 16 * count:
+        return None
+    if _checksum(covered, count, data[HEADER.size :].data) != checksum:
         return None
     prefixes, offsets, lengths = np.split(data[HEADER.size :], [8 * count, 12 * count])
     return Columns(prefixes.view("<u8"), offsets.view("<u4"), lengths.view("<u4"), covered)

@@ -36,8 +36,10 @@ class Price:
     completion: float
     cached: float | None = None
 
-    def of(self, usage: Usage) -> float:
-        """Return the price in US dollars."""
+    def of(self, usage: Usage | None) -> float | None:
+        """Return the price in US dollars; None where it is not known what was used, and that is not free."""
+        if usage is None:
+            return None if self.prompt or self.completion else 0.0
         cached = self.prompt if self.cached is None else self.cached
         fresh = usage.prompt_tokens - usage.cached_tokens
         return (fresh * self.prompt + usage.cached_tokens * cached + usage.completion_tokens * self.completion) / 1e6
@@ -50,10 +52,12 @@ FREE = Price(0.0, 0.0)
 class Tally:
     """Counts of one phase.
 
-    `calls_made` counts replies that were paid for, `attempts` HTTP requests, of which `rate_limited` were refused as
-    too many (429 and its like) and `errors` failed otherwise; `from_store` requests that were answered without a call,
-    `unasked` those that the budget no longer allowed, `unpriced_calls` those of a model that the price table does not
-    name: `usd` is then unknown, and `as_dict` says None.
+    `calls_made` counts replies that were paid for, of which `unusable` were of no use and are stored as such;
+    `enclosed` answers, paid or stored, that stood in a fence, in prose or behind reasoning; `attempts` HTTP requests,
+    of which `rate_limited` were refused as too many (429 and its like) and `errors` failed otherwise; `from_store`
+    requests that were answered without a call, `unasked` those that the budget no longer allowed, `unpriced_calls`
+    those of a model that the price table does not name, or whose tokens the server did not say: `usd` is then unknown,
+    and `as_dict` says None.
     """
 
     calls_made: int = 0
@@ -64,6 +68,8 @@ class Tally:
     rate_limited: int = 0
     errors: int = 0
     repairs: int = 0
+    unusable: int = 0
+    enclosed: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
@@ -100,14 +106,15 @@ class Worth:
     completion_tokens: int = 0
     usd: float | None = 0.0
 
-    def add(self, usages: Sequence[Usage], prices: Sequence[Price | None]) -> None:
-        """Add one row's answers; US dollars are unknown once one price is."""
+    def add(self, usages: Sequence[Usage | None], prices: Sequence[Price | None]) -> None:
+        """Add one row's answers; US dollars are unknown once one price or one usage is."""
         self.rows += 1
         for usage, price in zip(usages, prices, strict=True):
             self.calls += 1
-            self.prompt_tokens += usage.prompt_tokens
-            self.completion_tokens += usage.completion_tokens
-            self.usd = None if price is None or self.usd is None else self.usd + price.of(usage)
+            self.prompt_tokens += usage.prompt_tokens if usage else 0
+            self.completion_tokens += usage.completion_tokens if usage else 0
+            usd = None if price is None else price.of(usage)
+            self.usd = None if usd is None or self.usd is None else self.usd + usd
 
     def add_sums(self, other: Mapping[str, Any]) -> None:
         """Add sums as `as_dict` gives them."""
@@ -147,13 +154,34 @@ class Ledger:
             tally = self._phases.setdefault(phase, Tally())
             setattr(tally, name, getattr(tally, name) + 1)
 
+    def from_store(self, phase: str) -> int:
+        """Return how many requests of a phase the store has answered."""
+        with self._lock:
+            return self._phases[phase].from_store if phase in self._phases else 0
+
     def pay(
-        self, phase: str, asked: str, answered: str, fingerprint: str | None, usage: Usage, price: float | None
+        self,
+        phase: str,
+        asked: str,
+        answered: str,
+        fingerprint: str | None,
+        usage: Usage | None,
+        price: float | None,
+        estimate: float = 0.0,
     ) -> None:
-        """Record one reply of a model or a service (as asked for, as it names itself), whether it is usable or not."""
+        """Record one reply of a model or a service, whether it is usable or not.
+
+        Args:
+            phase: the rule that asked.
+            asked, answered, fingerprint: the model or service as asked for, and as it names itself.
+            usage: what it took; None where that is not known.
+            price: what it cost, in US dollars; None where that is not known.
+            estimate: what the budget counts for a reply of unknown price, in US dollars.
+        """
         server, usd = (asked, answered, fingerprint or ""), price or 0.0
+        usage = usage or Usage()
         if self.budget is not None:
-            self.budget.pay(usd)
+            self.budget.pay(estimate if price is None else usd)
         with self._lock:
             tally = self._phases.setdefault(phase, Tally())
             tally.calls_made += 1

@@ -93,6 +93,49 @@ def check_budget(budget: Budget | None, total: int, left: int) -> None:
     )
 
 
+class Patience:
+    """Stops a step as soon as more of its rows have failed than may be set aside.
+
+    Args:
+        share: the share that may be (`llm.max_quarantined_share`).
+        total: gives the most rows that there can be; None where that is not known yet.
+        where: the file of the rows that are set aside, for the message.
+    """
+
+    def __init__(self, share: float, total: Callable[[], int | None], where: Path) -> None:
+        self._share = share
+        self._total = total
+        self._where = where
+        self.errors: dict[str, str] = {}
+
+    @property
+    def first(self) -> str:
+        """The first row without an answer, with its error; empty where there is none."""
+        return next((f"{row_id}: {error}" for row_id, error in self.errors.items()), "")
+
+    def fail(self, row_id: str, error: str) -> None:
+        """Count a row that has no answer.
+
+        Raises:
+            FinetrailError: too many have none.
+        """
+        self.errors.setdefault(row_id, error)
+        total = self._total()
+        if total is not None and len(self.errors) > self._share * total:
+            so_far = f"{len(self.errors)} of at most {total} rows"
+            raise _too_many(so_far, self._share, f"; the step stops early. The first: {self.first}", self._where)
+
+
+def _too_many(failed: str, share: float, more: str, where: Path) -> FinetrailError:
+    return FinetrailError(
+        f"{failed} could not be processed, more than the share of {share:g} that llm.max_quarantined_share "
+        f"allows{more}",
+        where=str(where),
+        hint="The rows and their errors are in that file; what was paid is kept, so that another run asks only for the "
+        "rest",
+    )
+
+
 def check_quarantine(step: Step, total: int, quarantined: int, first_error: str) -> None:
     """Record the balance of a step that sets rows aside.
 
@@ -100,12 +143,12 @@ def check_quarantine(step: Step, total: int, quarantined: int, first_error: str)
         FinetrailError: more rows failed than ``llm.max_quarantined_share`` allows.
     """
     step.count(rows_in=total, kept=total - quarantined, quarantined=quarantined)
-    bound = current_run()["llm"]["max_quarantined_share"]
-    if quarantined > bound * total:
-        raise FinetrailError(
-            f"{quarantined} of {total} rows could not be processed, more than the share of {bound:g} that "
-            f"llm.max_quarantined_share allows; the first: {first_error}",
-            where=str(step.journal.quarantine_path),
-            hint="The rows and their errors are in that file; what was paid is kept, so that another run asks only "
-            "for the rest",
-        )
+    share = current_run()["llm"]["max_quarantined_share"]
+    if quarantined > share * total:
+        more = f"; the first: {first_error}"
+        raise _too_many(f"{quarantined} of {total} rows", share, more, step.journal.quarantine_path)
+
+
+def patience_of(step: Step, total: Callable[[], int | None]) -> Patience:
+    """Return the patience that the run's configuration gives a step."""
+    return Patience(current_run()["llm"]["max_quarantined_share"], total, step.journal.quarantine_path)

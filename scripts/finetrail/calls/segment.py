@@ -9,23 +9,28 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from finetrail.calls.index import Entry, write_index
 from finetrail.rows.artifacts import sync_path
-from finetrail.rows.records import canonical_json
+from finetrail.rows.records import canonical_json, sha256_text
 
 LOGGER = logging.getLogger(__name__)
 SUFFIX = ".jsonl"
 SEGMENT_BYTES = 64 << 20
+# The field of an answer that says why a reply, which was paid, is of no use.
+UNUSABLE = "unusable"
 HEAD = b'{"check":"'
-PAYLOAD = len(HEAD) + 64 + len(b'",')
+BEHIND_CHECK = b'",'
+PAYLOAD = len(HEAD) + 64 + len(BEHIND_CHECK)
+KEY_FIELD = re.compile(rb'"key":"[0-9a-f]{64}"')
 KEY = slice(PAYLOAD + len(b'"key":"'), PAYLOAD + len(b'"key":"') + 64)
 
 
@@ -74,15 +79,22 @@ class StoredCall:
     @classmethod
     def of(cls, request: Request, answer: Mapping[str, Any], usd: float | None) -> "StoredCall":
         """Describe an answer that a request has just got, at its price; None where that is not known."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        paid = {"phase": request.phase, "row": request.row_id, "at": now, "usd": usd}
+        paid = {"phase": request.phase, "row": request.row_id, "at": _now(), "usd": usd}
         return cls.make(request.key, answer, request.canonical, paid)
+
+    def stamped(self) -> "StoredCall":
+        """Return the record with the time at which it is written: of two, the older is used."""
+        return replace(self, paid={**self.paid, "at": _now()})
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def encode(call: StoredCall) -> bytes:
     """Render a call as one line."""
     body = json.dumps(vars(call), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8")[1:]
-    return HEAD + hashlib.sha256(body).hexdigest().encode("ascii") + b'",' + body + b"\n"
+    return HEAD + hashlib.sha256(body).hexdigest().encode("ascii") + BEHIND_CHECK + body + b"\n"
 
 
 def is_whole(line: bytes) -> bool:
@@ -90,16 +102,37 @@ def is_whole(line: bytes) -> bool:
     check = line[len(HEAD) : len(HEAD) + 64]
     return (
         line.startswith(HEAD)
+        and line[PAYLOAD - len(BEHIND_CHECK) : PAYLOAD] == BEHIND_CHECK
+        and KEY_FIELD.match(line, PAYLOAD) is not None
         and line.endswith(b"}\n")
         and hashlib.sha256(line[PAYLOAD:-1]).hexdigest().encode("ascii") == check
     )
 
 
 def decode(line: bytes) -> StoredCall:
-    """Parse a line that `is_whole`."""
+    """Parse a line that `is_whole`.
+
+    Raises:
+        ValueError: it is no record, though its checksum fits: nobody of ours has written it.
+    """
     record = json.loads(line)
     del record["check"]
-    return StoredCall(**record)
+    try:
+        call = StoredCall(**record)
+    except TypeError as error:
+        raise ValueError(f"it has other fields than a record ({error})") from error
+    if not all(isinstance(part, dict) for part in (call.answer, call.request, call.paid)):
+        raise ValueError("its answer, its request or who paid is no object")
+    return call
+
+
+def disproof(call: StoredCall) -> str | None:
+    """Say which hash of a record does not fit; None where all do."""
+    if sha256_text(canonical_json(call.request)) != call.key:
+        return "has a key that is not the hash of the request"
+    if sha256_text(canonical_json(call.answer)) != call.answer_sha256:
+        return "has another answer's hash"
+    return None
 
 
 class Scanned(NamedTuple):
@@ -141,11 +174,13 @@ class SegmentWriter:
 
     Args:
         folder: the store's folder, which exists.
+        owner: the store's id, which stands in the segment's name; None for none.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, owner: str | None = None) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        self.path = folder / f"{stamp}-{secrets.token_hex(8)}{SUFFIX}"
+        names = filter(None, (stamp, owner, secrets.token_hex(8)))
+        self.path = folder / f"{'-'.join(names)}{SUFFIX}"
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
         self.size = 0
         self.entries: list[Entry] = []
@@ -170,9 +205,11 @@ class SegmentWriter:
         return written
 
     def close(self, *, indexed: bool = True) -> None:
-        """Close the segment and write its index; without one, the segment itself is read."""
+        """Close the segment and write its index; without one, the segment itself is read. An empty one is removed."""
         os.close(self._descriptor)
-        if indexed:
+        if not self.entries and self.path.stat().st_size == 0:
+            self.path.unlink()
+        elif indexed:
             try_index(self.path, self.entries, self.size)
 
 

@@ -1,11 +1,11 @@
 """What differs between servers that are asked for money: a protocol says how one is asked, and how its replies read."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from finetrail.calls.base_endpoint import BaseEndpoint
-from finetrail.calls.faults import Fault
+from finetrail.calls.faults import Failed, Fault
 from finetrail.calls.money import Usage
 from finetrail.calls.segment import Request
 from finetrail.errors import FinetrailError
@@ -17,15 +17,28 @@ R = TypeVar("R", bound=Request)
 class Reply:
     """One reply that is paid for: what is stored of it, who `answered` and in which version, and what it cost.
 
-    `usd` is None where the price is not known. `problem` says why it is of no use, and is raised once it is paid.
+    `usage` and `usd` are None where they are not known; the budget then counts an `estimate`. `problem` says why it is
+    of no use: it is stored with that, or, where it is not `kept`, raised once it is paid.
     """
 
     content: Mapping[str, Any]
     answered: str
     fingerprint: str | None = None
-    usage: Usage = field(default_factory=Usage)
+    usage: Usage | None = None
     usd: float | None = None
-    problem: Exception | None = None
+    estimate: float = 0.0
+    problem: Failed | FinetrailError | None = None
+    kept: bool = True
+
+
+class Unusable(Exception):
+    """What a request got is of no use; `content` is stored at its price all the same, and `cause` raised then."""
+
+    def __init__(self, cause: Failed | FinetrailError, content: Mapping[str, Any], usd: float | None) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+        self.content = content
+        self.usd = usd
 
 
 class ServerProtocol(Protocol[R]):
@@ -62,9 +75,13 @@ class ServerProtocol(Protocol[R]):
         """Ask, and ask again where the reply is not as it should be; return what is stored.
 
         Raises:
+            Unusable: the row has no answer, and what came is stored.
             Failed: the row has no answer.
         """
-        return await ask(request)
+        reply = await ask(request)
+        if reply.problem is not None:
+            raise Unusable(reply.problem, reply.content, reply.usd)
+        return reply
 
     def nothing_works(self, fault: Fault, request: R) -> FinetrailError:
         """Describe a fault that concerns all requests."""

@@ -2,38 +2,49 @@
 
 A folder of append-only segments (`finetrail.calls.segment`), each written by one process under a name of its
 own and never opened for writing again, so that many jobs on many nodes may write at once with neither locks
-nor a database. Two jobs that pay for one key leave two answers; both stay, and the lookup takes the one
-with the smallest hash.
+nor a database. Two jobs that pay for one key leave two answers; both stay, and all readers take the same one:
+one that is of use, then the store's own (`finetrail.calls.ownership`), then one that was chosen while two
+processes wrote (`finetrail.calls.rivals`), then the older.
 """
 
+import contextlib
+import logging
 import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+from finetrail.calls.found_call import FoundCall
 from finetrail.calls.index import SUFFIX as INDEX_SUFFIX
 from finetrail.calls.index import Columns, Entry, MergedIndex, columns_of, read_index
+from finetrail.calls.ownership import claim, read_ownership
+from finetrail.calls.rivals import Rivals, chosen, propose
 from finetrail.calls.segment import (
     SEGMENT_BYTES,
     SUFFIX,
+    UNUSABLE,
     Request,
     SegmentWriter,
     StoredCall,
     decode,
+    disproof,
     is_whole,
-    scan,
     scan_entries,
     try_index,
 )
+from finetrail.calls.verify_store import StoreReport, verify_folder
 from finetrail.errors import FinetrailError
-from finetrail.rows.records import canonical_json, sha256_text
 
+LOGGER = logging.getLogger(__name__)
 OPEN_FILES = 64
 UNINDEXED_BYTES = 4 << 20
 SAMPLE = 500
+# Said of a reply that is of no use.
+ALREADY_PAID = "this reply was paid for and is stored; llm.ask_again: true asks anew"
 
 
 @dataclass(frozen=True)
@@ -44,19 +55,6 @@ class StoreStats:
     calls: int
     keys: int
     bytes: int
-
-
-@dataclass
-class StoreReport:
-    """What `CallStore.verify` found.
-
-    `torn` names segments whose writer was killed (harmless), `damaged` whatever is not as it was written.
-    """
-
-    segments: int = 0
-    calls: int = 0
-    torn: list[str] = field(default_factory=list)
-    damaged: list[str] = field(default_factory=list)
 
 
 class CallStore:
@@ -76,7 +74,12 @@ class CallStore:
         self._paths = sorted(folder.glob(f"*{SUFFIX}"))
         self._parts = [(number, _columns(path)) for number, path in enumerate(self._paths)]
         self._index = MergedIndex(self._parts)
+        self._owner = read_ownership(folder)
+        self._numbers = {path: number for number, path in enumerate(self._paths)}
+        self._rivals = Rivals(folder, {self._paths[number]: columns.covered for number, columns in self._parts})
         self._fresh: dict[str, list[tuple[int, Entry]]] = {}
+        self._news: dict[str, list[tuple[int, Entry]]] = {}
+        self._warn_of_strangers()
 
     def __enter__(self) -> "CallStore":
         return self
@@ -94,46 +97,51 @@ class CallStore:
                 os.close(self._readers.popitem()[1])
 
     def get(self, key: str, answer_sha256: str | None = None) -> StoredCall | None:
-        """Find an answer by its request's key: the one with this hash, or the one with the smallest.
+        """Find an answer by its request's key: the one with this hash, or the one that all readers take.
 
         Raises:
             FinetrailError: the record is damaged.
         """
         with self._lock:
-            places = list(self._index.find(key))
-            places += [(number, entry.offset, entry.length) for number, entry in self._fresh.get(key, ())]
-            found = [self._read(self._paths[number], offset, length) for number, offset, length in places]
-        calls = [call for call in found if call.key == key and answer_sha256 in (None, call.answer_sha256)]
-        return min(calls, key=lambda call: call.answer_sha256, default=None)
+            found = self._best(key, answer_sha256)
+            if found is None and self._writer is not None:  # another process may have paid for it meanwhile
+                self._look_around()
+                found = self._best(key, answer_sha256) if key in self._news else None
+            return found
 
-    def put(self, call: StoredCall) -> None:
+    def prepare(self) -> None:
+        """Make sure that answers can be kept, before the first one is paid for.
+
+        Raises:
+            FinetrailError: the folder cannot be written.
+        """
+        with self._lock, self._naming_the_folder():
+            self._begin_segment()
+
+    def put(self, call: StoredCall) -> StoredCall:
         """Keep one answer; see `put_many`."""
-        self.put_many([call])
+        return self.put_many([call])[0]
 
-    def put_many(self, calls: Sequence[StoredCall]) -> None:
+    def put_many(self, calls: Sequence[StoredCall]) -> list[StoredCall]:
         """Keep answers; when this returns they are on the disk (one fsync for all).
+
+        Returns:
+            for each the answer that is used for its request: another one where that was there before.
 
         Raises:
             FinetrailError: the disk is full or the folder cannot be written; what was kept before stays.
         """
-        with self._lock:
-            try:
-                if self._writer is None:
-                    self._begin_segment()
-                assert self._writer is not None
-                entries = self._writer.append(calls)
-            except OSError as error:
-                self._retire_writer(whole=False)
-                raise FinetrailError(
-                    f"the call store cannot be written: {error.strerror}",
-                    where=str(self.folder),
-                    hint="Free space there, or make it writable, then run again: answers kept so far stay",
-                ) from error
-            number = len(self._paths) - 1
+        with self._lock, self._naming_the_folder():
+            self._begin_segment()
+            assert self._writer is not None
+            entries = self._writer.append(calls)
             for call, entry in zip(calls, entries, strict=True):
-                self._fresh.setdefault(call.key, []).append((number, entry))
+                self._fresh.setdefault(call.key, []).append((self._number_of(self._writer.path), entry))
+            self._look_around()
+            used = [self._used(call) for call in calls]
             if self._writer.size >= self._segment_bytes:
                 self._retire_writer()
+            return used
 
     def newest(self, most: int = SAMPLE) -> Iterator[StoredCall]:
         """Yield some of the calls, evenly spread over each segment, the newest segments first: for estimates.
@@ -145,8 +153,9 @@ class CallStore:
             step = max(1, columns.offsets.size // most)
             for offset, length in zip(columns.offsets[::step].tolist(), columns.lengths[::step].tolist(), strict=True):
                 with self._lock:
-                    call = self._read(self._paths[number], offset, length)
-                yield call
+                    found = self._found(number, offset, length)
+                if found is not None:
+                    yield found.call
 
     def stats(self) -> StoreStats:
         """Count what the store holds, from the indexes alone."""
@@ -155,22 +164,88 @@ class CallStore:
         with self._lock:
             fresh = [entry.prefix for places in self._fresh.values() for _, entry in places]
             known = np.concatenate([self._index.prefixes, np.array(fresh, dtype="<u8")])
-            size = sum(path.stat().st_size for path in self._paths)
-            return StoreStats(len(self._paths), int(known.size), int(np.unique(known).size), size)
+            sizes = [path.stat().st_size for path in self._paths if path.exists()]
+            return StoreStats(len(sizes), int(known.size), int(np.unique(known).size), sum(sizes))
 
     def verify(self) -> StoreReport:
         """Read every record and recompute its check sum, its key and its answer's hash."""
-        report = StoreReport()
-        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
-            report.segments += 1
-            _verify_segment(path, report)
-        return report
+        return verify_folder(self.folder)
+
+    @contextlib.contextmanager
+    def _naming_the_folder(self) -> Iterator[None]:
+        """Turn what the system refuses into an error that names the folder; a half-written segment is abandoned."""
+        try:
+            yield
+        except OSError as error:
+            self._retire_writer(whole=False)
+            raise FinetrailError(
+                f"the call store cannot be written: {error.strerror}",
+                where=str(self.folder),
+                hint="Free space there, or make it writable, then run again: answers kept so far stay",
+            ) from error
+
+    def _warn_of_strangers(self) -> None:
+        """Say which segments were brought from elsewhere and have answers to what the store itself has asked."""
+        strange = [self._owner.owns(path) for path in self._paths].count(False)
+        if not strange:
+            return
+        import numpy as np
+
+        own = [columns.prefixes for number, columns in self._parts if self._owner.owns(self._paths[number])]
+        for number, columns in self._parts:
+            path = self._paths[number]
+            both = np.intersect1d(columns.prefixes, np.concatenate([np.empty(0, "<u8"), *own])).size
+            if both and not self._owner.owns(path):
+                LOGGER.warning(
+                    "%s was brought from elsewhere and has answers to %d of this store's own requests; its own are "
+                    "used (python -m finetrail.calls.inspect_store verify lists those that differ)",
+                    path,
+                    both,
+                )
 
     def _begin_segment(self) -> None:
+        if self._writer is not None:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._owner.id is None:
+            self._owner = claim(self.folder, self._paths)
         self._index_what_was_left()
-        self._writer = SegmentWriter(self.folder)
-        self._paths.append(self._writer.path)
+        self._writer = SegmentWriter(self.folder, self._owner.id)
+        self._number_of(self._writer.path)
+        self._rivals.ignore(self._writer.path)
+
+    def _number_of(self, path: Path) -> int:
+        if path not in self._numbers:
+            self._numbers[path] = len(self._paths)
+            self._paths.append(path)
+        return self._numbers[path]
+
+    def _look_around(self) -> None:
+        """Take in what other processes have written."""
+        for path, key, entry in self._rivals.news():
+            self._news.setdefault(key, []).append((self._number_of(path), entry))
+
+    def _used(self, call: StoredCall) -> StoredCall:
+        """Return the answer that is used for a request which this process has just paid for."""
+        if call.key not in self._news:
+            return call
+        others = [self._found(*place) for place in self._places(call.key, self._news)]
+        usable = [one for one in others if one is not None and one.is_own and UNUSABLE not in one.call.answer]
+        if usable and UNUSABLE not in call.answer:
+            propose(self.folder, call.key, min(usable, key=FoundCall.rank).call.answer_sha256)
+        return self._best(call.key) or call
+
+    def _places(self, key: str, added: dict[str, list[tuple[int, Entry]]]) -> list[tuple[int, int, int]]:
+        return [(number, entry.offset, entry.length) for number, entry in added.get(key, ())]
+
+    def _best(self, key: str, answer_sha256: str | None = None) -> StoredCall | None:
+        places = [*self._index.find(key), *self._places(key, self._fresh), *self._places(key, self._news)]
+        records = [self._found(*place) for place in places]
+        found = [one for one in records if one is not None and one.call.key == key]
+        found = [one for one in found if answer_sha256 in (None, one.call.answer_sha256)]
+        if len(found) < 2:
+            return found[0].call if found else None
+        return min(found, key=partial(FoundCall.rank, choice=chosen(self.folder, key))).call
 
     def _index_what_was_left(self) -> None:
         """Index large segments of killed writers; should one still live, its tail is read as before."""
@@ -187,19 +262,40 @@ class CallStore:
             return
         writer, self._writer = self._writer, None
         writer.close(indexed=whole)
-        self._parts.append((len(self._paths) - 1, columns_of(writer.entries, writer.size)))
+        if not writer.entries:
+            return
+        self._parts.append((self._number_of(writer.path), columns_of(writer.entries, writer.size)))
         self._index = MergedIndex(self._parts)
         self._fresh.clear()
 
-    def _read(self, path: Path, offset: int, length: int) -> StoredCall:
+    def _found(self, number: int, offset: int, length: int) -> FoundCall | None:
+        """Read a record, and check it; None for one that was brought from elsewhere and is not what it says.
+
+        Raises:
+            FinetrailError: a record of the store's own is damaged.
+        """
+        path = self._paths[number]
         line = os.pread(self._reader(path), length, offset)
-        if not is_whole(line):
-            raise FinetrailError(
-                f"the record at byte {offset} is not as it was written",
-                where=str(path),
-                hint=f"Restore the segment (dvc checkout), or delete its {INDEX_SUFFIX} if that is wrong",
+        is_own = self._owner.owns(path)
+        wrong = None if is_whole(line) else "is not as it was written"
+        if wrong is None:
+            try:
+                call = decode(line)
+                wrong = None if is_own else disproof(call)
+            except ValueError as error:
+                wrong = f"is none: {error}"
+        if wrong is None:
+            return FoundCall(call, is_own)
+        if not is_own:
+            LOGGER.warning(
+                "%s, brought from elsewhere: the record at byte %d %s; it is passed over", path, offset, wrong
             )
-        return decode(line)
+            return None
+        raise FinetrailError(
+            f"the record at byte {offset} {wrong}",
+            where=str(path),
+            hint=f"Restore the segment (dvc checkout), or delete its {INDEX_SUFFIX} if that is wrong",
+        )
 
     def _reader(self, path: Path) -> int:
         descriptor = self._readers.pop(path, None)
@@ -233,32 +329,3 @@ def _columns(path: Path) -> Columns:
         covered = max((entry.offset + entry.length for entry in tail), default=start)
         return columns_of(known + tail, covered)
     return indexed
-
-
-def _verify_segment(path: Path, report: StoreReport) -> None:
-    found = []
-    with path.open("rb") as stream:
-        for item in scan(path):
-            where = f"{path.name}: byte {item.offset}"
-            if item.torn:
-                report.torn.append(where)
-                continue
-            if item.key is None:
-                report.damaged.append(f"{where}: the check sum does not fit")
-                continue
-            stream.seek(item.offset)
-            call = decode(stream.read(item.length))
-            if sha256_text(canonical_json(call.request)) != call.key:
-                report.damaged.append(f"{where}: the key is not the hash of the request")
-            if sha256_text(canonical_json(call.answer)) != call.answer_sha256:
-                report.damaged.append(f"{where}: the answer's hash does not fit")
-            found.append(Entry.of(item.key, item.offset, item.length))
-            report.calls += 1
-    indexed = read_index(path)
-    if indexed is None and path.with_suffix(INDEX_SUFFIX).exists():
-        report.damaged.append(f"{path.name}: it is shorter than its index says, or its index is broken")
-    if indexed is not None:
-        entries = [Entry(*e) for e in zip(*(c.tolist() for c in indexed[:3]), strict=True)]
-        covered = [entry for entry in found if entry.offset + entry.length <= indexed.covered]
-        if entries != sorted(covered):
-            report.damaged.append(f"{path.name}: its index does not fit it; delete the {INDEX_SUFFIX} file")

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetrail.calls.money import Price, Worth
-from finetrail.calls.paying_step import check_budget, check_quarantine, run_budget, share_of
+from finetrail.calls.paying_step import Patience, check_budget, check_quarantine, patience_of, run_budget, share_of
 from finetrail.calls.store import CallStore
 from finetrail.config.current import current_run, operation_key, results_folder
+from finetrail.errors import FinetrailError
 from finetrail.llm.ask_progress import Asking
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
@@ -87,7 +88,9 @@ def model_at(step: Step, dotted: str) -> Model:
 def endpoint_of(name: str, entry: dict[str, Any]) -> Endpoint:
     """Make an endpoint from its entry in the run's configuration."""
     prices = {
-        model: Price(price["input"], price["output"], price.get("cached")) for model, price in entry["prices"].items()
+        model: Price(price["input"], price["output"], price.get("cached"))
+        for model, price in entry["prices"].items()
+        if price["input"] is not None and price["output"] is not None
     }
     serve = OwnServer.of(entry["serve"]) if "serve" in entry else None
     return Endpoint(name=name, **entry | {"prices": prices, "serve": serve})
@@ -113,10 +116,12 @@ def open_engine(step: Step) -> Iterator[Engine]:
     """Open the call store and an engine for a step; what was paid and spared goes into the meta file."""
     settings = current_run()["llm"]
     share = share_of(step)
-    endpoints = [endpoint_of(name, entry).shared(share) for name, entry in settings["endpoints"].items()]
+    bounds = {"max_wait_s": settings["max_wait_s"]}
+    endpoints = [endpoint_of(name, entry | bounds).shared(share) for name, entry in settings["endpoints"].items()]
+    again, budget = settings["ask_again"], run_budget(settings)
     with (
         CallStore(results_folder() / "calls") as store,
-        Engine(endpoints, store, mode=settings["mode"], budget=run_budget(settings)) as engine,
+        Engine(endpoints, store, mode=settings["mode"], budget=budget, ask_again=again) as engine,
     ):
         try:
             yield engine
@@ -145,9 +150,10 @@ def ask_rows(
     waiting: _Waiting = deque()
     worth = Worth()
     total = quarantined = left = 0
-    first_error = ""
     progress = Asking(engine, lambda: step.pulse.latest, step.pulse.ended)
     step.pulse.watch(progress, leads=True)
+    patience = patience_of(step, progress.most)
+    engine.on_failure = patience.fail
 
     def requests() -> Iterator[ChatRequest]:
         for row in rows:
@@ -157,24 +163,35 @@ def ask_rows(
             yield from asked
         progress.all_asked = True
 
-    for row, prices, results in _group(engine.run(requests()), waiting):
-        total += 1
-        progress.advance()
-        failures = [result for result in results if isinstance(result, CallFailure)]
-        if any(failure.unasked for failure in failures):
-            left += 1
-            continue
-        if failures:
-            quarantined += step.quarantine([{"id": row["id"], "error": failures[0].error, "row": row}])
-            first_error = first_error or f"{row['id']}: {failures[0].error}"
-            continue
-        answers = [result for result in results if isinstance(result, ChatAnswer)]
-        worth.add([answer.usage for answer in answers], prices)
-        yield row, answers
+    with _telling_failures(step, waiting, patience):
+        for row, prices, results in _group(engine.run(requests()), waiting):
+            total += 1
+            progress.advance()
+            failures = [result for result in results if isinstance(result, CallFailure)]
+            if any(failure.unasked for failure in failures):
+                left += 1
+                continue
+            if failures:
+                quarantined += step.quarantine([{"id": row["id"], "error": failures[0].error, "row": row}])
+                continue
+            answers = [result for result in results if isinstance(result, ChatAnswer)]
+            worth.add([answer.usage for answer in answers], prices)
+            yield row, answers
     progress.close()
     step.facts["llm"] = {"answers": worth.as_dict()}
     check_budget(engine.budget, total, left)
-    check_quarantine(step, total, quarantined, first_error)
+    check_quarantine(step, total, quarantined, patience.first)
+
+
+@contextmanager
+def _telling_failures(step: Step, waiting: _Waiting, patience: Patience) -> Iterator[None]:
+    """Where the step is stopped early, set the failed rows aside that it had not come to."""
+    try:
+        yield
+    except FinetrailError:
+        failed = [(row, patience.errors[row["id"]]) for row, _ in waiting if row["id"] in patience.errors]
+        step.quarantine({"id": row["id"], "error": error, "row": row} for row, error in failed)
+        raise
 
 
 def _group(

@@ -1,5 +1,6 @@
 """Progress of a step that asks a model: its rows, and the calls, waits and money behind them."""
 
+import math
 from collections.abc import Callable
 
 from finetrail.calls.money import notes_of
@@ -45,7 +46,7 @@ class Asking(Progress):
         totals = self._engine.totals | {"in_flight": self._engine.in_flight()}
         done, asked = self.done, self.asked
         total, is_estimate = self._expected(asked)
-        settled = totals["calls_made"] - totals["repairs"] + totals["failures"]
+        settled = totals["calls_made"] - totals["repairs"] - totals["unusable"] + totals["failures"]
         calls_a_second = self._calls.rate(settled, now)
         rows_a_second = self._recent.rate(done, now)
         left = None
@@ -55,6 +56,20 @@ class Asking(Progress):
             left = _quotient(calls, calls_a_second) if calls >= 1 else _quotient(total - done, rows_a_second)
         rates = f" ({calls_a_second:.1f} calls/s)"
         return Standing(self.label, done, total, rows_a_second, left, is_estimate, rates, notes_of(totals), totals)
+
+    def most(self) -> int | None:
+        """Return how many rows can be asked about at most; None where that is not known yet.
+
+        A row that is read may become several to ask about; those to come are taken to be no more than those so far.
+        """
+        if self.all_asked:
+            return self.asked
+        reading = self._reading()
+        of = reading.known_total() if reading else None
+        if not reading or not of or not self.asked:
+            return None
+        read = reading.done + 1  # the row at hand is read, and not yet counted there
+        return self.asked + (of - read) * math.ceil(self.asked / read) if read < of else None
 
     def _expected(self, asked: int) -> tuple[int | None, bool]:
         """Return how many rows there will be, and whether this is an estimate from the share that was asked about."""

@@ -20,27 +20,30 @@ from types import TracebackType
 from typing import Any, Literal
 
 from finetrail.calls.budget import Budget
-from finetrail.calls.caller import Caller
+from finetrail.calls.caller import Caller, Dismissed
+from finetrail.calls.cleaning import Cleaner
 from finetrail.calls.commit import Committer
 from finetrail.calls.concurrency import Turn
 from finetrail.calls.eta import Outlook
 from finetrail.calls.faults import UNASKED, Failed
 from finetrail.calls.future import Promise
 from finetrail.calls.money import Ledger, Price
-from finetrail.calls.segment import StoredCall
-from finetrail.calls.store import CallStore, not_stored
+from finetrail.calls.segment import UNUSABLE, StoredCall
+from finetrail.calls.store import ALREADY_PAID, CallStore, not_stored
 from finetrail.errors import FinetrailError
 from finetrail.llm.chat_protocol import ChatProtocol
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.refusals import place_of
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest
 from finetrail.llm.samples import Gathering, Outcome
+from finetrail.llm.structured import NotAsAsked
 from finetrail.serving.server_process import serve
 
 LOGGER = logging.getLogger(__name__)
 Mode = Literal["live", "replay"]
 WINDOW_A_CALL = 64
 SMALLEST_WINDOW = 1024
+LONGEST_ERROR = 1000
 
 
 class _Slot:
@@ -62,8 +65,11 @@ class Engine:
         store: the paid answers; closed by whoever opened it.
         mode: `live`, or `replay`, which makes no call.
         budget: what the jobs of this run may pay; once it is spent, what is not stored is left unasked.
+        ask_again: replies that are stored as of no use are asked for again.
 
-    `outlook` knows what the requests so far needed.
+    Attributes:
+        outlook: knows what the requests so far needed.
+        on_failure: told of each row that has no answer, with the error; what it raises stops the run.
 
     Servers of our own are started with the first call that needs them, by the thread that iterates `run`,
     and live until the engine is closed.
@@ -76,11 +82,14 @@ class Engine:
         *,
         mode: Mode = "live",
         budget: Budget | None = None,
+        ask_again: bool = False,
     ) -> None:
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self._facts: dict[tuple[str, str, str | None], dict[str, Any]] = {}
         self._store = store
         self._mode = mode
+        self._asks_again = ask_again
+        self.on_failure: Callable[[str, str], None] | None = None
         self.budget = budget
         self._ledger = Ledger(budget)
         self.outlook = Outlook()
@@ -98,11 +107,11 @@ class Engine:
         self.close()
 
     def close(self) -> None:
-        """End calls under way, keep what they brought, stop our servers."""
+        """Begin no further call, keep what those under way bring, stop our servers; an interrupt ends the wait."""
+        backstage, self._backstage = self._backstage, None
         try:
-            if self._backstage is not None:
-                self._backstage.close()
-                self._backstage = None
+            if backstage is not None:
+                backstage.close()
         finally:
             self._servers.close()
             if self.budget is not None:
@@ -146,12 +155,17 @@ class Engine:
         return islice(found, most)
 
     def stored(self, request: ChatRequest) -> StoredCall | None:
-        """Find the answer that `run` would give without a call.
+        """Find the reply that `run` would go by without a call.
 
         Raises:
             UnicodeEncodeError: a message is no text, and no call would be made.
         """
-        return self._store.get(self.bind(request).key)
+        request = self.bind(request)
+        call = self._store.get(request.key)
+        if call is None:
+            return None
+        outcome = self._recalled(call, request)
+        return None if isinstance(outcome, ChatRequest) else call
 
     def run(self, requests: Iterable[ChatRequest]) -> Generator[Outcome, None, None]:
         """Answer requests, in their order, while at most a window of them is held.
@@ -200,10 +214,10 @@ class Engine:
             self.outlook.add(missing=False)
             return _Slot(request, key, under_way, shared=True)
         stored = self._store.get(key)
-        if stored is not None:
-            self.outlook.add(missing=False)
-            self._ledger.count(request.phase, "from_store")
-            return _Slot(request, key, _kept(ChatAnswer.of(stored, request, from_store=True)))
+        recalled = self._recalled(stored, request) if stored is not None else request
+        if not isinstance(recalled, ChatRequest):
+            return self._slot_of(recalled, request, key)
+        request = recalled
         if self._mode == "replay":
             raise not_stored(request, "answer")
         if self._ledger.is_spent():
@@ -215,6 +229,43 @@ class Engine:
         self._gathering.add(self._caller(request), request, promise, alone=alone)
         return _Slot(request, key, promise)
 
+    def _recalled(self, call: StoredCall, request: ChatRequest) -> Outcome | ChatRequest:
+        """Return what a stored reply is: the answer, a failure that was paid for, or the request that is still to ask.
+
+        Raises:
+            FinetrailError: the record holds no reply of a model.
+        """
+        try:
+            return ChatAnswer.of(call, request, from_store=True)
+        except NotAsAsked as problem:
+            is_live = self._mode == "live"
+            if is_live and call.answer.get("unrepaired"):
+                return replace(request, heard=call.answer)
+            if is_live and self._asks_again:
+                return request
+            why = call.answer.get(UNUSABLE) or str(problem)
+        except (LookupError, TypeError, AttributeError) as error:
+            raise FinetrailError(
+                f"the call store holds no reply of a model for this request (call {call.key[:12]}): {error!r}",
+                where=f"phase {request.phase!r}, row {request.row_id}",
+                hint="python -m finetrail.calls.inspect_store verify names segments that were brought from elsewhere",
+            ) from error
+        said = f"{Cleaner().message(why, LONGEST_ERROR)} ({ALREADY_PAID})"
+        return CallFailure(request.row_id, call.key, said, 0)
+
+    def _slot_of(self, recalled: Outcome, request: ChatRequest, key: str) -> _Slot:
+        """Return the place of a request that the store has a reply to."""
+        self.outlook.add(missing=False)
+        if isinstance(recalled, CallFailure):
+            self._tell(recalled)
+        else:
+            self._ledger.count(request.phase, "from_store")
+        return _Slot(request, key, _kept(recalled))
+
+    def _tell(self, failure: CallFailure) -> None:
+        if self.on_failure is not None and not failure.unasked:
+            self.on_failure(failure.row_id, failure.error)
+
     def _finish(self, slot: _Slot) -> Outcome:
         try:
             outcome = slot.promise.result()
@@ -225,6 +276,8 @@ class Engine:
         if isinstance(outcome, CallFailure):
             self._ledger.count(slot.phase, "unasked" if outcome.unasked else "failures")
             return replace(outcome, row_id=slot.row_id) if slot.shared else outcome
+        if outcome.enclosed:
+            self._ledger.count(slot.phase, "enclosed")
         if slot.shared:
             self._ledger.count(slot.phase, "from_store")
             return replace(outcome, row_id=slot.row_id, from_store=True)
@@ -244,9 +297,9 @@ class Engine:
 
     def _behind(self) -> "_Backstage":
         if self._backstage is None:
-            import openai  # noqa: F401  (a second's work, which would stop the loop)
+            import aiohttp  # noqa: F401  (half a second's work, which would stop the loop)
 
-            self._backstage = _Backstage(self._store)
+            self._backstage = _Backstage(self._store, self._tell)
         return self._backstage
 
     def _caller(self, request: ChatRequest) -> Caller[ChatRequest]:
@@ -259,7 +312,8 @@ class Engine:
                 server = self._servers.enter_context(serve(spec))
                 endpoint, key = replace(endpoint, base_url=server.base_url), server.api_key
             else:
-                key = endpoint.api_key(place_of(endpoint, request))
+                key = endpoint.api_key(place_of(endpoint, request), endpoint.base_url or "")
+            self._store.prepare()
             backstage.callers[name] = Caller(ChatProtocol(endpoint, key), backstage.committer, self._ledger)
         return backstage.callers[name]
 
@@ -291,12 +345,13 @@ class _Job(Turn):
 class _Backstage:
     """The event loop in its thread, with the callers and the committer that live there."""
 
-    def __init__(self, store: CallStore) -> None:
+    def __init__(self, store: CallStore, tell: Callable[[CallFailure], None]) -> None:
+        self._tell = tell
         self.callers: dict[str, Caller[ChatRequest]] = {}
         self.committer = Committer(store)
         self._end: Exception | None = None
         self._queued: set[Promise[Outcome]] = set()
-        self._tasks: dict[Promise[Outcome], asyncio.Task[None]] = {}
+        self._tasks: dict[Promise[Outcome], tuple[Caller[ChatRequest], asyncio.Task[None]]] = {}
         self._places = itertools.count()
         self._loop = asyncio.new_event_loop()
         gc.collect()
@@ -318,12 +373,25 @@ class _Backstage:
         self._loop.call_soon_threadsafe(self._drop, promises)
 
     def close(self) -> None:
-        """Cancel what is under way, write what has come, close the connections, end the thread."""
-        asyncio.run_coroutine_threadsafe(self._wind_down(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        gc.unfreeze()
+        """Begin nothing more, wait for what is under way and keep it, close the connections, end the thread.
+
+        An interrupt ends the wait, and is raised when all is closed: what was under way is then lost.
+        """
+        in_flight = sum(caller.in_flight() for caller in list(self.callers.values()))
+        if in_flight:
+            LOGGER.info("waiting for %d calls that are under way, since they are paid for", in_flight)
+        winding = asyncio.run_coroutine_threadsafe(self._wind_down(), self._loop)
+        try:
+            winding.result()
+        except BaseException:
+            self._loop.call_soon_threadsafe(self._cancel)
+            winding.result()
+            raise
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            gc.unfreeze()
 
     def _queue(self, job: _Job) -> None:
         if self._end is not None:
@@ -335,7 +403,7 @@ class _Backstage:
     def _spawn(self, job: _Job) -> None:
         self._queued.discard(job.promise)
         task = self._loop.create_task(self._serve(job))
-        self._tasks[job.promise] = task
+        self._tasks[job.promise] = job.caller, task
         task.add_done_callback(lambda _: self._ended(job, task))
 
     def _ended(self, job: _Job, task: "asyncio.Task[None]") -> None:
@@ -345,40 +413,50 @@ class _Backstage:
             job.promise.fail(self._end or CancelledError())
 
     async def _serve(self, job: _Job) -> None:
-        request = job.request
         try:
-            call = await job.caller.answer(request, job.place, job)
-        except asyncio.CancelledError:
+            job.promise.keep(await self._outcome(job))
+        except (asyncio.CancelledError, Dismissed):
             job.promise.fail(self._end or CancelledError())
-        except Failed as failed:
-            unasked = failed.fault is UNASKED
-            job.promise.keep(CallFailure(request.row_id, request.key, str(failed), failed.attempts, unasked))
         except Exception as error:
             if self._end is None:
                 bug = FinetrailError("the engine failed", hint="This is a bug: see the log")
                 self._stop(error if isinstance(error, FinetrailError) else bug)
             job.promise.fail(error)
-        else:
-            job.promise.keep(ChatAnswer.of(call, request, from_store=False))
+
+    async def _outcome(self, job: _Job) -> Outcome:
+        request = job.request
+        try:
+            call = await job.caller.answer(request, job.place, job)
+        except Failed as failed:
+            unasked = failed.fault is UNASKED
+            failure = CallFailure(request.row_id, request.key, str(failed), failed.attempts, unasked)
+            self._tell(failure)
+            return failure
+        return ChatAnswer.of(call, request, from_store=False)
 
     def _stop(self, why: Exception) -> None:
-        """Begin nothing more, and end what is under way."""
+        """Begin nothing more; what the servers have is waited for, and kept."""
         self._end = why
         self._drop([*self._queued, *self._tasks], why)
 
     def _drop(self, promises: Sequence[Promise[Outcome]], why: Exception | None = None) -> None:
         me = asyncio.current_task(self._loop)
         for promise in promises:
-            task = self._tasks.get(promise)
-            if task is None:
-                self._queued.discard(promise)
-                promise.fail(why or CancelledError())
-            elif task is not me:
-                task.cancel()
+            caller, task = self._tasks.get(promise, (None, None))
+            if task is me and me is not None:
+                continue
+            self._queued.discard(promise)
+            promise.fail(why or CancelledError())
+            if caller is not None and task is not None:
+                caller.dismiss(task)
+
+    def _cancel(self) -> None:
+        for _, task in self._tasks.values():
+            task.cancel()
 
     async def _wind_down(self) -> None:
         self._stop(self._end or CancelledError())
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*(task for _, task in self._tasks.values()), return_exceptions=True)
         await self.committer.finish()
         for caller in self.callers.values():
             await caller.protocol.close()

@@ -25,7 +25,9 @@ class Sample:
     completion_tokens: int = 0
 
     def add(self, call: StoredCall) -> None:
-        """Add a stored call."""
+        """Add a stored call; one whose tokens are not known says nothing."""
+        if call.answer["usage"] is None:
+            return
         usage = Usage(**call.answer["usage"])
         self.calls += 1
         self.characters += characters_of(call.request["messages"])

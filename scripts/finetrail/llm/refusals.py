@@ -1,21 +1,21 @@
-"""What an exception of the openai client means: stop the run, try again, or give up the row.
+"""What a refusal of a chat server means: stop the run, try again, or give up the row.
 
 A key, a model or a setting that the server does not accept stops the run: every row would be refused.
 """
 
-import errno
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from finetrail.calls.faults import Fault, fault_of_status, redact, retry_after_seconds
+from finetrail.calls.cleaning import Cleaner
+from finetrail.calls.faults import Fault, fault_of_status, retry_after_seconds
+from finetrail.calls.http_client import Came
 from finetrail.errors import FinetrailError
 from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.request import ChatRequest
-from finetrail.vision.data_url import ImageTooLarge
 
+SHOWN_BYTES = 500
 CONTEXT_WORDS = re.compile(r"context[_ ](length|window|size)|maximum context|too many tokens|exceeds? .*context", re.I)
-NOBODY_THERE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH}
 KEY_WORDS = re.compile(r"\b(api|access)[ _-]?(key|token)\b", re.I)
 MODERATION_WORDS = re.compile(r"moderation|flagged|safety|content (policy|filter)", re.I)
 CREDIT_WORDS = re.compile(r"credit balance|insufficient[_ ](credit|fund|balance|quota)", re.I)
@@ -34,45 +34,40 @@ PARAMETER = re.compile(
 )
 
 
-def judge_exception(error: Exception, endpoint: Endpoint, request: ChatRequest, key: str) -> Fault:
-    """Decide what follows from an exception of the openai client.
+def judge_refusal(
+    status: int, body: Any, came: Came, endpoint: Endpoint, request: ChatRequest, cleaner: Cleaner
+) -> Fault:
+    """Decide what follows from a refusal.
+
+    Args:
+        status: the HTTP status, or what an error within a reply stands for.
+        body: the parsed body or error; None where it is no JSON.
+        came: the reply.
+        endpoint, request: where was asked, and what.
+        cleaner: knows the key.
 
     Raises:
-        FinetrailError: the failure concerns every call (key, model, schema, quota): the run stops.
+        FinetrailError: the refusal concerns every call (key, model, schema, quota): the run stops.
     """
-    import openai
-
-    if isinstance(error, ImageTooLarge):
-        return Fault("row", f"{error} (raise {endpoint.entry}.{error.key}, or make the image smaller)")
-    if isinstance(error, openai.APIStatusError):
-        return _judge_status(error, endpoint, request, key)
-    chain = _chain(error)
-    said = redact(str(chain[-1]), key)
-    if any(_is_nobody_there(link) for link in chain):
-        return Fault("unreachable", f"{endpoint.base_url} cannot be reached ({said})")
-    if any(isinstance(link, TimeoutError) for link in chain):
-        return Fault("retry", f"no answer within {endpoint.timeout_s:g} s")
-    if isinstance(error, openai.APIConnectionError):
-        return Fault("foreign", f"{endpoint.base_url}: the connection broke ({said or type(chain[-1]).__name__})")
-    return Fault("foreign", f"the reply of {endpoint.base_url} is not readable: {redact(str(error), key)}")
+    fields = _error_of(body)
+    said = fields.get("message") or fields.get("detail") or came.body[:SHOWN_BYTES].decode("utf-8", "replace")
+    message = cleaner.message(said) or "without a word"
+    fields = {name: cleaner.message(value) for name, value in fields.items() if isinstance(value, str | int)}
+    about_context = CONTEXT_WORDS.search(f"{fields.get('code')} {message}") is not None
+    if not about_context or _asks_for_too_much(message, request):
+        _raise_if_all_would_fail(status, fields, message, endpoint, request)
+    fault = fault_of_status(status, f"HTTP {status}: {message}", retry_after_seconds(came.headers))
+    if fault.kind == "row" and (status == 413 or about_context):
+        advice = (
+            "shorten the prompt, show fewer or shorter passages, lower max_tokens, or choose a model with more context"
+        )
+        return Fault("row", f"{fault.error} ({advice})")
+    return fault
 
 
 def place_of(endpoint: Endpoint, request: ChatRequest) -> str:
     """Name endpoint, model, phase and row, for messages."""
     return f"endpoint {endpoint.name!r}, model {request.model!r}, phase {request.phase!r}, row {request.row_id}"
-
-
-def _is_nobody_there(link: BaseException) -> bool:
-    return "DNS" in type(link).__name__ or (isinstance(link, OSError) and link.errno in NOBODY_THERE)
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    links: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in links:
-        links.append(link)
-        link = link.__cause__ or link.__context__
-    return links
 
 
 def _error_of(body: Any) -> dict[str, Any]:
@@ -82,22 +77,6 @@ def _error_of(body: Any) -> dict[str, Any]:
     body = body if isinstance(body, dict) else {}
     inner = body.get("error", body)
     return inner if isinstance(inner, dict) else {"message": inner}
-
-
-def _judge_status(error: Any, endpoint: Endpoint, request: ChatRequest, key: str) -> Fault:
-    status: int = error.status_code
-    body = _error_of(error.body)
-    message = redact(str(body.get("message") or error.message), key)
-    about_context = CONTEXT_WORDS.search(f"{body.get('code')} {message}") is not None
-    if not about_context or _asks_for_too_much(message, request):
-        _raise_if_all_would_fail(status, body, message, endpoint, request)
-    fault = fault_of_status(status, f"HTTP {status}: {message}", retry_after_seconds(error.response.headers))
-    if fault.kind == "row" and (status == 413 or about_context):
-        advice = (
-            "shorten the prompt, show fewer or shorter passages, lower max_tokens, or choose a model with more context"
-        )
-        return Fault("row", f"{fault.error} ({advice})")
-    return fault
 
 
 def _asks_for_too_much(message: str, request: ChatRequest) -> bool:

@@ -1,14 +1,14 @@
 """What is asked of a language model and what comes back; a request's key names its answer for ever."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from finetrail.calls.money import Usage
-from finetrail.calls.segment import StoredCall
+from finetrail.calls.segment import UNUSABLE, StoredCall
+from finetrail.llm.structured import NotAsAsked, parse_answer, read_kept
 from finetrail.rows.records import canonical_json, derive_seed
 from finetrail.vision.data_url import ImageLimits, data_url
 from finetrail.vision.image import Image
@@ -74,6 +74,8 @@ class ChatRequest:
         facts: what else decides the answer (dtype, chat template, code of the offline teacher ...);
             the engine adds what the endpoint knows (`Engine.bind`).
         siblings: requests for further answers to this question that the same call may bring; not part of the key.
+        heard: what the model has said to it, stored and not of the asked form, where only the repair is still to be
+            asked for; not part of the key.
     """
 
     row_id: str
@@ -90,6 +92,7 @@ class ChatRequest:
     extra_body: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     siblings: "tuple[ChatRequest, ...]" = ()
+    heard: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if (self.schema is None) != (self.schema_name is None):
@@ -156,7 +159,8 @@ class ChatAnswer:
     """The answer to a request; `parsed` is the value of its JSON where a schema was asked for.
 
     Rows may carry everything but `from_store`, which depends on what had been paid before. `logprobs` has an entry a
-    token, as the server gives it, where the request asked for them.
+    token, as the server gives it, where the request asked for them. `usage` is None where the server did not say it.
+    `enclosed`: the JSON stood in a fence, in prose or behind reasoning.
     """
 
     row_id: str
@@ -167,26 +171,35 @@ class ChatAnswer:
     finish_reason: str
     model: str
     fingerprint: str | None
-    usage: Usage
+    usage: Usage | None
     from_store: bool
     logprobs: Sequence[Mapping[str, Any]] | None = None
+    enclosed: bool = False
 
     @classmethod
     def of(cls, call: StoredCall, request: ChatRequest, *, from_store: bool) -> "ChatAnswer":
-        """Turn a stored call, whose text parses, into the answer to a request."""
-        said = call.answer
+        """Turn a stored call into the answer to a request.
+
+        Raises:
+            NotAsAsked: its text is not of the form that was asked for.
+        """
+        said, schema = call.answer, request.schema
+        if UNUSABLE in said and schema is None:
+            raise NotAsAsked(said[UNUSABLE])
+        parsed = (parse_answer if UNUSABLE in said else read_kept)(said["text"], schema)
         return cls(
             row_id=request.row_id,
             key=call.key,
             answer_sha256=call.answer_sha256,
             text=said["text"],
-            parsed=None if request.schema is None else json.loads(said["text"]),
+            parsed=parsed.value,
             finish_reason=said["finish_reason"],
             model=said["model"],
             fingerprint=said["fingerprint"],
-            usage=Usage(**said["usage"]),
+            usage=said["usage"] and Usage(**said["usage"]),
             from_store=from_store,
             logprobs=said.get("logprobs"),
+            enclosed=parsed.enclosed,
         )
 
 

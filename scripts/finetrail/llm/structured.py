@@ -1,19 +1,27 @@
-"""Answers that must be JSON of a given schema: strict parse, and the request that asks once for a repair."""
+"""Answers that must be JSON of a given schema: a strict parse of the answer, or of what stands in its wrapping."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from finetrail.llm.request import ChatRequest, Message
+from finetrail.calls.cleaning import Cleaner
+from finetrail.llm.enclosed import inner_json
 from finetrail.rows.records import canonical_json
 
 LONGEST_PROBLEM = 300
+ESCAPED = "\\u00"
 
 
 class NotAsAsked(ValueError):
     """An answer is no JSON, or not of the schema that was asked for."""
+
+
+class Parsed(NamedTuple):
+    """The value of an answer; `enclosed`: it stood in a fence, in prose or behind reasoning."""
+
+    value: Any
+    enclosed: bool = False
 
 
 def _reject_constant(name: str) -> Any:
@@ -48,28 +56,53 @@ def _validator(schema: str) -> Any:
     return Draft202012Validator(json.loads(schema))
 
 
-def parse_answer(text: str, schema: Mapping[str, Any] | None) -> Any:
+def parse_answer(text: str, schema: Mapping[str, Any] | None) -> Parsed:
     """Parse an answer and check it against its schema; without a schema there is nothing to parse.
 
     Raises:
         NotAsAsked: says what is wrong, and where in the value.
     """
     if schema is None:
-        return None
-    value = parse_json(text)
-    problem = next(iter(_validator(canonical_json(schema)).iter_errors(value)), None)
+        return Parsed(None)
+    try:
+        return Parsed(_without_controls(_checked(parse_json(text), schema), text))
+    except NotAsAsked as problem:
+        inner = inner_json(text)
+        if inner is None or inner == text:
+            raise
+        try:
+            value = parse_json(inner)
+        except NotAsAsked:
+            raise problem from None
+        return Parsed(_without_controls(_checked(value, schema), inner), enclosed=True)
+
+
+def read_kept(text: str, schema: Mapping[str, Any] | None) -> Parsed:
+    """Parse an answer that fitted its schema when it was stored; only its wrapping may still stand around it.
+
+    Raises:
+        NotAsAsked: it is not what was stored as usable.
+    """
+    if schema is None:
+        return Parsed(None)
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return parse_answer(text, schema)
+    return Parsed(_without_controls(value, text))
+
+
+def _without_controls(value: Any, text: str) -> Any:
+    """Take out the controls that a text writes as escapes, and so are not seen in it."""
+    return Cleaner().value(value) if ESCAPED in text else value
+
+
+def _checked(value: Any, schema: Mapping[str, Any]) -> Any:
+    try:
+        problem = next(iter(_validator(canonical_json(schema)).iter_errors(value)), None)
+    except (RecursionError, OverflowError) as error:
+        raise NotAsAsked(f"the value cannot be checked: {error}") from error
     if problem is not None:
         place = problem.json_path if problem.path else "the object"
         raise NotAsAsked(f"{place}: {problem.message[:LONGEST_PROBLEM]}")
     return value
-
-
-def repair_request(request: ChatRequest, text: str, problem: NotAsAsked) -> ChatRequest:
-    """Ask again, showing the model its answer and what is wrong with it."""
-    plea = (
-        f"Your reply could not be used: {problem}. Reply again with the same content as one JSON object that "
-        f"follows this JSON Schema, with nothing before or after it:\n{canonical_json(request.schema)}"
-    )
-    return replace(
-        request, siblings=(), messages=(*request.messages, Message("assistant", text), Message("user", plea))
-    )

@@ -1,5 +1,6 @@
 """Whether models can be asked: keys are set, addresses answer, keys are taken, models are known there."""
 
+import http.client
 import json
 import os
 import urllib.error
@@ -9,12 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from finetrail.calls.cleaning import Cleaner
+from finetrail.calls.proxies import proxy_of, shown
 from finetrail.config.recipe import RunConfig
 from finetrail.config.sections.fields import Section
 from finetrail.config.sections.llm import Endpoint, ModelReference
+from finetrail.errors import FinetrailError
 from finetrail.preflight.finding import Finding, one_of
 
 SECONDS = 10
+LARGEST_LIST = 16 << 20
 REFUSED = {401, 403}
 
 
@@ -71,14 +76,22 @@ def _check_one(name: str, endpoint: Endpoint, uses: list[Use]) -> list[Finding]:
             return [Finding("error", f"{where}.api_key_env", what, "Set the right key, or name another variable")]
         what = f"{endpoint.base_url}/models answers {error.code}: keys and models could not be checked"
         return [Finding("warning", f"{where}.base_url", what, "Does the address end in /v1?")]
-    except (OSError, ValueError) as error:
-        what = f"{endpoint.base_url} does not answer: {getattr(error, 'reason', error)}"
+    except FinetrailError as error:
+        return [Finding("error", f"{where}.base_url", error.cause, error.hint or "")]
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
+        said = Cleaner(os.environ.get(variable or "", "")).message(getattr(error, "reason", error))
+        what = f"{_place(endpoint)} does not answer: {said}"
         return [Finding("error", f"{where}.base_url", what, "Start the server, or correct address or site.proxies")]
     return [
         Finding("error", use.key, f"{endpoint.base_url} has no model {use.model}", one_of(known, use.model))
         for use in uses
         if use.endpoint == name and known and use.model not in known
     ]
+
+
+def _place(endpoint: Endpoint) -> str:
+    proxy = proxy_of(endpoint.base_url or "")
+    return f"{endpoint.base_url} (through the proxy {shown(proxy)})" if proxy else str(endpoint.base_url)
 
 
 def _check_searches(run: RunConfig) -> Iterator[Finding]:
@@ -109,7 +122,10 @@ def _models(url: str, key: str | None) -> list[str]:
         ValueError: it answers something else.
     """
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
-    with urllib.request.build_opener(_NoRedirects).open(request, timeout=SECONDS) as reply:
-        content: Any = json.load(reply)
+    proxy = proxy_of(url)
+    proxies = urllib.request.ProxyHandler({"http": proxy, "https": proxy} if proxy else {})
+    with urllib.request.build_opener(_NoRedirects, proxies).open(request, timeout=SECONDS) as reply:
+        content: Any = json.loads(reply.read(LARGEST_LIST))
     listed = content.get("data") if isinstance(content, dict) else None
-    return [str(one["id"]) for one in listed or [] if isinstance(one, dict) and "id" in one]
+    known = listed if isinstance(listed, list) else []
+    return [Cleaner(key or "").message(one["id"]) for one in known if isinstance(one, dict) and "id" in one]

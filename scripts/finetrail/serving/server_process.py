@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from finetrail.calls.cleaning import Cleaner
 from finetrail.errors import FinetrailError
 from finetrail.serving.ports import free_port
 from finetrail.serving.supervise import STOPPED
@@ -32,7 +33,16 @@ LOG_LINES = 30
 LINE_WIDTH = 2000
 CAUSES = 8
 CAUSE = re.compile(r"\b[A-Z]\w*(?:Error|Exception): ")
-# What a server has no use for: it may run a model's own code. The hub's key stays, for models that are gated.
+# What a server inherits, since it may run a model's own code: what finds programs, libraries, devices, caches, the hub
+# and the way to it, but nothing that looks like a secret. The hub's key stays, for models that are gated.
+NEEDED = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_\w+|TZ|TMPDIR|TMP|TEMP|CC|CXX|LD_LIBRARY_PATH|LIBRARY_PATH|CPATH"
+    r"|PYTHON\w+|VIRTUAL_ENV|CONDA_\w+|(OMP|MKL|KMP|GOMP|OPENBLAS|NUMEXPR)_\w+|(CUDA|CUDNN|CUBLAS|NVIDIA|NCCL|GLOO)\w*"
+    r"|(ROCM|ROCR|HIP|HSA)_\w+|(TORCH|PYTORCH|TRITON|TORCHINDUCTOR|FLASHINFER|VLLM|RAY)_\w+"
+    r"|(HF|HUGGINGFACE|HUGGING_FACE|TRANSFORMERS|TOKENIZERS|SAFETENSORS|FINETRAIL|XDG)_\w+"
+    r"|SSL_CERT_\w+|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE|(HTTPS?|ALL|NO)_PROXY",
+    re.IGNORECASE,
+)
 SECRET = re.compile(r"(?:_|^)(?:KEY|APIKEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS)(?:_|$)", re.IGNORECASE)
 KEPT = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 PORT_TRIES = 3
@@ -96,18 +106,19 @@ def serve(spec: ServerSpec) -> Iterator[RunningServer]:
         finally:
             # Asked of the supervisor, who waits for the server: our own look could come a moment too early.
             if _stop(process) != STOPPED:
-                LOGGER.error("%s ended by itself; the end of its log:\n%s", spec.name, _tail(log))
+                LOGGER.error("%s ended by itself; the end of its log:\n%s", spec.name, _tail(log, key))
 
 
-def _tail(log: Path) -> str:
+def _tail(log: Path, key: str) -> str:
     """Return the end of a log, and before it the errors above: a server's helpers die before the server does."""
+    cleaner = Cleaner(key)
     last: deque[str] = deque(maxlen=LOG_LINES)
     causes: list[str] = []
     with log.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             if len(last) == LOG_LINES and len(causes) < CAUSES and CAUSE.search(last[0]) and last[0] not in causes:
                 causes.append(last[0])
-            last.append(line.rstrip()[:LINE_WIDTH])
+            last.append(cleaner.text(line.rstrip()[:LINE_WIDTH]))
     return "\n".join([*causes, "…", *last] if causes else last)
 
 
@@ -125,7 +136,7 @@ def _start(spec: ServerSpec, key: str, log: Path) -> tuple["subprocess.Popen[byt
             return process, port
         ended = process.poll()
         _stop(process)
-        said = _tail(log)
+        said = _tail(log, key)
         if "address already in use" in said.lower() and not last:
             continue  # another process took the port between our look and the server's start
         state = "did not answer in time" if ended is None else f"ended with exit code {ended}"
@@ -135,7 +146,7 @@ def _start(spec: ServerSpec, key: str, log: Path) -> tuple["subprocess.Popen[byt
 
 def _spawn(spec: ServerSpec, port: int, key: str, log: Path) -> "subprocess.Popen[bytes]":
     path = os.pathsep.join(filter(None, [str(LIBRARY_ROOT), os.environ.get("PYTHONPATH")]))
-    inherited = {name: value for name, value in os.environ.items() if name in KEPT or not SECRET.search(name)}
+    inherited = {name: value for name, value in os.environ.items() if _is_inherited(name)}
     environment = inherited | {"PYTHONPATH": path, spec.key_variable: key, **spec.environment}
     with log.open("wb") as stream:
         return subprocess.Popen(
@@ -146,6 +157,10 @@ def _spawn(spec: ServerSpec, port: int, key: str, log: Path) -> "subprocess.Pope
             env=environment,
             start_new_session=True,
         )
+
+
+def _is_inherited(variable: str) -> bool:
+    return variable in KEPT or (NEEDED.fullmatch(variable) is not None and not SECRET.search(variable))
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, key: str, seconds: float) -> bool:

@@ -9,8 +9,8 @@ from finetrail.retrieval.search_index import Hit, words
 from finetrail.rows.records import Row, content_id
 from finetrail.splits.overlap.shingles import merge_near
 from finetrail.web.extract import PageText
-from finetrail.web.reader import place_of_url
 from finetrail.web.services import Result
+from finetrail.web.url_place import place_of_url
 
 
 @dataclass(frozen=True)

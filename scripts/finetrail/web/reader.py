@@ -1,7 +1,6 @@
 """The pages of a list of results: from the store, or from the web, each read once; what came of a list is kept too."""
 
 import asyncio
-import random
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
@@ -9,18 +8,16 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from finetrail.calls.commit import Committer
+from finetrail.calls.patience import HOPELESS, backoff_s
 from finetrail.calls.segment import StoredCall
 from finetrail.calls.store import CallStore, not_stored
 from finetrail.errors import FinetrailError
-from finetrail.rows.records import derive_seed
 from finetrail.web.extract import Extractors, PageText
-from finetrail.web.fetch import FetchFailed, PageFetcher, parse_url
+from finetrail.web.fetch import FetchFailed, PageFetcher
 from finetrail.web.web_request import Asker, WebRequest
 
 RETRIES = 2
 AT_ONCE_A_HOST = 2
-FIRST_WAIT_S = 1.0
-HOPELESS = 20
 
 
 class PageReader:
@@ -168,8 +165,7 @@ class PageReader:
             except FetchFailed as failed:
                 if not failed.passing or tried == RETRIES:
                     raise
-                jitter = random.Random(derive_seed(request.key, tried)).random()
-                await asyncio.sleep(FIRST_WAIT_S * 2.0**tried * (0.5 + jitter / 2))
+                await asyncio.sleep(backoff_s(request.key, tried + 1))
             else:
                 return page, text
         raise AssertionError("the last try ends above")
@@ -212,11 +208,3 @@ class PageReader:
                 hint="Is there a way to the internet from here? Compute nodes often have none: run this step where "
                 "there is, or set recall.http.pages: false",
             )
-
-
-def place_of_url(url: str) -> str:
-    """Return what two URLs of one page share: the URL without its fragment; as it is where it is none."""
-    try:
-        return str(parse_url(url))
-    except FetchFailed:
-        return url

@@ -10,11 +10,10 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from finetrail.calls.caller import Caller
 from finetrail.calls.commit import Committer
 from finetrail.calls.faults import UNASKED, Failed
 from finetrail.calls.money import Ledger
-from finetrail.calls.paying_step import check_budget, check_quarantine, run_budget, share_of
+from finetrail.calls.paying_step import check_budget, check_quarantine, patience_of, run_budget, share_of
 from finetrail.calls.segment import StoredCall
 from finetrail.calls.store import CallStore
 from finetrail.config.current import current_run, operation_key, results_folder
@@ -78,8 +77,9 @@ def results_of(service: Service, call: StoredCall) -> list[Any]:
 
 def endpoint_of(step: Step) -> SearchEndpoint:
     """Return the search endpoint that the recipe names, with this job's share of its ceilings."""
-    name = operation_key(step.recipe, "recall.http.search_endpoint")
-    return SearchEndpoint(name=name, **current_run()["search"]["endpoints"][name]).shared(share_of(step))
+    name, run = operation_key(step.recipe, "recall.http.search_endpoint"), current_run()
+    entry = run["search"]["endpoints"][name] | {"max_wait_s": run["llm"]["max_wait_s"]}
+    return SearchEndpoint.of(name, entry).shared(share_of(step))
 
 
 def chosen_service(step: Step) -> Service:
@@ -99,7 +99,8 @@ async def _open_web(step: Step, store: CallStore, ledger: Ledger) -> AsyncIterat
     async with AsyncExitStack() as stack:
         committer = Committer(store)
         stack.push_async_callback(committer.finish)
-        searcher = Searcher(Caller(SearchProtocol(endpoint, service), committer, ledger), store, ledger, live=live)
+        protocol, again = SearchProtocol(endpoint, service), run["llm"]["ask_again"]
+        searcher = Searcher(protocol, committer, ledger, store, live=live, ask_again=again)
         stack.push_async_callback(searcher.close)
         reader = await stack.enter_async_context(
             PageReader(PageFetcher(limits), extractors, store, committer, live=live)
@@ -133,10 +134,10 @@ def recall_rows(step: Step, rows: Iterable[Row]) -> Iterator[Recalled]:
 
 def _recall_rows(step: Step, rows: Iterable[Row], store: CallStore, ledger: Ledger) -> Iterator[Recalled]:
     total = quarantined = left = 0
-    first_error = ""
     with asyncio.Runner() as runner, _entered(runner, step, store, ledger) as web:
         progress = Searching(ledger, web.searcher.caller.in_flight, step.pulse.latest, step.pulse.ended)
         step.pulse.watch(progress, leads=True)
+        patience = patience_of(step, progress.known_total)
         for row, task in _windowed(runner, web, rows):
             total += 1
             try:
@@ -149,10 +150,10 @@ def _recall_rows(step: Step, rows: Iterable[Row], store: CallStore, ledger: Ledg
                     continue
                 error = f"search: {failed.fault.error}"
                 quarantined += step.quarantine([{"id": row["id"], "error": error, "row": row}])
-                first_error = first_error or f"{row['id']}: {error}"
+                patience.fail(row["id"], error)
         progress.close()
     check_budget(ledger.budget, total, left)
-    check_quarantine(step, total, quarantined, first_error)
+    check_quarantine(step, total, quarantined, patience.first)
 
 
 @contextlib.contextmanager

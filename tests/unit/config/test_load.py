@@ -13,6 +13,7 @@ from finetrail.config.recipe import PHASES, RecipeConfig
 from finetrail.config.sections.schema import kind_of, walk_keys
 from finetrail.config.sections.train import Train, TrainedModel
 from finetrail.errors import FinetrailError
+from finetrail.llm.ask import endpoint_of
 from tests.unit.config.fish_project import Project
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -263,3 +264,21 @@ def test_a_criterion_may_not_have_the_name_of_what_is_asked_for_anyway(name: str
     changes = f"{{documents: {{synthesize: {{criteria: [accuracy, {name}]}}}}}}"
     with pytest.raises(FinetrailError, match=f"`{name}` is asked for anyway"):
         load_config(ROOT, config={"recipes": "[documents]", "overrides": changes})
+
+
+def test_every_price_says_who_states_it_and_when_that_was_read() -> None:
+    merged = load_config(ROOT).merged()
+    priced = [
+        *(price for entry in merged["llm"]["endpoints"].values() for price in entry["prices"].values()),
+        *(entry for entry in merged["search"]["endpoints"].values() if entry["usd_per_1000"]),
+    ]
+    assert len(priced) >= 5
+    for price in priced:
+        assert price["source"].startswith("https://") and price["read_on"] >= "2026-01-01"
+
+
+def test_a_price_that_no_page_states_is_none(project: Project) -> None:
+    prices = {"m": {"input": None, "output": None, "source": None}}
+    entry = {"kind": "openai", "base_url": "https://api.example.org/v1", "prices": prices}
+    merged = load_config(project.root, config={"llm": {"endpoints": {"other": entry}}}).merged()
+    assert endpoint_of("other", merged["llm"]["endpoints"]["other"]).price_of("m") is None

@@ -7,6 +7,8 @@ import pytest
 
 from finetrail.cluster.site_lines import shell_lines
 from finetrail.config.load import load_config
+from finetrail.config.sections.llm import Endpoint
+from finetrail.config.sections.search import SearchEndpoint
 from finetrail.config.sections.site import CACHES, Site
 from finetrail.errors import FinetrailError
 from tests.unit.config.fish_project import Project
@@ -58,3 +60,47 @@ def test_set_up_lines_may_read_unset_variables_and_the_command_may_not() -> None
 def test_a_place_runs_no_command(project: Project, place: str) -> None:
     with pytest.raises(FinetrailError, match=r"site\.cache"):
         load_config(project.root, config={"site": {"cache": place}})
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:word@proxy:3128",
+        "user:word@proxy:3128",
+        "http://user:wo$rd@proxy:3128",
+        "http://user:${WORD}x@proxy:3128",
+        "HTTP://word@proxy:3128",
+    ],
+)
+def test_a_password_does_not_stand_in_a_proxy(proxy: str) -> None:
+    with pytest.raises(ValueError, match="a password would land in logs and records"):
+        Site.model_validate({"proxies": {"http": proxy}})
+
+
+@pytest.mark.parametrize("proxy", ["http://user:$WORD@127.0.0.1:1", "http://$USER:${WORD}@127.0.0.1:1"])
+def test_a_proxys_password_is_read_from_a_variable_in_the_job(proxy: str) -> None:
+    site = Site.model_validate({"proxies": {"http": proxy}})
+    done = run(site, 'echo "$http_proxy"', WORD="se:c@ret", USER="me")
+    assert done.stdout.strip().endswith(":se:c@ret@127.0.0.1:1"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "variable", "allowed"),
+    [
+        ("http://models.example.org/v1", "SOME_KEY", False),
+        ("http://node12:8000/v1", "SOME_KEY", False),
+        ("https://models.example.org/v1", "SOME_KEY", True),
+        ("http://127.0.0.1:8000/v1", "SOME_KEY", True),
+        ("http://10.0.0.5:8000/v1", "SOME_KEY", True),
+        ("http://models.example.org/v1", None, True),
+    ],
+)
+def test_a_key_over_http_is_refused_before_the_first_job(url: str, variable: str | None, allowed: bool) -> None:
+    entry = {"base_url": url, "api_key_env": variable}
+    for section, more in ((Endpoint, {"kind": "openai"}), (SearchEndpoint, {})):
+        assert section.model_validate(entry | more | {"allow_http": True})
+        if allowed:
+            assert section.model_validate(entry | more)
+            continue
+        with pytest.raises(ValueError, match="over http whoever stands on the way reads the key"):
+            section.model_validate(entry | more)

@@ -14,6 +14,15 @@ from finetrail.llm.engine import Engine
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
 from tests.unit.loopback import LoopbackServer
 
+# The keys of the section `llm` of a run's configuration, but for its endpoints.
+LLM_KEYS: dict[str, Any] = {
+    "mode": "live",
+    "max_quarantined_share": 0.0,
+    "budget_usd": None,
+    "budget_calls": None,
+    "max_wait_s": 600.0,
+    "ask_again": False,
+}
 Handler = Callable[[int, dict[str, Any], web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -82,11 +91,18 @@ class Harness:
         return Endpoint(**({"name": "fake", "kind": "openai", "base_url": self.server.url} | settings))
 
     def run(
-        self, requests: list[ChatRequest], *, mode: Any = "live", budget: Budget | None = None, **settings: Any
+        self,
+        requests: list[ChatRequest],
+        *,
+        mode: Any = "live",
+        budget: Budget | None = None,
+        ask_again: bool = False,
+        **settings: Any,
     ) -> list[ChatAnswer | CallFailure]:
+        endpoint = self.endpoint(**settings)
         with (
             CallStore(self.folder) as store,
-            Engine([self.endpoint(**settings)], store, mode=mode, budget=budget) as engine,
+            Engine([endpoint], store, mode=mode, budget=budget, ask_again=ask_again) as engine,
         ):
             try:
                 return list(engine.run(requests))

@@ -21,7 +21,8 @@ class Answering:
     def __init__(self) -> None:
         self.outlook = Outlook()
         self.totals: dict[str, Any] = {
-            "calls_made": 0, "repairs": 0, "failures": 0, "rate_limited": 0, "errors": 0, "from_store": 0, "usd": 0.0,
+            "calls_made": 0, "repairs": 0, "unusable": 0, "failures": 0, "rate_limited": 0, "errors": 0,
+            "from_store": 0, "usd": 0.0,
         }  # fmt: skip
 
     def in_flight(self) -> int:
@@ -114,7 +115,7 @@ def test_the_line_names_what_the_engine_did(server: FakeServer, tmp_path: Path) 
         if number == 3:
             return refusal(500, "oh no")
         if "last" in str(body):
-            server._loop.call_later(30, release.set)
+            server.loop.call_later(30, release.set)
             await release.wait()
         return completion("so")
 
@@ -130,7 +131,7 @@ def test_the_line_names_what_the_engine_did(server: FakeServer, tmp_path: Path) 
             next(outcomes)
             report.advance()
         standing = report.standing(10.0)
-        server._loop.call_soon_threadsafe(release.set)
+        server.loop.call_soon_threadsafe(release.set)
         list(outcomes)
         assert engine.in_flight() == 0
     assert standing.llm is not None

@@ -22,7 +22,7 @@ from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message
 from finetrail.llm.schemas import ANSWER_VERDICT
 from finetrail.step.step import Step, add_input, add_output, run_step
 from tests.unit.forks import FORKS
-from tests.unit.llm.fake_llm import FakeServer, Harness, completion, echo
+from tests.unit.llm.fake_llm import LLM_KEYS, FakeServer, Harness, completion, echo
 
 Ask = Callable[..., ChatRequest]
 PRICE = Price(2.0, 8.0)
@@ -57,6 +57,8 @@ def test_no_call_starts_once_the_budget_is_spent(harness: Harness, ask: Ask, bou
 
 def test_calls_in_flight_come_in_and_are_kept(harness: Harness, ask: Ask) -> None:
     async def first_is_quick(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        while len(harness.server.bodies) < 4:
+            await asyncio.sleep(0.01)
         await asyncio.sleep(0 if number == 1 else 0.2)
         return await echo(number, body, request)
 
@@ -108,7 +110,40 @@ def test_replies_without_text_are_paid_too(harness: Harness, ask: Ask) -> None:
     assert (harness.totals["calls_made"], harness.totals["failures"]) == (6, 3)
     assert harness.totals["usd"] == pytest.approx(6 * USD_A_CALL)
     with CallStore(harness.folder) as store:
-        assert store.stats().calls == 3, "failures are not stored"
+        assert store.stats().calls == 6, "what is of no use is stored, too"
+
+
+@pytest.mark.parametrize("usage", [{"prompt_tokens": -9_000_000, "completion_tokens": 5}, None, {"prompt_tokens": "x"}])
+def test_no_usage_that_a_server_makes_up_lifts_a_budget(harness: Harness, ask: Ask, usage: Any) -> None:
+    """What is not known counts for the budget as the plan would estimate it."""
+
+    async def made_up(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return web.json_response({"choices": [{"message": {"content": "yes"}}], "model": "m", "usage": usage})
+
+    harness.server.handler = made_up
+    longest = Price(2.0, 8.0).of(Usage(0, 50))
+    assert longest is not None
+    settings: dict[str, Any] = {"max_concurrency": 1, "prices": {"m": Price(2.0, 8.0)}}
+    harness.run([ask(str(number)) for number in range(ROWS)], budget=Budget(usd=4.5 * longest), **settings)
+    assert len(harness.server.bodies) == 5
+    assert (harness.totals["usd"], harness.totals["unpriced_calls"]) == (None, 5)
+
+
+def test_a_reply_whose_repair_the_budget_did_not_allow_is_not_paid_for_again(harness: Harness, ask: Ask) -> None:
+    schema: dict[str, Any] = {"schema": ANSWER_VERDICT.schema, "schema_name": ANSWER_VERDICT.name}
+
+    async def sloppy(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        return completion(VERDICT if len(body["messages"]) > 2 else "I think so")
+
+    harness.server.handler = sloppy
+    (unasked,) = harness.run([ask("a", **schema)], budget=Budget(calls=1))
+    assert isinstance(unasked, CallFailure) and unasked.unasked
+    (left,) = harness.run([ask("a", **schema)], mode="replay")
+    assert isinstance(left, CallFailure)
+    (answer,) = harness.run([ask("a", **schema)])
+    assert isinstance(answer, ChatAnswer)
+    assert answer.usage == Usage(20, 10)
+    assert [len(body["messages"]) for body in harness.server.bodies] == [2, 4]
 
 
 def test_a_cached_prompt_has_its_own_price() -> None:
@@ -201,15 +236,16 @@ class Job:
     async def reply(self, number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
         return completion(VERDICT)
 
-    def configure(self, run: str, prices: dict[str, Any] | None = None, **llm: Any) -> None:
+    def configure(
+        self, run: str, prices: dict[str, Any] | None = None, more: dict[str, Any] | None = None, **llm: Any
+    ) -> None:
         endpoint = {
             "kind": "openai", "base_url": self.server.url, "api_key_env": None, "timeout_s": 5.0,
-            "max_concurrency": AT_ONCE, "max_retries": 1, "prices": prices or {},
+            "max_concurrency": AT_ONCE, "max_retries": 1, "prices": prices or {}, **(more or {}),
         }  # fmt: skip
-        bounds = {"mode": "live", "max_quarantined_share": 0.0, "budget_usd": None, "budget_calls": None}
         path = self.root / f"{run}.yaml"
         content = {
-            "results_dir": "results", "scale": "full", "llm": {**bounds, **llm, "endpoints": {"fake": endpoint}}
+            "results_dir": "results", "scale": "full", "llm": {**LLM_KEYS, **llm, "endpoints": {"fake": endpoint}}
         }  # fmt: skip
         path.write_text(yaml.safe_dump(content))
         self.monkeypatch.setenv(RUN_CONFIG_VARIABLE, str(path))

@@ -30,6 +30,10 @@ SCHEMA: dict[str, Any] = {"schema": RELEVANCE.schema, "schema_name": RELEVANCE.n
 GOOD_JSON = '{"reason": "because", "relevant": true}'
 
 
+async def good(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+    return completion(GOOD_JSON)
+
+
 def answers(outcomes: list[ChatAnswer | CallFailure]) -> list[ChatAnswer]:
     assert all(isinstance(outcome, ChatAnswer) for outcome in outcomes), outcomes
     return [outcome for outcome in outcomes if isinstance(outcome, ChatAnswer)]
@@ -230,7 +234,7 @@ def test_a_poison_row_does_not_stop_the_others(harness: Harness, ask: Ask) -> No
     harness.server.handler = echo
     before = len(harness.server.bodies)
     assert len(answers(harness.run([ask(str(number)) for number in range(8)]))) == 8
-    assert sorted(harness.server.texts()[before:]) == ["3", "5"], "failures are never stored"
+    assert sorted(harness.server.texts()[before:]) == ["3", "5"], "what was not paid for is not stored"
 
 
 def test_a_server_that_answers_nobody_ends_the_run(harness: Harness, ask: Ask) -> None:
@@ -279,10 +283,10 @@ def test_broken_json_is_repaired_once(harness: Harness, ask: Ask) -> None:
     harness.server.handler = sloppy
     (answer,) = answers(harness.run([ask("a", **SCHEMA)]))
     assert answer.parsed == {"reason": "because", "relevant": True}
-    assert answer.usage.prompt_tokens == 20, "both calls were paid for"
+    assert answer.usage is not None and answer.usage.prompt_tokens == 20, "both calls were paid for"
     repair = harness.server.bodies[1]["messages"]
     assert [message["role"] for message in repair] == ["system", "user", "assistant", "user"]
-    assert "not valid JSON" in repair[-1]["content"]
+    assert "'reason' is a required property" in repair[-1]["content"], "the fence is not what is wrong with it"
     harness.run([ask("a", **SCHEMA)])
     assert len(harness.server.bodies) == 2
 
@@ -298,7 +302,7 @@ def test_broken_json_is_repaired_once(harness: Harness, ask: Ask) -> None:
         ('{"reason": "\\ud800", "relevant": true}', "surrogates not allowed"),
     ],
 )
-def test_json_that_stays_broken_is_a_failure_and_not_stored(
+def test_json_that_stays_broken_is_a_failure_that_is_paid_once(
     harness: Harness, ask: Ask, text: str, problem: str
 ) -> None:
     async def stubborn(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
@@ -309,8 +313,16 @@ def test_json_that_stays_broken_is_a_failure_and_not_stored(
     assert isinstance(failure, CallFailure)
     with pytest.raises(AssertionError, match=problem):
         raise AssertionError(failure.error)
+    for mode in ("live", "replay"):
+        (again,) = harness.run([ask("a", **SCHEMA)], mode=mode)
+        assert isinstance(again, CallFailure)
+        assert again.error == f"{failure.error} (this reply was paid for and is stored; llm.ask_again: true asks anew)"
     assert len(harness.server.bodies) == 2
-    assert not list(harness.folder.glob("*"))
+    harness.server.handler = good
+    for ask_again in (True, False):  # what is of use goes before what is not, though it is younger
+        (answer,) = answers(harness.run([ask("a", **SCHEMA)], ask_again=ask_again))
+        assert answer.parsed == {"reason": "because", "relevant": True}
+    assert len(harness.server.bodies) == 3
 
 
 def test_an_answer_that_was_cut_says_so(harness: Harness, ask: Ask) -> None:
@@ -325,9 +337,6 @@ def test_an_answer_that_was_cut_says_so(harness: Harness, ask: Ask) -> None:
 
 
 def test_the_schema_is_sent_strictly(harness: Harness, ask: Ask) -> None:
-    async def good(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
-        return completion(GOOD_JSON)
-
     harness.server.handler = good
     harness.run([ask("a", **SCHEMA, extra_body={"top_k": 3})])
     (body,) = harness.server.bodies

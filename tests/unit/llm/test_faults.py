@@ -4,8 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from finetrail.calls.faults import Failed, redact, retry_after_seconds
-from finetrail.llm.chat_protocol import read_replies
+from finetrail.calls.cleaning import Cleaner
+from finetrail.calls.faults import Failed, retry_after_seconds
+from finetrail.calls.money import Usage
+from finetrail.llm.completion import Bounds, read_replies
 
 
 @pytest.mark.parametrize(
@@ -25,15 +27,15 @@ def test_waiting_times_are_seconds_or_dates(headers: dict[str, str], seconds: fl
 
 
 def test_keys_are_taken_out_of_messages() -> None:
-    said = redact("Incorrect key token-1 provided: sk-abc*****wxyz.\n See", "token-1")
+    said = Cleaner("token-1").message("Incorrect key token-1 provided: sk-abc*****wxyz.\n See")
     assert said == "Incorrect key <key> provided: <key> See"
-    assert len(redact("x" * 5000, "")) < 500
+    assert len(Cleaner().message("x" * 5000)) < 500
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[1]", b'{"choices": []}'])
 def test_what_is_no_completion(body: bytes) -> None:
     with pytest.raises(Failed) as caught:
-        read_replies(body)
+        read_replies(body, Cleaner(), Bounds())
     assert caught.value.fault.kind == "foreign"
 
 
@@ -45,5 +47,7 @@ def test_what_is_no_completion(body: bytes) -> None:
     ],
 )
 def test_replies_without_text_say_why_and_what_they_cost(choice: str, why: str) -> None:
-    (empty,) = read_replies(f'{{"choices": [{choice}], "usage": {{"completion_tokens": 9}}}}'.encode())
-    assert str(empty.problem) == f"the model gave no text ({why})" and empty.usage.completion_tokens == 9
+    (empty,) = read_replies(
+        f'{{"choices": [{choice}], "usage": {{"completion_tokens": 9}}}}'.encode(), Cleaner(), Bounds()
+    )
+    assert str(empty.problem) == f"the model gave no text ({why})" and empty.usage == Usage(0, 9)

@@ -100,7 +100,7 @@ def test_an_answer_has_the_form_of_its_schema(engine: Engine, tiny: Path) -> Non
 
 def test_log_probabilities_come_with_each_token(engine: Engine, tiny: Path) -> None:
     (answer,) = answers(engine, question(tiny, "Logprobs?", logprobs=3))
-    assert answer.logprobs is not None
+    assert answer.logprobs is not None and answer.usage is not None
     assert len(answer.logprobs) == answer.usage.completion_tokens
     for entry in answer.logprobs:
         beside = [other["logprob"] for other in entry["top_logprobs"]]

@@ -164,7 +164,7 @@ def test_every_task_through_the_engine(tmp_path: Path) -> None:
         assert (engine.totals["calls_made"], engine.totals["unpriced_calls"]) == (len(SCHEMAS), 0)
     for outcome, schema in zip(outcomes, SCHEMAS, strict=True):
         assert isinstance(outcome, ChatAnswer)
-        assert outcome.parsed == parse_answer(outcome.text, schema.schema)
+        assert outcome.parsed == parse_answer(outcome.text, schema.schema).value
         assert outcome.fingerprint == teacher_digest()
     assert isinstance(failure, CallFailure)
     assert f"knows the tasks {', '.join(TASKS)}" in failure.error

@@ -141,14 +141,21 @@ def test_the_cause_is_shown_though_much_is_said_after_it() -> None:
 
 
 def test_keys_of_others_do_not_reach_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = {"HF_TOKEN", "TOKENIZERS_PARALLELISM", "TEST_KEY"}
-    others = {"OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "wandb_token"}
+    kept = {"HF_TOKEN", "HF_HOME", "CUDA_VISIBLE_DEVICES", "TOKENIZERS_PARALLELISM", "https_proxy", "TEST_KEY"}
+    others = {"OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "wandb_token", "VLLM_API_KEY", "DATABASE_URL", "SLURM_JWT"}
     for name in kept | others:
         monkeypatch.setenv(name, "of the user")
     code = f"import os; print('found', sorted({kept | others} & os.environ.keys())); raise SystemExit(3)"
     with pytest.raises(FinetrailError) as caught, serve(spec_of(code)):
         pass
     assert f"found {sorted(kept)}" in str(caught.value)
+
+
+def test_what_a_servers_log_says_neither_steers_a_terminal_nor_tells_its_key() -> None:
+    code = "import os; print('\\x1b[31mred', os.environ['TEST_KEY'], 'end'); raise SystemExit(3)"
+    with pytest.raises(FinetrailError, match=r"\[31mred <key> end") as caught, serve(spec_of(code)):
+        pass
+    assert "\x1b" not in str(caught.value)
 
 
 def test_a_server_that_never_answers_is_stopped() -> None:

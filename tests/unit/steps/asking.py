@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.rows.records import Row, write_jsonl
+from tests.unit.llm.fake_llm import LLM_KEYS
 
 PROMPTS = Path(__file__).resolve().parents[3] / "config" / "prompts" / "crag_mm"
 MODEL: dict[str, Any] = {
@@ -41,7 +42,7 @@ def record(number: int) -> Row:
 
 def prepare(folder: Path, url: str, rows: Iterable[Row], endpoint: dict[str, Any] | None = None, **llm: Any) -> None:
     """Write the run's configuration and the records."""
-    settings = {"mode": "live", "max_quarantined_share": 0.0, "budget_usd": None, "budget_calls": None} | llm
+    settings = LLM_KEYS | llm
     settings["endpoints"] = {"fake": {"kind": "openai", "base_url": url, "prices": {}} | (endpoint or {})}
     recipe = {
         "queries": {"model": REFERENCE},

@@ -13,7 +13,7 @@ from finetrail.config.current import RUN_CONFIG_VARIABLE
 from finetrail.llm.prompt_file import load_prompt
 from finetrail.rows.records import Row, read_rows, write_jsonl
 from finetrail.serving.offline.tasks import perform
-from tests.unit.llm.fake_llm import FakeServer, asked, completion
+from tests.unit.llm.fake_llm import LLM_KEYS, FakeServer, asked, completion
 from tests.unit.steps.asking import MODEL
 
 PROMPT = Path(__file__).resolve().parents[3] / "config/prompts/weatherqa/judge_texts.md"
@@ -44,7 +44,7 @@ def prediction(name: str, answer: str) -> Row:
 def run(server: FakeServer, rows: list[Row]) -> int:
     """Run the step on predictions."""
     endpoint = {"kind": "openai", "base_url": server.url, "prices": {}}
-    llm = {"mode": "live", "max_quarantined_share": 1.0, "budget_usd": None, "budget_calls": None}
+    llm = LLM_KEYS | {"max_quarantined_share": 1.0}
     recipe = {"evaluate": {"judge": {"endpoint": "fake"}}}
     run_config = {"scale": "full", "results_dir": "results", "llm": llm | {"endpoints": {"fake": endpoint}}}
     Path("run_config.yaml").write_text(json.dumps(run_config | {"recipes": {"by_hand": recipe}}))

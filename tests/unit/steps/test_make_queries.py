@@ -11,7 +11,7 @@ from aiohttp import web
 from finetrail.config.current import RUN_CONFIG_VARIABLE
 from finetrail.rows.records import read_rows, write_jsonl
 from recall.make_queries import main
-from tests.unit.llm.fake_llm import FakeServer, completion
+from tests.unit.llm.fake_llm import LLM_KEYS, FakeServer, completion
 
 PROMPT = Path(__file__).resolve().parents[3] / "config" / "prompts" / "crag_mm" / "make_queries.md"
 MODEL: dict[str, Any] = {
@@ -58,10 +58,8 @@ def start(
         "scale": "full",
         "results_dir": "results",
         "llm": {
-            "mode": "live",
+            **LLM_KEYS,
             "max_quarantined_share": 1.0,
-            "budget_usd": None,
-            "budget_calls": None,
             "endpoints": {"fake": endpoint},
         },
         "recipes": {"by_hand": {"queries": {"model": {"endpoint": "fake"}}}},

@@ -3,8 +3,12 @@
 import asyncio
 import json
 import logging
+import random
 import re
+import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +25,7 @@ from finetrail.rows.records import read_rows, write_jsonl
 from finetrail.step.progress import Progress
 from finetrail.web.search_progress import Searching
 from recall.search_passages import main
+from tests.unit.llm.fake_llm import LLM_KEYS
 from tests.unit.web.site import Site
 
 KEY = "se/cret+key=0123456789"
@@ -41,6 +46,7 @@ HTTP: dict[str, Any] = {
     "merge_above": 0.9,
     "edition": None,
 }
+SCRIPT = Path(__file__).parents[3] / "scripts" / "recall" / "search_passages.py"
 ROWS = [
     {"id": f"r{number}", "question": text, "calls": [], "queries": [{"text": text, "origin": "question"}]}
     for number, text in enumerate(["old bridge", "new bridge", "old bridge"])
@@ -58,7 +64,7 @@ class Web:
         }  # fmt: skip
         self.pages = {"timeout_s": 5.0, "max_bytes": 100_000, "max_redirects": 2, "max_concurrency": 4}
         self.pages["allow_private"] = True
-        self.llm = {"mode": "live", "max_quarantined_share": 0.0, "budget_usd": None, "budget_calls": None}
+        self.llm = dict(LLM_KEYS)
         self.http = dict(HTTP)
         self.keys: dict[str, str | None] = {"key_header": None, "key_param": None}
         self.refusals: list[web.Response] = []
@@ -101,9 +107,12 @@ class Web:
         path.write_text(json.dumps(run_config))
         self.monkeypatch.setenv(RUN_CONFIG_VARIABLE, str(path))
         write_jsonl(self.folder / "queries.jsonl", rows)
+        return main([*self.arguments(), *more])
+
+    def arguments(self) -> list[str]:
         settings = {"recall": {"backend": "http", "top_k": 3, "http": self.http}}
         files = ["--rows", "queries.jsonl", "--out", "recall.jsonl", "--passages", "passages.jsonl"]
-        return main([*files, "--meta", "recall.meta.json", "--settings", json.dumps(settings), *more])
+        return [*files, "--meta", "recall.meta.json", "--settings", json.dumps(settings)]
 
     def bytes(self) -> list[bytes]:
         return [(self.folder / name).read_bytes() for name in ("recall.jsonl", "passages.jsonl")]
@@ -273,7 +282,7 @@ def test_a_failed_search_sets_its_row_aside_and_pays_the_others(there: Web) -> N
         (403, "no", "refuses us (HTTP 403: no)"),
         (432, "plan", "credit is used up (HTTP 432: plan)"),
         (404, "", "is not asked like this (HTTP 404"),
-        (302, "", "is not asked like this (HTTP 302"),
+        (302, "", "sends us on to /elsewhere (HTTP 302), which is not followed"),
         (200, '{"items": [], "error": 5}', "there is no list of results at 'results'. Found: error, items"),
     ],
 )
@@ -437,3 +446,102 @@ def test_an_outage_is_not_kept_as_what_pages_came_to(there: Web, capsys: pytest.
         )
     assert there.run(rows=rows) == 0
     assert there.rows()[0]["candidates"][0]["text_of"] == "page"
+
+
+def test_a_wrong_field_map_is_paid_once(there: Web, capsys: pytest.CaptureFixture[str]) -> None:
+    """The service answered well: what it said is kept, and read again once the map is right."""
+    good = there.http["custom"]
+    there.http |= {"pages": False, "custom": good | {"results": "query"}}
+    assert there.run() == 1
+    assert "there is no list of results at 'query'" in capsys.readouterr().err
+    paid = len(there.searches())
+    assert there.run() == 1
+    assert len(there.searches()) == paid
+    there.http["custom"] = good
+    assert there.run() == 0
+    assert sorted(there.searches()) == ["new bridge", "old bridge"]
+    assert all(row["candidates"] for row in there.rows())
+
+
+def test_a_search_of_no_use_is_paid_once(there: Web) -> None:
+    there.llm["max_quarantined_share"] = 1.0
+    there.http["pages"] = False
+    there.endpoint["max_concurrency"] = 1
+
+    async def odd(request: web.Request) -> web.StreamResponse:
+        if request.query["q"] == "new bridge":
+            return web.json_response({"results": "none", "said": "\ud800 \x1b[2J"})
+        return await there.search(request)
+
+    there.site.pages["/search"] = odd
+    for _ in range(2):
+        assert there.run() == 1, "a record may not be lost"
+        assert sorted(there.searches()) == ["new bridge", "old bridge"]
+    there.site.pages["/search"] = there.search
+    there.llm["ask_again"] = True
+    assert there.run() == 0
+    assert sorted(there.searches()) == ["new bridge", "new bridge", "old bridge"]
+
+
+def test_half_a_character_in_a_result_is_no_reason_to_pay_again(there: Web) -> None:
+    there.http["pages"] = False
+
+    async def odd(request: web.Request) -> web.StreamResponse:
+        found = {"url": "https://example.org/", "title": "\ud83d", "snippet": "half \udc00 a \x1b[31mcharacter"}
+        return web.json_response({"results": [found]})
+
+    there.site.pages["/search"] = odd
+    for _ in range(2):
+        assert there.run() == 0
+        assert sorted(there.searches()) == ["new bridge", "old bridge"]
+    assert "\x1b" not in there.everything()
+
+
+def test_a_rate_limit_within_200_is_one(there: Web) -> None:
+    there.refusals = [
+        web.json_response({"error": {"code": "429", "message": "slow down"}}, headers={"Retry-After": "0"})
+    ]
+    assert there.run() == 0
+    assert there.meta()["llm"]["rate_limited"] == 1
+
+
+def test_a_day_is_not_waited_for(there: Web, capsys: pytest.CaptureFixture[str]) -> None:
+    async def tomorrow(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=429, text="come back tomorrow", headers={"Retry-After": "86400"})
+
+    there.site.pages["/search"] = tomorrow
+    there.llm["max_wait_s"] = 0.1
+    assert there.run() == 1
+    assert "it says: HTTP 429: come back tomorrow" in capsys.readouterr().err
+
+
+def test_interrupts_at_any_search_pay_for_nothing_twice(there: Web) -> None:
+    rows = [
+        {"id": f"r{number}", "question": "q", "calls": [], "queries": [{"text": f"q{number}", "origin": "question"}]}
+        for number in range(40)
+    ]
+    there.http["pages"] = False
+    there.run(rows=[])  # writes the configuration
+    write_jsonl(there.folder / "queries.jsonl", rows)
+    moments = sorted(random.Random(18).sample(range(1, 40), 3))
+    victims: list[subprocess.Popen[bytes]] = []
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        if moments and len(there.searches()) >= moments[0]:
+            moments.pop(0)
+            victims[-1].send_signal(signal.SIGINT)
+        await asyncio.sleep(0.05)
+        return await there.search(request)
+
+    there.site.pages["/search"] = slow
+    command = [sys.executable, str(SCRIPT), *there.arguments()]
+    while not victims or victims[-1].returncode:
+        assert len(victims) < 5
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            victims.append(process)
+            try:
+                process.wait(120)
+            finally:
+                process.kill()
+    assert [victim.returncode for victim in victims] == [1, 1, 1, 0]
+    assert sorted(there.searches()) == sorted(f"q{number}" for number in range(40))

@@ -13,7 +13,7 @@ from finetrail.rows.records import read_rows, write_jsonl
 from ingest.readers.multiple_choice import read_records
 from synthesize.match_answers import fault_of
 from synthesize.write_reasoning import main
-from tests.unit.llm.fake_llm import FakeServer, completion
+from tests.unit.llm.fake_llm import LLM_KEYS, FakeServer, completion
 
 ROOT = Path(__file__).resolve().parents[3]
 PROMPT = ROOT / "config" / "prompts" / "cal" / "write_reasoning.md"
@@ -51,10 +51,7 @@ def run_config(folder: Path, server: FakeServer, monkeypatch: pytest.MonkeyPatch
         "scale": "full",
         "results_dir": "results",
         "llm": {
-            "mode": "live",
-            "max_quarantined_share": 0.0,
-            "budget_usd": None,
-            "budget_calls": None,
+            **LLM_KEYS,
             "endpoints": {"fake": {"kind": "openai", "base_url": server.url, "prices": {}}},
         },
         "recipes": {"by_hand": {"synthesize": {"teacher": {"endpoint": "fake"}}}},

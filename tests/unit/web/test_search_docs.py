@@ -20,7 +20,7 @@ def test_every_block_loads(block: str, tmp_path: Path) -> None:
     path.write_text(block, encoding="utf-8")
     config = load_config(ROOT, configfiles=[path])
     for name, entry in config.merged()["search"]["endpoints"].items():
-        assert SearchEndpoint(name=name, **entry).name == name
+        assert SearchEndpoint.of(name, entry).name == name
     assert service_of(config.settings_at("crag_mm", "recall")["recall"]["http"]).params
 
 

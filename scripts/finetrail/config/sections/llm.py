@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from finetrail.config.sections.fields import Count, Name, Section, Share, Text, operation, result
+from finetrail.config.sections.hosts import IN_THE_CLEAR, is_in_the_clear
 from finetrail.config.sections.serve import Serve
 
 OFFLINE_PREFIX = "offline-"
@@ -60,6 +61,19 @@ def shards_key() -> Any:
     )
 
 
+ALLOW_HTTP = "a key may be sent over http, where whoever stands on the way can read it"
+
+
+def check_key_is_hidden(base_url: str | None, api_key_env: str | None, *, allow_http: bool) -> None:
+    """Refuse to send a key over http to a server that is not on this machine or at a literal private address.
+
+    Raises:
+        ValueError: it would be.
+    """
+    if base_url and api_key_env and not allow_http and is_in_the_clear(base_url):
+        raise ValueError(f"`base_url` is {base_url}, and `api_key_env` names a key: {IN_THE_CLEAR}")
+
+
 class ModelReference(Section):
     """A language model behind an endpoint, and how it is sampled."""
 
@@ -82,11 +96,20 @@ class ModelReference(Section):
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"model": ("revision",)}
 
 
-class Price(Section):
+class Sourced(Section):
+    """A price, with the page that states it."""
+
+    source: Text | None = operation(None, "page that states the price; none: nobody has said where it comes from")
+    read_on: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = operation(
+        None, "day on which that page was read, as YYYY-MM-DD"
+    )
+
+
+class Price(Sourced):
     """What a model costs."""
 
-    input: Money = operation(..., "USD per million input tokens")
-    output: Money = operation(..., "USD per million output tokens")
+    input: Money | None = operation(None, "USD per million input tokens; none where no source states it")
+    output: Money | None = operation(None, "USD per million output tokens; none where no source states it")
     cached: Money | None = operation(
         None, "USD per million input tokens that the server had cached; where nothing is said, as `input`"
     )
@@ -115,6 +138,7 @@ class Endpoint(Section):
     requests_per_minute: Count | None = operation(None, "ceiling of requests a minute, all models together")
     tokens_per_minute: Count | None = operation(None, "ceiling of tokens a minute, of prompts and answers together")
     prices: dict[Text, Price] = operation({}, "prices by model id; what other models cost is unknown")
+    allow_http: bool = operation(False, ALLOW_HTTP)
     serve: Serve = operation(Serve(), "how a server of kind `vllm` or `transformers` is started")
 
     replaces: ClassVar[Mapping[str, tuple[str, ...]]] = {"kind": ("base_url", "api_key_env", "prices", "serve")}
@@ -144,6 +168,7 @@ class Endpoint(Section):
                 f"`{self.kind}` starts a server of its own, with neither `base_url`, `api_key_env` nor `prices`; a "
                 "server that runs already is of kind `openai`"
             )
+        check_key_is_hidden(self.base_url, self.api_key_env, allow_http=self.allow_http)
         if not self.is_own_server and "serve" in self.model_fields_set:
             raise ValueError("`serve` belongs to the kinds `vllm` and `transformers`")
         if self.kind == "transformers":
@@ -168,5 +193,14 @@ class Llm(Section):
     )
     budget_calls: int | None = operation(
         None, "most replies that one run asks for, whatever they cost; it stops as for `budget_usd`", ge=0
+    )
+    max_wait_s: float = operation(
+        600.0,
+        "longest wait, in seconds, for a server or a search service that refuses everything; the step then ends with "
+        "the server's own words",
+        gt=0,
+    )
+    ask_again: bool = operation(
+        False, "replies that were paid for and are stored as of no use are asked for, and paid, once more"
     )
     endpoints: dict[Name, Endpoint] = operation({}, "servers by name")

@@ -3,8 +3,18 @@
 import re
 from typing import Any
 
+from pydantic import model_validator
+
 from finetrail.config.sections.fields import Count, Name, Section, operation
-from finetrail.config.sections.llm import Money, Url, VariableName, named_fields
+from finetrail.config.sections.llm import (
+    ALLOW_HTTP,
+    Money,
+    Sourced,
+    Url,
+    VariableName,
+    check_key_is_hidden,
+    named_fields,
+)
 
 _SECRET = re.compile(r"(^|[-_])(api|access|subscription|auth)?[-_]?(key|token|secret|password)$", re.I)
 
@@ -21,7 +31,7 @@ def without_keys(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-class SearchEndpoint(Section):
+class SearchEndpoint(Sourced):
     """Where a search service is asked, and with which patience."""
 
     base_url: Url = operation(..., "address, without the service's path, such as https://api.search.brave.com")
@@ -31,6 +41,12 @@ class SearchEndpoint(Section):
     max_retries: int = operation(5, "further tries of a search that failed for a passing cause", ge=0)
     requests_per_minute: Count | None = operation(None, "ceiling of searches a minute")
     usd_per_1000: Money | None = operation(None, "USD for a thousand searches; where nothing is said, it is unknown")
+    allow_http: bool = operation(False, ALLOW_HTTP)
+
+    @model_validator(mode="after")
+    def _check_address(self) -> "SearchEndpoint":
+        check_key_is_hidden(self.base_url, self.api_key_env, allow_http=self.allow_http)
+        return self
 
 
 class Pages(Section):

@@ -1,8 +1,9 @@
 """The section `site`: what differs between clusters."""
 
+import re
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from finetrail.config.sections.fields import Count, Section, Text, operation
 
@@ -23,11 +24,33 @@ CACHES = {
 }
 
 
+_CREDENTIALS = re.compile(r"^(?:[a-z][a-z0-9+.-]*://)?([^/@]*)@", re.I)
+_VARIABLE = re.compile(r"\$(?:\w+|\{\w+\})")
+
+
+def _without_password(proxy: str) -> str:
+    """Refuse a proxy whose password is written out; one that a variable holds is filled in by the job's shell.
+
+    Raises:
+        ValueError: it is.
+    """
+    credentials = _CREDENTIALS.match(proxy)
+    if credentials and not _VARIABLE.fullmatch(credentials[1].partition(":")[2] or credentials[1]):
+        raise ValueError(
+            "a password would land in logs and records. Name a variable that holds it, which every job's environment "
+            "has: http://NAME:$PROXY_PASSWORD@HOST:PORT"
+        )
+    return proxy
+
+
+Proxy = Annotated[Place, AfterValidator(_without_password)]
+
+
 class Proxies(Section):
     """How jobs reach the internet."""
 
-    http: Place | None = operation(None, "proxy for http, such as http://proxy.example.org:3128")
-    https: Place | None = operation(None, "proxy for https")
+    http: Proxy | None = operation(None, "proxy for http, such as http://proxy.example.org:3128")
+    https: Proxy | None = operation(None, "proxy for https")
     none: Place | None = operation(None, "hosts that are reached without it, separated by commas; 127.0.0.1 always is")
 
     def variables(self) -> dict[str, str]:
