@@ -15,6 +15,7 @@ from finetrail.errors import FinetrailError
 from finetrail.models.base import PROCESSOR
 from finetrail.rows.records import sha256_file
 from finetrail.vision.image import Image
+from finetrail.vision.rgb import as_rgb
 from finetrail.vision.row_images import images_of
 
 if TYPE_CHECKING:
@@ -143,4 +144,4 @@ def _open(path: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Pillow.DecompressionBombWarning)
         with Pillow.open(path) as opened:
-            return opened.convert("RGB")
+            return as_rgb(opened)

@@ -185,6 +185,7 @@ def parse_url(text: str, base: "URL | None" = None) -> "URL":
     try:
         if len(text) > LONGEST_URL:
             raise ValueError("it is too long")
+        text.encode("utf-8")  # half of a surrogate pair is in no address
         url = URL(text.strip())
         url = (base.join(url) if base else url).with_fragment(None)
         if url.scheme not in ("http", "https") or not url.host:
@@ -194,6 +195,14 @@ def parse_url(text: str, base: "URL | None" = None) -> "URL":
     except (ValueError, TypeError) as error:
         raise FetchFailed(f"not a URL that is fetched ({error})") from None
     return url
+
+
+def host_of(text: str) -> str:
+    """Return the host and port that a URL names, to count what is under way there; of no URL, its first signs."""
+    try:
+        return parse_url(text).authority.lower()
+    except FetchFailed:
+        return text[:80]
 
 
 async def unpack(pieces: AsyncIterator[bytes], encoding: str, most: int) -> bytes:

@@ -11,8 +11,9 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
+from finetrail.isolated import Workers
 from finetrail.rows.records import Row
-from finetrail.vision.check_image import BadImage, check_image
+from finetrail.vision.check_image import BadImage, check_image, check_within, image_bounds
 from finetrail.web.fetch import PageLimits
 from finetrail.web.image_downloads import ImageGetter, ImageStore, embedded_bytes
 from tests.unit.small_png import small_png
@@ -32,8 +33,9 @@ def get(folder: Path, urls: list[str], **options: Any) -> list[Row]:
     private = {"allow_private": options.pop("allow_private", True)}
     limits = PageLimits(**{"timeout_s": 1.0, "max_bytes": 100_000} | private | options.pop("limits", {}))
     settings = {"max_retries": 0, "refresh": False, "offline": False} | options
-    getter = ImageGetter(ImageStore(folder), limits, PIXELS, **settings)
-    return [row for _, row in getter.get(urls)]
+    with Workers(1, check_within, image_bounds(PIXELS, 60.0), (BadImage,)) as checkers:
+        getter = ImageGetter(ImageStore(folder, checkers, PIXELS), limits, **settings)
+        return [row for _, row in getter.get(urls)]
 
 
 def reason(folder: Path, url: str, **options: Any) -> str:
