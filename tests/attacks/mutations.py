@@ -64,9 +64,7 @@ def documents() -> list[tuple[str, bytes | dict[str, bytes]]]:
         packed = [(path.name, unpacked(path)) for path in archives]
     fields = [field("name", "Tx", (140, 696, 300, 712), "/V(Greta)")]
     cells = [(0.0, 0.0, "Name:"), (0.0, 20.0, "The harbour opens at seven.")]
-    page = (
-        "<html><head><meta charset=utf-8></head><body><h1>A</h1><p>It opens.</p><pre>x\n y</pre></body></html>"
-    )
+    page = "<html><head><meta charset=utf-8></head><body><h1>A</h1><p>It opens.</p><pre>x\n y</pre></body></html>"
     return [
         *packed,
         ("turned.pdf", pdf([lines(cells, 90), lines(cells)])),
