@@ -88,7 +88,7 @@ def _prepared(tree: Any) -> list[str]:
                 heading.tail = None
                 header.addnext(heading)
     _put_into_main(tree)
-    code = []
+    code: list[str] = []
     for block in tree.xpath("//pre[not(ancestor::pre)]"):
         words, tail = code_of(block), block.tail
         if not words.strip():

@@ -100,7 +100,7 @@ class Form:
 
 
 def _raw() -> Any:
-    from pypdfium2 import raw
+    from pypdfium2 import raw  # type: ignore[import-untyped]
 
     return raw
 

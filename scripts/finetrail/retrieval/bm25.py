@@ -9,8 +9,8 @@ from finetrail.errors import FinetrailError
 from finetrail.retrieval.postings import Corpus, Postings, count_words, open_postings
 from finetrail.retrieval.score_sums import ScoreSums
 from finetrail.retrieval.search_index import Hit, Passage, in_batches
+from finetrail.retrieval.search_words import asked_words
 from finetrail.retrieval.top_k import MORE, best_hits, contenders, is_settled, merge_hits
-from finetrail.retrieval.words import asked_words
 
 if TYPE_CHECKING:
     import bm25s

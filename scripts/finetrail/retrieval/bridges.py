@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
 from finetrail.retrieval.search_index import Passage
-from finetrail.retrieval.words import words
+from finetrail.retrieval.search_words import words
 
 if TYPE_CHECKING:
     import numpy as np

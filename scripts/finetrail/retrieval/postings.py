@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from finetrail.retrieval.search_index import Passage, passage_text
+from finetrail.retrieval.search_words import words
 from finetrail.retrieval.texts import Texts
-from finetrail.retrieval.words import words
 from finetrail.rows.artifacts import MANIFEST_NAME, read_json
 
 if TYPE_CHECKING:

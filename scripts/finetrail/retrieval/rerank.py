@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from finetrail.errors import FinetrailError
 from finetrail.retrieval.search_index import Passage
-from finetrail.retrieval.words import words
+from finetrail.retrieval.search_words import words
 from finetrail.rows.records import Row
 from finetrail.text.chunks import chunk_spans
 

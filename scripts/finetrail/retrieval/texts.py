@@ -17,7 +17,7 @@ class Texts(Sequence[str]):
 
     def __init__(self, raw: "Bytes", starts: "Starts") -> None:
         self._raw = raw
-        self._view = memoryview(raw)  # cut without an array for each text
+        self._view = raw.data  # cut without an array for each text
         self._starts = starts
 
     @classmethod

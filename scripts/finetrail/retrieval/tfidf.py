@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from finetrail.errors import FinetrailError
 from finetrail.retrieval.postings import Corpus, Postings
 from finetrail.retrieval.search_index import Hit, in_batches
+from finetrail.retrieval.search_words import asked_words
 from finetrail.retrieval.top_k import MORE, best_hits, is_settled, merge_hits
-from finetrail.retrieval.words import asked_words
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,7 +5,6 @@ from typing import Any
 from finetrail.errors import FinetrailError
 from finetrail.models.templates import OWN, TEMPLATES
 
-CHANGES_NO_RESULT = "it refuses a target, or lets it be made as it always was"
 HIGHEST = 10.0  # of the scale of `validate_qa`
 
 

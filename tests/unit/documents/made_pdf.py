@@ -1,6 +1,6 @@
 """Small PDFs written by hand: pages of lines in any direction, broken pages, and forms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 TURNS = {0: "1 0 0 1", 90: "0 1 -1 0", 180: "-1 0 0 -1", 270: "0 -1 1 0"}
 Cell = tuple[float, float, str]  # along the line and down the page from the first sign, in points, and its words
@@ -42,7 +42,7 @@ def pdf(
 
 def lines(cells: Sequence[Cell], turn: int = 0) -> str:
     """Write words in one of four directions, from near the corner where such text begins."""
-    at = {
+    at: Callable[[float, float], tuple[float, float]] = {
         0: lambda along, down: (100 + along, 700 - down),
         90: lambda along, down: (100 + down, 100 + along),
         180: lambda along, down: (500 - along, 100 + down),

@@ -10,7 +10,7 @@ from finetrail.errors import FinetrailError
 from finetrail.rows.records import Row
 from ingest.readers.registry import READERS
 
-OPENAI = [
+OPENAI: list[dict[str, Any]] = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "When does it open?"},
     {"role": "assistant", "content": "At seven."},

@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -34,7 +35,7 @@ def grey_png(values: list[int], hidden: int | None = None) -> Image.Image:
     return Image.open(io.BytesIO(content))
 
 
-def pixels(picture: Image.Image) -> list[object]:
+def pixels(picture: Image.Image) -> list[Any]:
     return list(as_rgb(picture).get_flattened_data())
 
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from finetrail.retrieval.bm25 import BM25Index
 from finetrail.retrieval.postings import Corpus, count_words
+from finetrail.retrieval.search_words import asked_words, words
 from finetrail.retrieval.tfidf import TfidfIndex
-from finetrail.retrieval.words import asked_words, words
 
 JAPANESE = {
     "harbour": "港湾局は午前七時に開きます。船が六メートルを超える場合は許可証が必要です。",
