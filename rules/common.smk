@@ -23,7 +23,7 @@ import yaml
 from finetrail.rows.artifacts import write_json
 from finetrail.cluster.queue import prefer_programs
 from finetrail.cluster.runs import note_end, note_master
-from finetrail.cluster.site_lines import shell_lines
+from finetrail.cluster.site_lines import library_line, shell_lines
 from finetrail.config.load import load_config
 from finetrail.config.sections.serve import settings_digest
 from finetrail.config.recipe import PHASES
@@ -44,6 +44,7 @@ from finetrail.digests.prompt_text import read_prompt
 from finetrail.rows.records import canonical_json, sha256_file
 from finetrail.workflow import originals
 from finetrail.workflow.job_resources import JobResources
+from finetrail.workflow.known_form import known_form
 from finetrail.workflow.models_asked import (
     check_own_servers,
     model_asked,
@@ -119,7 +120,7 @@ PREFIX = "\n".join(
     [
         "set -euo pipefail; exec < /dev/null",
         *shell_lines(CONFIG.site),
-        f"export PYTHONNOUSERSITE=1 PYTHONPATH={str(SCRIPTS)!r}\n",
+        library_line(SCRIPTS),
     ]
 )
 # Snakemake would fill in what stands in braces.

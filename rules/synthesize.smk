@@ -285,7 +285,7 @@ rule format_qa:
     """Write the pairs from a threshold on in the form of a template; any number of them side by side."""
     input:
         rows="<results>/{recipe}/validated.jsonl",
-        base=[],
+        base=known_form,
     output:
         rows="<results>/{recipe}/formatted/{template}_t{threshold}.jsonl",
         meta="<results>/{recipe}/formatted/{template}_t{threshold}.meta.json",
@@ -308,7 +308,7 @@ use rule format_qa as format_qa_as_the_tokenizer with:
     wildcard_constraints:
         recipe=recipes_where(lambda recipe: recipe.base_model and has_one_fold(recipe)),
         template="tokenizer",
-        threshold="[0-9.]+",
+        threshold=r"10(\.0+)?|[0-9](\.[0-9]+)?",
     conda:
         "../envs/train.yaml"
     params:

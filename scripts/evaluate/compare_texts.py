@@ -14,6 +14,7 @@ from finetrail.report.comparison_page import comparison_page
 from finetrail.report.plots.series_picture import draw_distributions, draw_values
 from finetrail.rows.records import read_rows
 from finetrail.step.step import LOGGER, Step, add_input, add_output, run_step, step_parser
+from finetrail.text.markdown_cell import cell
 from finetrail.vision.image_size import TooManyPixels, describe_picture
 
 SETTINGS = ("evaluate", "source.images")
@@ -37,12 +38,6 @@ def data_url(path: Path) -> str:
     if picture is None:
         raise FinetrailError("not a PNG, JPEG, GIF or WebP image", where=str(path), hint="Convert it")
     return f"data:{picture.kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def cell(text: str) -> str:
-    """Return a text as a cell of a Markdown table."""
-    plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
-    return plain or "(nothing)"
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
@@ -81,7 +76,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
             first[place]["reference"],
             *(found[place]["answer"] for found in models.values()),
         ]
-        lines.append("| " + " | ".join(map(cell, texts)) + " |")
+        lines.append("| " + " | ".join(cell(text) or "(nothing)" for text in texts) + " |")
     step.file(args.table).write_text("\n".join(lines) + "\n", encoding="utf-8")
     series = {name: [score["matched"] for score in found] for name, found in scores.items()}
     measure = "cosine with the reference"

@@ -11,6 +11,7 @@ from typing import Any
 from finetrail.rows.artifacts import read_json
 from finetrail.rows.records import Row, read_rows, sha256_text
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.text.markdown_cell import cell
 
 SETTINGS = ("description", "source.licence", "source.citation")
 
@@ -78,11 +79,7 @@ def percentiles(values: Sequence[float]) -> list[str]:
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Render a Markdown table; cells are data, so that nothing in them is markup."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return re.sub(r"([\\|<>`*_\[\]])", r"\\\1", " ".join(str(value).split()))
+    return "\n".join("| " + " | ".join(cell(value) for value in line) + " |" for line in lines)
 
 
 def quoted(text: str) -> str:
@@ -129,7 +126,7 @@ def examples_text(sheets: Mapping[str, Sheet]) -> str:
     parts: list[str] = []
     for name, sheet in sheets.items():
         for row in sheet.examples:
-            parts.append(f"### {name}: {_cell(row['id'])}")
+            parts.append(f"### {name}: {cell(row['id'])}")
             parts += [f"{message['role']}:\n\n{quoted(message['content'])}" for message in row["messages"]]
     return "\n\n".join(parts)
 
@@ -153,16 +150,16 @@ def separation_text(report: Row) -> str:
 
 def card(fold: str, settings: Mapping[str, Any], sheets: Mapping[str, Sheet], report: Row, sources: Row) -> str:
     """Render the card."""
-    terms = [f"Licence of the original records: {_cell(settings['source']['licence'])}."]
+    terms = [f"Licence of the original records: {cell(settings['source']['licence'])}."]
     if citation := settings["source"]["citation"]:
-        terms.append(f"Cite: {_cell(citation)}.")
+        terms.append(f"Cite: {cell(citation)}.")
     counts = [
         [name, sheet.kinds.total(), len(sheet.records), report[name]["groups"], _kinds(sheet.kinds)]
         for name, sheet in sheets.items()
     ]
     parts = [
         f"# Data card of fold {fold}",
-        _cell(settings["description"]),
+        cell(settings["description"]),
         " ".join(terms),
         "## Counts",
         table(["file", "rows", "records", "groups", "kinds"], counts),

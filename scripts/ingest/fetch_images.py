@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.config.current import current_run, operation_key
+from finetrail.config.job_memory import processes_within
+from finetrail.isolated import Workers
 from finetrail.rows.records import Row, read_jsonl, sha256_text
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
-from finetrail.vision.check_image import BadImage, check_image
+from finetrail.vision.check_image import BadImage, check_within, image_bounds
 from finetrail.vision.row_images import fetched_folder
 from finetrail.web.fetch import PageLimits
-from finetrail.web.image_downloads import ImageGetter, ImageStore, embedded_bytes
+from finetrail.web.image_downloads import ImageGetter, ImageStore, embedded_bytes, writable
 from ingest.readers.images import EMBEDDED
 
 SETTINGS = ("source.fetch", "source.images")
@@ -60,23 +62,23 @@ def embedded_images(texts: Iterator[str], store: ImageStore, settings: Row) -> I
     for text in texts:
         name = {"name": f"embedded:{sha256_text(text)}"}
         try:
-            yield name | store.keep(embedded_bytes(text, settings["max_bytes"]), settings["max_pixels"])
+            yield name | store.keep(embedded_bytes(text, settings["max_bytes"]))
         except BadImage as error:
             yield name | {"reason": str(error)}
 
 
-def bad_local_images(names: Iterator[str], folder: Path | None, settings: Row) -> Iterator[Row]:
+def bad_local_images(names: Iterator[str], folder: Path | None, store: ImageStore, settings: Row) -> Iterator[Row]:
     """Yield the local images that cannot be used; the reader names those that are missing."""
     for name in names:
         path = Path(folder or ".", name)
-        if not path.is_file():
-            continue
         try:
+            if not path.is_file():
+                continue
             if path.stat().st_size > settings["max_bytes"]:
                 raise BadImage(f"it is larger than {settings['max_bytes']:,} bytes")
-            check_image(path.read_bytes(), settings["max_pixels"])
-        except BadImage as error:
-            yield {"name": f"path:{name}", "reason": str(error)}
+            store.check(path.read_bytes())
+        except (BadImage, OSError, ValueError) as error:  # a path may hold what no path can
+            yield {"name": f"path:{writable(name)}", "reason": writable(str(error))}
 
 
 def outcomes(step: Step, args: argparse.Namespace, getter: ImageGetter, store: ImageStore) -> Iterator[Row]:
@@ -85,30 +87,32 @@ def outcomes(step: Step, args: argparse.Namespace, getter: ImageGetter, store: I
     wanted = Wanted(args.files)
     folder = step.settings["source"]["images"]
     for url, found in step.progress("images").over(getter.get(wanted.each("url"))):
-        yield {"name": f"url:{url}"} | found
+        yield {"name": f"url:{writable(url)}"} | found
     yield from embedded_images(wanted.each("embedded"), store, settings)
-    yield from bad_local_images(wanted.each("path"), Path(folder) if folder else None, settings)
+    yield from bad_local_images(wanted.each("path"), Path(folder) if folder else None, store, settings)
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the images that are there, and those that failed."""
     settings: dict[str, Any] = step.settings["source"]["fetch"]
     operation = {name: operation_key(step.recipe, f"source.fetch.{name}") for name in PASSED_ON}
-    store = ImageStore(fetched_folder())
-    getter = ImageGetter(
-        store,
-        PageLimits(max_bytes=settings["max_bytes"], **operation),
-        settings["max_pixels"],
-        max_retries=operation_key(step.recipe, "source.fetch.max_retries"),
-        refresh=operation_key(step.recipe, "source.fetch.refresh"),
-        offline=current_run()["llm"]["mode"] == "replay",
-    )
+    bounds = image_bounds(settings["max_pixels"], operation["timeout_s"])
+    count = processes_within(step.rule, bounds.memory_bytes, args.processes)
     out, failed = step.writer(args.out, may_be_empty=True), step.writer(args.failed, may_be_empty=True)
-    for row in outcomes(step, args, getter, store):
-        if reason := row.get("reason"):
-            failed.write({"name": row["name"], "reason": reason})
-        else:
-            out.write({name: row[name] for name in ("name", "path", "sha256", "width", "height", "changed")})
+    with Workers(count, check_within, bounds, (BadImage,)) as checkers:
+        store = ImageStore(fetched_folder(), checkers, settings["max_pixels"])
+        getter = ImageGetter(
+            store,
+            PageLimits(max_bytes=settings["max_bytes"], **operation),
+            max_retries=operation_key(step.recipe, "source.fetch.max_retries"),
+            refresh=operation_key(step.recipe, "source.fetch.refresh"),
+            offline=current_run()["llm"]["mode"] == "replay",
+        )
+        for row in outcomes(step, args, getter, store):
+            if reason := row.get("reason"):
+                failed.write({"name": row["name"], "reason": reason})
+            else:
+                out.write({name: row[name] for name in ("name", "path", "sha256", "width", "height", "changed")})
     step.facts["images"] = {"kept": out.count, "failed": failed.count, "asked_for": getter.asked}
     step.count(rows_in=out.count + failed.count, kept=out.count, dropped={"could not be had": failed.count})
 
@@ -117,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the step."""
     parser = step_parser(__doc__)
     add_input(parser, "--files", "the original files", nargs="+")
+    parser.add_argument("--processes", type=int, default=1, help="processes that check images, as far as memory allows")
     add_output(parser, "--out", "images.jsonl")
     add_output(parser, "--failed", "images.failed.jsonl")
     return run_step(parser, argv, __file__, work)

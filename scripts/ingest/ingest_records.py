@@ -1,7 +1,7 @@
 """Read the original files of a recipe into one validated row a record.
 
-All bad rows are named at once, with file and line; then nothing is written. Records of files that are held out say so:
-they are the test split, whole, also in a pilot.
+All bad rows are named at once, with file and line; then nothing is written. Control characters are taken out of texts.
+Records of files that are held out say so: they are the test split, whole, also in a pilot.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from pathlib import Path
 from finetrail.errors import FinetrailError
 from finetrail.rows.records import Row, read_rows, sha256_text
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
+from finetrail.text.control import without_control
 from ingest.readers.images import unfetched_name
 from ingest.readers.registry import READERS
 
@@ -28,6 +29,7 @@ ENVIRONMENT = "data"
 
 BEYOND = "beyond the limit of the pilot"
 NO_IMAGE = "its image could not be had"
+CLEANED = ("question", "answer", "history", "pair", "choice", "extra")
 
 
 def pilot(rows: Iterator[Row], limit: int) -> list[Row]:
@@ -111,10 +113,20 @@ def work(step: Step, args: argparse.Namespace) -> None:
 
     shown = Fetched(args.fetched, args.failed, source["fetch"])
     out = step.writer(args.out)
+    cleaned = 0
+
+    def clean(row: Row) -> Row:
+        nonlocal cleaned
+        texts, count = without_control({name: row[name] for name in CLEANED if name in row})
+        cleaned += count
+        return row | texts if count else row
+
     for row in shown.over(counted(args.files) if limit is None else pilot(counted(args.files), limit)):
-        out.write(row)
+        out.write(clean(row))
     for row in counted(args.held_out) if args.held_out else ():
-        out.write(row | {"held_out": True})
+        out.write(clean(row) | {"held_out": True})
+    if cleaned:
+        step.facts["control_characters"] = cleaned
     step.facts["images"] = {"records_dropped": shown.dropped, "records_without": shown.without}
     beyond = total - out.count - shown.dropped
     step.count(rows_in=total, kept=out.count, dropped={BEYOND: beyond, NO_IMAGE: shown.dropped})

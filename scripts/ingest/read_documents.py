@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from finetrail.documents.isolate import Bounds, Failed, read_all
+from finetrail.documents.isolate import FileBounds, Opened, Place, digest_of, read_all
 from finetrail.errors import FinetrailError
+from finetrail.isolated import Failed
 from finetrail.rows.artifacts import render_json
-from finetrail.rows.records import Row, content_id, sha256_file, sha256_text
+from finetrail.rows.records import Row, content_id, sha256_text
 from finetrail.step.step import Step, add_output, run_step, step_parser
 
 SETTINGS = ("documents.max_file_mb", "documents.seconds_per_file", "documents.memory_mb_per_file")
@@ -20,8 +21,8 @@ MEGABYTE = 1_000_000
 MOST_REASONS = 5
 
 
-def all_files(roots: Sequence[Path]) -> Iterator[tuple[Path, str]]:
-    """Yield every file with its name below its root, in a fixed order; files that are named themselves too.
+def all_files(roots: Sequence[Path]) -> Iterator[Place]:
+    """Yield every file with its folder and its name below it, in a fixed order; files that are named themselves too.
 
     Raises:
         FinetrailError: a root does not exist.
@@ -30,9 +31,9 @@ def all_files(roots: Sequence[Path]) -> Iterator[tuple[Path, str]]:
         if not root.exists():
             raise FinetrailError("does not exist", where=str(root), hint="Look at source.files")
         if not root.is_dir():
-            yield root, root.name
+            yield Place(str(root.parent), root.name)
             continue
-        yield from ((path, path.relative_to(root).as_posix()) for path in sorted(files_below(root)))
+        yield from (Place(str(root), path.relative_to(root).as_posix()) for path in sorted(files_below(root)))
 
 
 def files_below(root: Path) -> list[Path]:
@@ -50,29 +51,25 @@ def shown_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def passed_over(path: Path, name: str) -> str | None:
+def passed_over(place: Place) -> str | None:
     """Say why a file is not even opened."""
+    path = Path(place.root, place.name)
     if path.is_symlink():
         return "a link: what it leads to is read where it stands, or not at all"
     if path.is_dir():
         return "a folder that cannot be opened: none of its files was read"
     if not path.is_file():
         return "no regular file"
-    return "hidden" if any(part.startswith(".") for part in Path(name).parts) else None
+    return "hidden" if any(part.startswith(".") for part in Path(place.name).parts) else None
 
 
-def entry_of(path: Path, name: str, outcome: Row | Failed) -> Row:
+def entry_of(place: Place, opened: Opened) -> Row:
     """Describe a file and what became of it."""
-    entry: Row = {"file": shown_name(name), "bytes": None, "sha256": None}
-    if path.is_file() and not path.is_symlink():
-        try:
-            entry |= {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-        except OSError:
-            if not isinstance(outcome, Failed):  # what could not be read has no digest
-                raise
+    entry: Row = {"file": shown_name(place.name), "bytes": opened.size, "sha256": opened.sha256}
+    outcome = opened.outcome
     if isinstance(outcome, Failed):
         return entry | {"status": "not read", "reason": outcome.reason}
-    names = ("kind", "encoding", "found_by", "replaced", "normalised", "notes")
+    names = ("kind", "encoding", "found_by", "replaced", "normalised", "notes", "left_out")
     told = {key: outcome[key] for key in names}
     return entry | {"status": "read", **told, "characters": len(outcome["text"]), "pages": len(outcome["pages"])}
 
@@ -90,14 +87,13 @@ def document_of(name: str, entry: Row, read: Row) -> Row:
     }
 
 
-def read_in_order(roots: Sequence[Path], bounds: Bounds, processes: int) -> Iterator[tuple[Path, str, Row | Failed]]:
+def read_in_order(roots: Sequence[Path], bounds: FileBounds, processes: int) -> Iterator[tuple[Place, Opened]]:
     """Yield every file with its document, or with the reason why there is none."""
-    named = list(all_files(roots))
-    reasons = {path: passed_over(path, name) for path, name in named}
-    opened = read_all((path for path, _ in named if reasons[path] is None), bounds, processes)
-    for path, name in named:
-        reason = reasons[path]
-        yield path, name, next(opened)[1] if reason is None else Failed(reason)
+    places = list(all_files(roots))
+    reasons = [passed_over(place) for place in places]
+    opened = read_all((place for place, reason in zip(places, reasons, strict=True) if not reason), bounds, processes)
+    for place, reason in zip(places, reasons, strict=True):
+        yield place, next(opened) if reason is None else Opened(*digest_of(place), Failed(reason))
 
 
 def listed(reasons: Counter[str]) -> str:
@@ -111,19 +107,21 @@ def listed(reasons: Counter[str]) -> str:
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the documents and the report."""
     settings = step.settings["documents"]
-    bounds = Bounds(
+    bounds = FileBounds(
         settings["max_file_mb"] * MEGABYTE, settings["seconds_per_file"], settings["memory_mb_per_file"] * MEGABYTE
     )
     out = step.writer(args.out)
     entries: list[Row] = []
     same: dict[str, str] = {}
     found = read_in_order([Path(name) for name in args.files], bounds, args.processes)
-    for path, name, outcome in step.progress("files").over(found):
-        entry = entry_of(path, name, outcome)
+    left_out: Counter[str] = Counter()
+    for place, opened in step.progress("files").over(found):
+        entry = entry_of(place, opened)
         entries.append(entry)
-        if isinstance(outcome, Failed):
+        if isinstance(opened.outcome, Failed):
             continue
-        row = document_of(name, entry, outcome)
+        left_out.update(opened.outcome["left_out"])
+        row = document_of(place.name, entry, opened.outcome)
         if (first := same.setdefault(row["text_sha256"], row["file"])) != row["file"]:
             entry["notes"] = [*entry["notes"], f"the same text as {first}"]
         out.write(row)
@@ -139,6 +137,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         "not_read": reasons.total(),
         "kinds": dict(sorted(kinds.items())),
         "reasons": dict(sorted(reasons.items())),
+        "left_out": dict(sorted(left_out.items())),
         "with_notes": sum(bool(entry.get("notes")) for entry in entries),
         "entries": entries,
     }

@@ -21,6 +21,7 @@ from finetrail.rows.records import Row, content_id, derive_seed
 from finetrail.step.step import Step, add_input, add_output
 from finetrail.text.sentences import sentences
 from finetrail.vision.image import Image
+from finetrail.vision.rgb import as_rgb
 
 SETTINGS = ("vision.classes", "source.images")
 ASKS = "synthesize.teacher"
@@ -47,7 +48,7 @@ def still(image: Row, folder: Path, frames: Path) -> Image:
     target = frames / f"{image['sha256']}.png"
     with Picture.open(path) as opened:
         opened.seek(0)
-        opened.convert("RGB").save(target)
+        as_rgb(opened).save(target)
     return Image.from_file(target)
 
 

@@ -19,6 +19,7 @@ STEPS = sorted({script for _, environment, script in rules() if environment in H
 # The review of what stays out of every digest: nothing here returns or writes what reaches weights, rows or files that
 # later steps read. Each module says why in its `CHANGES_NO_RESULT`.
 DECLARED = {
+    "finetrail/config/job_memory.py",
     "finetrail/preflight/base_findings.py",
     "finetrail/serving/ports.py",
     "finetrail/step/gate.py",

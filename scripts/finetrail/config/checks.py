@@ -62,6 +62,16 @@ def _folds_have_tests(recipe: RecipeConfig) -> Iterator[Finding]:
         yield Finding(("folds", "names"), "folds.names: a name occurs twice")
 
 
+def _paths_have_no_braces(recipe: RecipeConfig) -> Iterator[Finding]:
+    """Snakemake takes what stands in braces for a wildcard."""
+    for key in ("files", "held_out", "questions", "corpus", "images"):
+        named = getattr(recipe.source, key)
+        for path in [named] if isinstance(named, str) else named or []:
+            if {*"{}"} & {*path}:
+                text = f"source.{key}: the path {path!r} holds a brace, which Snakemake takes for a wildcard"
+                yield Finding(("source", key), text, "Give the file or folder another name")
+
+
 def _documents_are_cut(recipe: RecipeConfig) -> Iterator[Finding]:
     """Chunks are made of documents, and questions of chunks."""
     reads = recipe.source.format == DOCUMENTS
@@ -333,6 +343,7 @@ CHECKS: tuple[tuple[Check, frozenset[str]], ...] = (
     (_leans_on("evaluate", "train"), frozenset({"evaluate", "train"})),
     (_leans_on("export", "train", lambda section: section.format != "none"), frozenset({"export", "train"})),
     (_folds_have_tests, frozenset({"source", "splits", "folds"})),
+    (_paths_have_no_braces, frozenset({"source"})),
     (_documents_are_cut, frozenset({"source", "documents"})),
     (_questions_have_chunks, frozenset({"documents", "synthesize", "folds"})),
     (_captions_have_classes, frozenset({"source", "synthesize", "vision", "folds", "train"})),

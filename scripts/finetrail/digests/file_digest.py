@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -70,19 +71,20 @@ def _pointer_digest(path: Path, pointer: Path, cache: Cache) -> str:
 
 def _content(algorithm: str, path: Path, cache: Cache) -> str:
     """Return `<algorithm>:<hex>` of a file's content, from the cache while size, times and inode stay."""
+    name = os.fsencode(path).decode("utf-8", "backslashreplace")  # a name may be no UTF-8
     try:
         status = path.stat()
         stamp = [algorithm, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-        known = cache.get(path.as_posix())
+        known = cache.get(name)
         if known is not None and known[:-1] == stamp:
             return str(known[-1])
         settled = status.st_ctime_ns < time.time_ns() - SETTLED_NS
         digest = f"{algorithm}:{_hash(algorithm, path)}"
     except OSError as error:
         hint = "Put the file there, or run `dvc pull` where the project has pointers"
-        raise FinetrailError(f"cannot be read: {error.strerror}", where=str(path), hint=hint) from error
+        raise FinetrailError(f"cannot be read: {error.strerror}", where=name, hint=hint) from error
     if settled:
-        cache[path.as_posix()] = [*stamp, digest]
+        cache[name] = [*stamp, digest]
     return digest
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from finetrail.rows.records import Row
 from finetrail.text.chunks import sentence_spans
+from finetrail.text.graphemes import grapheme_start
 
 FULL_ENOUGH = 0.5  # share of the size from which a heading begins a new chunk
 
@@ -159,6 +160,7 @@ def _fitting(
         reach = min(measure.reach(start, size), end)
         cut = max((text.rfind(border, start + 1, reach + 1) for border in borders), default=-1)
         cut = cut if cut > start else _word_end(text, start, reach)
+        cut = grapheme_start(text, cut, start)
         yield from (Piece(*part, is_heading, is_code) for part in _trimmed(text, start, cut))
         start = cut
         while start < end and text[start].isspace():

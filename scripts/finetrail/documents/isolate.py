@@ -1,28 +1,22 @@
-"""Files are read in processes of their own, with bounds of memory and time: one that breaks a parser harms no other."""
+"""Documents are opened where they were found, without following a link, and read in processes of their own."""
 
-import multiprocessing
-import resource
-import signal
+import errno
+import hashlib
+import os
+import stat
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
-from multiprocessing.connection import Connection
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any
+from typing import IO, NamedTuple
 
 from finetrail.documents.kinds import NotRead
-from finetrail.documents.read import failure, read_document
-from finetrail.errors import FinetrailError
-from finetrail.rows.records import Row
-
-AHEAD = 4  # files in hand for each process, so that none waits
-START_S = 120.0
+from finetrail.documents.read import read_document
+from finetrail.isolated import Bounds, Failed, Workers
+from finetrail.rows.records import CHUNK_BYTES, Row
 
 
 @dataclass(frozen=True)
-class Bounds:
+class FileBounds:
     """What one file may take: bytes of the file, seconds, and bytes of memory."""
 
     file_bytes: int
@@ -30,111 +24,76 @@ class Bounds:
     memory_bytes: int
 
 
-@dataclass(frozen=True)
-class Failed:
-    """A file that gave no document, and why."""
+class Place(NamedTuple):
+    """Where a file stands: below which folder, and its name there."""
 
-    reason: str
-
-
-class Reader:
-    """A process that reads one file after another; it is started anew after a file that broke it."""
-
-    def __init__(self, bounds: Bounds) -> None:
-        self._bounds = bounds
-        self._process: Any = None
-        self._connection: Connection | None = None
-
-    def read(self, path: Path) -> Row | Failed:
-        """Read a file.
-
-        Raises:
-            FinetrailError: a library is missing, which is no fault of the file.
-        """
-        connection = self._started()
-        try:
-            connection.send(str(path))
-            if not connection.poll(self._bounds.seconds):
-                self.close()
-                return Failed(f"not read within {self._bounds.seconds:g} s")
-            answer: Row | str | ImportError = connection.recv()
-        except (EOFError, OSError):
-            self.close()
-            return Failed(f"its parser crashed (it may use {self._bounds.memory_bytes >> 20} MB)")
-        if isinstance(answer, ImportError):
-            raise FinetrailError(
-                f"a library that reads documents is missing: {answer}", hint="Set the environment up anew"
-            )
-        return answer if isinstance(answer, dict) else Failed(answer)
-
-    def _started(self) -> Connection:
-        if self._connection is None:
-            context = multiprocessing.get_context("spawn")
-            ours, theirs = context.Pipe()
-            self._process = context.Process(target=_serve, args=(theirs, self._bounds), daemon=True)
-            self._process.start()
-            theirs.close()
-            if not ours.poll(START_S):
-                raise OSError("the process that reads documents does not start")
-            ours.recv()
-            self._connection = ours
-        return self._connection
-
-    def close(self) -> None:
-        """End the process."""
-        if self._connection is not None:
-            self._connection.close()
-            self._process.kill()
-            self._process.join()
-            self._connection = None
+    root: str
+    name: str
 
 
-def read_all(paths: Iterable[Path], bounds: Bounds, processes: int) -> Iterator[tuple[Path, Row | Failed]]:
-    """Read files in several processes and yield them in their order."""
-    readers = [Reader(bounds) for _ in range(processes)]
-    free: SimpleQueue[Reader] = SimpleQueue()
-    for reader in readers:
-        free.put(reader)
+class Opened(NamedTuple):
+    """What came of a file: size and SHA-256 as it was read, None where it could not be; its document, or why not."""
 
-    def read(path: Path) -> tuple[Path, Row | Failed]:
-        reader = free.get()
-        try:
-            return path, reader.read(path)
-        finally:
-            free.put(reader)
+    size: int | None
+    sha256: str | None
+    outcome: Row | Failed
 
-    waiting = iter(paths)
+
+def open_below(place: Place) -> IO[bytes]:
+    """Open a regular file; neither it nor a folder on the way to it below the root may be a link.
+
+    Raises:
+        NotRead: it is a link or no regular file, which it was not when it was found.
+        OSError: it cannot be opened.
+    """
+    *folders, last = Path(place.name).parts
+    held = os.open(place.root, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with ThreadPoolExecutor(processes) as pool:
-            pending = [pool.submit(read, path) for path in islice(waiting, processes * AHEAD)]
-            while pending:
-                yield pending.pop(0).result()
-                pending += [pool.submit(read, path) for path in islice(waiting, 1)]
+        for folder in folders:
+            inner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=held)
+            os.close(held)
+            held = inner
+        # without O_NONBLOCK a pipe would wait for a writer
+        file = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=held)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise NotRead("a link took its place after it was found") from error
+        raise
     finally:
-        for reader in readers:
-            reader.close()
+        os.close(held)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise NotRead("no regular file")
+    return os.fdopen(file, "rb")
 
 
-def _serve(connection: Connection, bounds: Bounds) -> None:
-    """Answer with a document, or with the reason why there is none."""
-    import logging
+def digest_of(place: Place) -> tuple[int | None, str | None]:
+    """Return size and SHA-256 of a file; None where it cannot be opened."""
+    try:
+        with open_below(place) as stream:
+            digest, size = hashlib.sha256(), 0
+            while piece := stream.read(CHUNK_BYTES):
+                digest.update(piece)
+                size += len(piece)
+            return size, digest.hexdigest()
+    except (OSError, NotRead):
+        return None, None
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
-    logging.getLogger().setLevel(logging.CRITICAL)  # parsers would tell of every odd file
-    resource.setrlimit(resource.RLIMIT_AS, (bounds.memory_bytes, bounds.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    connection.send("ready")
-    while True:
-        try:
-            path = connection.recv()
-        except EOFError:
-            return
-        try:
-            answer: Row | str | ImportError = read_document(Path(path), bounds.file_bytes)
-        except (NotRead, OSError) as error:
-            answer = failure(error)
-        except ImportError as error:
-            answer = error
-        except MemoryError:
-            answer = f"needs more than {bounds.memory_bytes >> 20} MB of memory"
-        connection.send(answer)
+
+def read_all(places: Iterable[Place], bounds: FileBounds, processes: int) -> Iterator[Opened]:
+    """Read files in several processes and yield what came of each, in their order."""
+    held = list(places)
+    with Workers(processes, _read, Bounds(bounds.seconds, bounds.memory_bytes), (NotRead, OSError)) as workers:
+        found = workers.map((place, bounds.file_bytes) for place in held)
+        for place, answer in zip(held, found, strict=True):
+            yield Opened(*digest_of(place), answer) if isinstance(answer, Failed) else answer
+
+
+def _read(item: tuple[Place, int]) -> Opened:
+    place, largest = item
+    with open_below(place) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > largest:
+            raise NotRead(f"too large: {size} bytes, more than documents.max_file_mb allows")
+        raw = stream.read(size)
+    return Opened(len(raw), hashlib.sha256(raw).hexdigest(), read_document(Path(place.name).name, raw))

@@ -5,8 +5,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 
+from finetrail.text.control import CONTROL
+
 FIRST_JOINING = 0x0590  # below: scripts in which zero-width joiners mean nothing
-_CONTROL = r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]"
 
 
 def _joiner(match: re.Match[str]) -> str:
@@ -22,7 +23,7 @@ CHANGES: tuple[tuple[str, re.Pattern[str], str | Callable[[re.Match[str]], str]]
     ("other newlines", re.compile("[\r\x0b\x85\u2028\u2029]"), "\n"),
     ("hyphens at line ends", re.compile("[\x02\ufffe]\n?"), ""),
     ("nul characters", re.compile("\x00"), ""),
-    ("control characters", re.compile(_CONTROL), ""),
+    ("control characters", CONTROL, ""),
     ("soft hyphens", re.compile("\u00ad"), ""),
     ("zero-width characters", re.compile("[\u200b\u2060\ufeff\u180e]"), ""),
     ("joiners", re.compile("[\u200c\u200d]"), _joiner),

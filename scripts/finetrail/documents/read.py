@@ -2,10 +2,9 @@
 
 import re
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
-from finetrail.documents.convert import READERS, Pages
+from finetrail.documents.convert import READERS
+from finetrail.documents.converted import Pages
 from finetrail.documents.kinds import NotRead, kind_of
 from finetrail.documents.normalise import normalise
 from finetrail.documents.structure import outline
@@ -13,30 +12,28 @@ from finetrail.rows.records import Row
 
 PAGE_BREAK = "\n\n"
 FIRST_CHARACTERS = 2000
-# A line of front matter (Markdown) or of a field list (reStructuredText), which stands above the first heading.
-TITLE_LINE = re.compile(r"""^:?title:[ \t]*["']?(.+?)["']?[ \t]*$""", re.IGNORECASE | re.MULTILINE)
+# A line of front matter (of YAML, JSON or TOML) or of a field list (reStructuredText), above the first heading.
+TITLE_LINE = re.compile(
+    r"""^(?::?title:|title[ \t]*=|[ \t]*"title"[ \t]*:)[ \t]*["']?(.+?)["']?,?[ \t]*$""", re.IGNORECASE | re.MULTILINE
+)
 
 
-def read_document(path: Path, largest_bytes: int) -> Row:
+def read_document(name: str, raw: bytes) -> Row:
     """Read a file.
 
     Args:
-        path: the file.
-        largest_bytes: what is larger is not read.
+        name: its name, which decides only among kinds of plain text.
+        raw: its bytes.
 
     Returns:
         ``{"kind", "title", "text", "markup", "headings": [[start, end, level, title]], "code": [[start, end]],
-        "pages": [[start, end, number]], "encoding", "found_by", "replaced", "normalised": {change: n}, "notes": []}``;
-        spans are of characters of ``text``.
+        "pages": [[start, end, number]], "encoding", "found_by", "replaced", "normalised": {change: n}, "notes": [],
+        "left_out": {what: n}}``; spans are of characters of ``text``.
 
     Raises:
         NotRead: there is no text in it, with the reason.
     """
-    size = path.stat().st_size
-    if size > largest_bytes:
-        raise NotRead(f"too large: {size} bytes, more than documents.max_file_mb allows")
-    raw = path.read_bytes()
-    kind, note = kind_of(path.name, raw)
+    kind, note = kind_of(name, raw)
     try:
         pages = READERS[kind](raw)
     except (NotRead, MemoryError, ImportError):
@@ -71,6 +68,7 @@ def _document(kind: str, pages: Pages, notes: list[str]) -> Row:
         "replaced": encoding.replaced if encoding else 0,
         "normalised": dict(sorted(changes.items())),
         "notes": [*notes, *pages.notes],
+        "left_out": {what: count for what, count in sorted(pages.left_out.items()) if count},
     }
 
 
@@ -81,8 +79,3 @@ def _joined(texts: list[str]) -> tuple[str, list[tuple[int, int]]]:
         spans.append((place, place + len(text)))
         place += len(text) + len(PAGE_BREAK)
     return PAGE_BREAK.join(texts), spans
-
-
-def failure(error: Any) -> str:
-    """Word what ended the reading of a file."""
-    return str(error) if isinstance(error, NotRead) else f"{type(error).__name__}: {error}"

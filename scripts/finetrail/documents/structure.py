@@ -1,12 +1,22 @@
 """Headings and code blocks of a text in Markdown or reStructuredText, as spans of characters."""
 
+import json
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
-FRONT_MATTER = re.compile(r"\A---\n.*?\n(?:---|\.\.\.)\n", re.DOTALL)
+# Front matter: YAML or TOML between lines of three signs, or one object of JSON (the forms that Hugo, Jekyll and Pandoc
+# know). A rule on the first line opens none: every line behind it must be a line of a mapping.
+YAML_LINE = r"(?:[ \t]+\S.*|-(?:[ \t].*)?|#.*|[\"']?[\w][\w .@/-]*[\"']?[ \t]*:(?:[ \t].*)?|[\]}],?)[ \t]*\n"
+YAML_KEY = r"[\"']?[\w][\w .@/-]*[\"']?[ \t]*:(?:[ \t].*)?\n"
+FRONT_MATTER = re.compile(
+    rf"\A\s*(?:---[ \t]*\n(?:#.*\n)*{YAML_KEY}(?:{YAML_LINE}|[ \t]*\n)*?(?:---|\.\.\.)[ \t]*(?:\n|\Z)"
+    r"|\+\+\+[ \t]*\n(?:.*\n){0,2000}?\+\+\+[ \t]*(?:\n|\Z))"
+)
+JSON_HEAD = re.compile(r"\A\s*\{\s*\"")
+LONGEST_FRONT_MATTER = 1 << 16
 ADORNMENT = re.compile(r"^([!-/:-@\[-`{-~])\1{2,}[ \t]*$")
 LITERAL = re.compile(r"::[ \t]*$")
 DIRECTIVE = re.compile(r"^([ \t]*)\.\. (?:code-block|code|sourcecode|parsed-literal|doctest|prompt)::")
@@ -45,11 +55,11 @@ def _line_starts(text: str) -> list[int]:
 
 
 def _markdown(text: str) -> Outline:
-    """Read CommonMark's block structure; front matter is no heading."""
+    """Read CommonMark's block structure; front matter holds no heading."""
     from markdown_it import MarkdownIt
 
-    front = FRONT_MATTER.match(text)
-    shown = re.sub(r"[^\n]", " ", front[0]) + text[front.end() :] if front else text
+    end = front_matter_end(text)
+    shown = re.sub(r"[^\n]", " ", text[:end]) + text[end:]
     starts = _line_starts(text)
     tokens = MarkdownIt("commonmark").disable("inline").parse(shown)
     headings, code = [], []
@@ -62,6 +72,19 @@ def _markdown(text: str) -> Outline:
         elif token.type in ("fence", "code_block"):
             code.append((start, end))
     return Outline(headings, code)
+
+
+def front_matter_end(text: str) -> int:
+    """Return where the front matter of a Markdown text ends; 0 where it has none."""
+    if JSON_HEAD.match(text[:LONGEST_FRONT_MATTER]):
+        begin = len(text) - len(text.lstrip())
+        try:
+            value, end = json.JSONDecoder().raw_decode(text[: begin + LONGEST_FRONT_MATTER], begin)
+        except (ValueError, RecursionError):
+            return 0
+        return end if isinstance(value, dict) and text[end : end + 1] in ("\n", "") else 0
+    front = FRONT_MATTER.match(text[:LONGEST_FRONT_MATTER])
+    return front.end() if front else 0
 
 
 def _words(content: str) -> str:

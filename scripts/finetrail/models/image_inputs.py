@@ -15,6 +15,7 @@ from finetrail.models.base import PROCESSOR
 from finetrail.models.model_folder import read_processor
 from finetrail.rows.records import sha256_file
 from finetrail.vision.image import Image
+from finetrail.vision.rgb import as_rgb
 from finetrail.vision.row_images import images_of
 
 if TYPE_CHECKING:
@@ -131,4 +132,4 @@ def _open(path: Path) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Pillow.DecompressionBombWarning)
         with Pillow.open(path) as opened:
-            return opened.convert("RGB")
+            return as_rgb(opened)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
 from finetrail.retrieval.postings import Corpus, Postings, count_words, open_postings
-from finetrail.retrieval.search_index import Hit, Passage, in_batches, words
+from finetrail.retrieval.score_sums import ScoreSums
+from finetrail.retrieval.search_index import Hit, Passage, in_batches
+from finetrail.retrieval.search_words import asked_words
 from finetrail.retrieval.top_k import MORE, best_hits, contenders, is_settled, merge_hits
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ class BM25Index:
     """An index in memory, a shard at a time; `SearchIndex` says how it is asked.
 
     Args:
-        corpus: the counts; weights of one shard are held at a time, 4 bytes a distinct word of a passage.
+        corpus: the counts; weights of one shard are held at a time, 4 to 6 bytes a distinct word of a passage.
         k1: how soon repeated words stop counting.
         b: how much long passages are discounted, from 0 to 1.
         threads: threads that search.
@@ -48,7 +50,7 @@ class BM25Index:
         self._k1 = k1
         self._b = b
         self._threads = threads
-        self._opened: tuple[Postings, bm25s.BM25] | None = None
+        self._opened: tuple[Postings, bm25s.BM25, ScoreSums] | None = None
 
     @classmethod
     def build(cls, passages: Iterable[Passage], *, k1: float, b: float) -> "BM25Index":
@@ -70,7 +72,7 @@ class BM25Index:
 
     def search(self, queries: Sequence[str], k: int) -> Iterator[list[Hit]]:
         """Yield at most `k` passages a query that share a word with it, best first, ties by passage id."""
-        asked = [words(query) for query in queries]
+        asked = [asked_words(query) for query in queries]
         found = [self._search(shard, asked, k) for shard in self._corpus.shards]
         yield from (merge_hits(lists, k) for lists in zip(*found, strict=True))
 
@@ -82,24 +84,24 @@ class BM25Index:
         """
         scores = [[0.0] * len(names) for _, names in asked]
         for shard in self._corpus.shards:
-            weights = self._scorer(shard).scores["data"]
+            weights = self._scorer(shard)[0].scores["data"]
             for row, (query, names) in enumerate(asked):
                 found = [(number, place) for number, name in enumerate(names) if (place := shard.ids.find(name)) >= 0]
-                known = [word for text in words(query) if (word := shard.words.find(text)) >= 0]
+                known = [word for text in asked_words(query) if (word := shard.words.find(text)) >= 0]
                 for (number, _), score in zip(found, _sums(shard, weights, known, found), strict=True):
                     scores[row][number] = score
         return scores
 
     def _search(self, shard: Postings, asked: Sequence[Sequence[str]], k: int) -> list[list[Hit]]:
-        scorer = self._scorer(shard)
+        scorer, sums = self._scorer(shard)
         places = {word: shard.words.find(word) for word in {word for query in asked for word in query}}
         known = [[places[word] for word in query if places[word] >= 0] for query in asked]
         if len(shard.ids) > k + MORE and _work(shard, known) > WORTH_COMPILING:
-            return list(self._compiled(scorer, shard, known, k))
-        return [_plain(scorer, shard, query, k) for query in known]
+            return list(self._compiled(scorer, sums, shard, known, k))
+        return [_plain(sums, shard, query, k) for query in known]
 
-    def _scorer(self, shard: Postings) -> "bm25s.BM25":
-        """Return the scorer of a shard; that of the shard before is let go."""
+    def _scorer(self, shard: Postings) -> "tuple[bm25s.BM25, ScoreSums]":
+        """Return what scores a shard, compiled or not; that of the shard before is let go."""
         import bm25s
 
         if self._opened is None or self._opened[0] is not shard:
@@ -115,8 +117,8 @@ class BM25Index:
             scorer.nonoccurrence_array = None
             scorer.vocab_dict = {}
             scorer.unique_token_ids_set = range(len(shard.words))
-            self._opened = shard, scorer
-        return self._opened[1]
+            self._opened = shard, scorer, ScoreSums(shard, scorer.scores["data"])
+        return self._opened[1:]
 
     def _weights(self, shard: Postings) -> "Floats":
         """Weigh the counts of a shard by the statistics of the whole corpus, float32 [entries]."""
@@ -134,7 +136,7 @@ class BM25Index:
         return weights
 
     def _compiled(
-        self, scorer: "bm25s.BM25", shard: Postings, known: Sequence[list[int]], k: int
+        self, scorer: "bm25s.BM25", sums: ScoreSums, shard: Postings, known: Sequence[list[int]], k: int
     ) -> Iterator[list[Hit]]:
         scorer.backend = "numba"
         asked = min(k + MORE, len(shard.ids))
@@ -144,24 +146,24 @@ class BM25Index:
                 places, scores = scorer.retrieve(searched, k=asked, n_threads=self._threads, show_progress=False)
             for query in batch:
                 row += bool(query)
-                yield _settled(scorer, shard, query, places[row], scores[row], k, asked) if query else []
+                yield _settled(sums, shard, query, places[row], scores[row], k, asked) if query else []
 
 
 def _settled(
-    scorer: "bm25s.BM25", shard: Postings, query: list[int], places: Any, scores: Any, k: int, asked: int
+    sums: ScoreSums, shard: Postings, query: list[int], places: Any, scores: Any, k: int, asked: int
 ) -> list[Hit]:
     """Take what the compiled search found, unless ties reach beyond it."""
     found = scores > 0
     if not is_settled(scores[found], k, asked, SCORE_DIGITS):
-        return _plain(scorer, shard, query, k)
+        return _plain(sums, shard, query, k)
     return best_hits(shard.ids, places[found], scores[found], k, SCORE_DIGITS)
 
 
-def _plain(scorer: "bm25s.BM25", shard: Postings, query: list[int], k: int) -> list[Hit]:
+def _plain(sums: ScoreSums, shard: Postings, query: list[int], k: int) -> list[Hit]:
     """Score every passage; the sums are those of the compiled search."""
     if not query:
         return []
-    scores = scorer.get_scores_from_ids(query)
+    scores = sums.of(query)
     found = contenders(scores, k, SCORE_DIGITS)
     return best_hits(shard.ids, found, scores[found], k, SCORE_DIGITS)
 

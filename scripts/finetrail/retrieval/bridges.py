@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
-from finetrail.retrieval.search_index import Passage, words
+from finetrail.retrieval.search_index import Passage
+from finetrail.retrieval.search_words import words
 
 if TYPE_CHECKING:
     import numpy as np

@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from finetrail.documents.isolate import Bounds, Failed, read_all
+from finetrail.documents.isolate import FileBounds, Place, read_all
 from finetrail.errors import FinetrailError
+from finetrail.isolated import Failed
 from finetrail.retrieval.passages import LONGEST, read_passages
 from finetrail.rows.records import Row, content_id
 from finetrail.text.chunks import chunk_spans
@@ -13,7 +14,7 @@ from finetrail.text.chunks import chunk_spans
 BEIR_FILE = "corpus.jsonl"
 PASSAGE_WORDS = 200
 """Longest passage of a document, in words; it ends at the border of a sentence."""
-BOUNDS = Bounds(file_bytes=100_000_000, seconds=120.0, memory_bytes=2_000_000_000)
+BOUNDS = FileBounds(file_bytes=100_000_000, seconds=120.0, memory_bytes=2_000_000_000)
 
 
 def read_corpus(places: Sequence[Path], dropped: list[Row], *, longest: int = LONGEST) -> Iterator[Row]:
@@ -37,11 +38,13 @@ def read_corpus(places: Sequence[Path], dropped: list[Row], *, longest: int = LO
 def _documents(folder: Path, dropped: list[Row]) -> Iterator[Row]:
     """Cut the documents below a folder into passages; their ids are made of folder and file name, text and place."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    paths = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    if not paths:
+    inner = [path.relative_to(folder) for path in paths]
+    inner = [path for path in inner if not any(part.startswith(".") for part in path.parts)]
+    if not inner:
         raise FinetrailError("the folder holds no document", where=str(folder), hint="Look at source.corpus")
-    for path, read in read_all(paths, BOUNDS, processes=1):
-        name = os.fsencode(f"{folder.name}/{path.relative_to(folder).as_posix()}").decode("utf-8", "backslashreplace")
+    places = [Place(str(folder), path.as_posix()) for path in inner]
+    for place, opened in zip(places, read_all(places, BOUNDS, processes=1), strict=True):
+        name, read = os.fsencode(f"{folder.name}/{place.name}").decode("utf-8", "backslashreplace"), opened.outcome
         if isinstance(read, Failed):
             dropped.append({"id": name, "reason": read.reason, "file": name})
             continue

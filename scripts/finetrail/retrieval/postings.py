@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from finetrail.retrieval.search_index import Passage, passage_text, words
+from finetrail.retrieval.search_index import Passage, passage_text
+from finetrail.retrieval.search_words import words
 from finetrail.retrieval.texts import Texts
 from finetrail.rows.artifacts import MANIFEST_NAME, read_json
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from finetrail.errors import FinetrailError
-from finetrail.retrieval.search_index import Passage, words
+from finetrail.retrieval.search_index import Passage
+from finetrail.retrieval.search_words import words
 from finetrail.rows.records import Row
 from finetrail.text.chunks import chunk_spans
 

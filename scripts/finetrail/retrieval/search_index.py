@@ -1,6 +1,5 @@
-"""What every index of passages shares: hits, the protocol of a search, and the words of a text."""
+"""What every index of passages shares: hits, the protocol of a search, and what of a passage is searched."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -9,7 +8,6 @@ Passage = Mapping[str, Any]
 """A passage row: ``{"id", "title", "text", "url"}``."""
 
 _Item = TypeVar("_Item")
-_WORD = re.compile(r"\w+")
 
 
 class Hit(NamedTuple):
@@ -28,11 +26,6 @@ class SearchIndex(Protocol):
 
     def search(self, queries: Sequence[str], k: int) -> Iterator[list[Hit]]:
         """Yield at most `k` hits a query, in the order of the queries, best first, ties by passage id."""
-
-
-def words(text: str) -> list[str]:
-    """Cut a text into lower-cased words (runs of letters, digits and underscores)."""
-    return _WORD.findall(text.lower())
 
 
 def passage_text(passage: Passage) -> str:

@@ -17,6 +17,7 @@ class Texts(Sequence[str]):
 
     def __init__(self, raw: "Bytes", starts: "Starts") -> None:
         self._raw = raw
+        self._view = raw.data  # cut without an array for each text
         self._starts = starts
 
     @classmethod
@@ -56,8 +57,7 @@ class Texts(Sequence[str]):
             return [self[number] for number in range(*place.indices(len(self)))]
         if not 0 <= place < len(self):
             raise IndexError(place)
-        piece = self._raw[self._starts[place] : self._starts[place + 1]]
-        return piece.tobytes().decode("utf-8", "surrogatepass")
+        return str(self._view[self._starts.item(place) : self._starts.item(place + 1)], "utf-8", "surrogatepass")
 
     def find(self, text: str) -> int:
         """Return the place of a text, -1 where it is not; the texts must be sorted."""

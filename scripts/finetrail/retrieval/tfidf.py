@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
 from finetrail.retrieval.postings import Corpus, Postings
-from finetrail.retrieval.search_index import Hit, in_batches, words
+from finetrail.retrieval.search_index import Hit, in_batches
+from finetrail.retrieval.search_words import asked_words
 from finetrail.retrieval.top_k import MORE, best_hits, is_settled, merge_hits
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ class TfidfIndex:
 
         starts, columns, data = [0], [], []
         for query in queries:
-            held = np.unique(words(query), return_counts=True) if words(query) else ((), ())
+            asked = asked_words(query)
+            held = np.unique(asked, return_counts=True) if asked else ((), ())
             places = [shard.words.find(str(word)) for word in held[0]]
             weights = [
                 (1 + np.log(count)) * (idf[place] if place >= 0 else self._elsewhere(str(word)))

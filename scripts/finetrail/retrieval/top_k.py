@@ -32,10 +32,16 @@ def contenders(scores: "Scores", k: int, digits: int) -> "Places":
     if columns <= k:
         return np.flatnonzero(scores > 0)
     # The k-th best of the columns' best: at least k scores reach it, and it is found without sorting them all.
-    tops = scores[: columns * PICKED].reshape(PICKED, columns).max(axis=0)
+    table = scores[: columns * PICKED].reshape(PICKED, columns)
+    tops = table.max(axis=0)
     # Who is a whole last digit below cannot be rounded up to it.
     least = float(np.partition(tops, columns - k)[columns - k]) - 10.0**-digits
-    return np.flatnonzero(scores >= least) if least > 0 else np.flatnonzero(scores > 0)
+    if least <= 0:
+        return np.flatnonzero(scores > 0)
+    reaching = np.flatnonzero(tops >= least)  # only in these columns is anybody looked for
+    rows, numbers = np.nonzero(table[:, reaching] >= least)
+    rest = np.flatnonzero(scores[columns * PICKED :] >= least) + columns * PICKED
+    return np.concatenate([np.sort(rows * columns + reaching[numbers]), rest])
 
 
 def best_hits(ids: Sequence[str], places: "Places", scores: "Scores", k: int, digits: int) -> list[Hit]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
-from finetrail.rows.records import Line, dump_row, parse_line
+from finetrail.rows.records import Line, Row, dump_row, parse_line
 
 SHOWN = 20
 
@@ -68,12 +68,19 @@ def lines(path: Path, problems: Problems) -> Iterator[Line]:
 def _parse(raw: bytes, path: Path, number: int, problems: Problems) -> Line | None:
     try:
         row = parse_line(raw, path, number)
-        if b"\\u" in raw:  # only an escape can bring half a surrogate pair past the UTF-8 decoder
-            dump_row(row).encode("utf-8")
     except FinetrailError as error:
         problems.add(error.where or f"{path}:{number}", error.cause)
         return None
-    except UnicodeEncodeError:
-        problems.add(f"{path}:{number}", "a text holds half of a surrogate pair")
+    if b"\\u" in raw and (cause := half_surrogate(row)):
+        problems.add(f"{path}:{number}", cause)
         return None
     return Line(number, row)
+
+
+def half_surrogate(row: Row) -> str | None:
+    """Say that a text of a row is half of a surrogate pair, which only an escape can bring past the UTF-8 decoder."""
+    try:
+        dump_row(row).encode("utf-8")
+    except UnicodeEncodeError:
+        return "a text holds half of a surrogate pair"
+    return None

@@ -4,16 +4,20 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
+from finetrail.text.graphemes import grapheme_start
+
 Span = tuple[int, int]
 
 LONGEST_WORD = 40
 """Characters after which an unbroken run counts as a further word, so that chunks stay bounded."""
 
 _WORD = re.compile(rf"\S{{1,{LONGEST_WORD}}}")
-# A sentence ends at a line break, at . ! ? before white space, or at an ideographic full stop. What follows
+# A sentence ends at a line break, at . ! ? before white space, or at the full stop of a script that has its own: Han
+# and kana, Devanagari, Arabic, Urdu, Armenian, Ethiopic, Khmer, Burmese, Tibetan. What follows
 # is looked at in code: a lookahead would try each character of a long run anew, in quadratic time.
+_OWN_STOPS = "\u3002\uff01\uff1f\uff61\u0964\u0965\u061f\u06d4\u0589\u1362\u1367\u1368\u17d4\u17d5\u104b\u0f0d\u0f0e"
 _BORDER = re.compile(
-    r"(?P<always>\n|[\u3002\uff01\uff1f]+[\u2019\u201d\u300d\u300f\uff09]*)|[.!?\u2026]+[\"')\]\u2019\u201d]*"
+    rf"(?P<always>\n|[{_OWN_STOPS}]+[\u2019\u201d\u300d\u300f\uff09]*)|[.!?\u2026]+[\"')\]\u2019\u201d]*"
 )
 
 
@@ -57,12 +61,21 @@ def sentence_spans(text: str, start: int, end: int) -> Iterator[Span]:
         start = max(start, border)
 
 
+def _words(text: str, start: int, end: int) -> Iterator[Span]:
+    """Yield the spans of words; a run that is cut for its length is cut between characters."""
+    while match := _WORD.search(text, start, end):
+        begin, start = match.span()
+        if start - begin == LONGEST_WORD and start < end and not text[start].isspace():
+            start = grapheme_start(text, start, begin)
+        yield begin, start
+
+
 def _pieces(text: str, max_words: int) -> Iterator[tuple[int, int, int]]:
     """Yield start, end and number of words of each sentence, long ones in several pieces."""
     found_borders = _borders(text, 0, len(text))
     begin = 0
     for border in chain(found_borders, [len(text)]):
-        found = [match.span() for match in _WORD.finditer(text, begin, border)]
+        found = list(_words(text, begin, border))
         for first in range(0, len(found), max_words):
             part = found[first : first + max_words]
             yield part[0][0], part[-1][1], len(part)

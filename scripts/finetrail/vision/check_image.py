@@ -4,8 +4,12 @@ import io
 import warnings
 from typing import NamedTuple
 
+from finetrail.isolated import Bounds
 from finetrail.vision.image_size import TooManyPixels, describe_picture
+from finetrail.vision.rgb import as_rgb
 
+BYTES_A_PIXEL = 20  # measured: an animation with transparency of 40 million pixels takes 794 MB
+LIBRARY_BYTES = 150_000_000
 SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/gif": "gif"}
 ORIENTATION = 0x0112  # EXIF: how the picture is to be turned
 
@@ -24,6 +28,16 @@ class Checked(NamedTuple):
     changed: tuple[str, ...]
 
 
+def image_bounds(max_pixels: int, seconds: float) -> Bounds:
+    """Return what the check of one image may take, for a process of its own."""
+    return Bounds(seconds, LIBRARY_BYTES + BYTES_A_PIXEL * max_pixels)
+
+
+def check_within(item: tuple[bytes, int]) -> "Checked":
+    """Check an image that is handed to a process with its most pixels."""
+    return check_image(*item)
+
+
 def check_image(content: bytes, max_pixels: int) -> Checked:
     """Decode an image within bounds.
 
@@ -37,7 +51,7 @@ def check_image(content: bytes, max_pixels: int) -> Checked:
     Raises:
         BadImage: it is no PNG, JPEG, GIF or WebP, too large, or broken.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         told = describe_picture(content)
@@ -57,9 +71,11 @@ def check_image(content: bytes, max_pixels: int) -> Checked:
             picture.load()
             if not changed:
                 return Checked(content, SUFFIXES[told.kind], picture.width, picture.height, ())
-            still = ImageOps.exif_transpose(picture).convert("RGB")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise BadImage(f"it cannot be decoded ({str(error)[:120]})") from error
+            still = as_rgb(ImageOps.exif_transpose(picture))
+    except (MemoryError, ImportError):
+        raise
+    except Exception as error:  # a mutated file may break Pillow in any way
+        raise BadImage(f"it cannot be decoded ({type(error).__name__}: {str(error)[:120]})") from error
     kept = io.BytesIO()
     still.save(kept, "PNG")
     return Checked(kept.getvalue(), "png", still.width, still.height, changed)

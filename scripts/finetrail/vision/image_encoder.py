@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import read_json
+from finetrail.vision.rgb import as_rgb
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +91,7 @@ def pixels_of(path: Path, size: int) -> "torch.Tensor":
 
     try:
         with Image.open(path) as opened:
-            small = opened.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+            small = as_rgb(opened).resize((size, size), Image.Resampling.BICUBIC)
     except (OSError, ValueError) as error:
         raise FinetrailError(f"the image cannot be read: {error}", where=str(path), hint="Run ingest again") from error
     raw = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).view(size, size, 3)

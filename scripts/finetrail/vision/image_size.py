@@ -35,6 +35,8 @@ def describe_picture(content: bytes) -> Picture | None:
                 return Picture(f"image/{reader.format.lower()}", *picture.size)
         except DecompressionBombError as error:
             raise TooManyPixels(str(error)) from error
-        except (SyntaxError, OSError, ValueError):  # not of this kind, or broken
+        except (MemoryError, ImportError):
+            raise
+        except Exception:  # not of this kind, or broken in any way that a mutated file may be
             continue
     return None

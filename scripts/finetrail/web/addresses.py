@@ -6,23 +6,46 @@ differently the second time (DNS rebinding) leads nowhere else.
 
 import ipaddress
 import socket
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractResolver
 
-# Prefixes that carry an IPv4 address for a gateway, which might be a private one (RFC 6052, RFC 8215).
-TRANSLATED = tuple(map(ipaddress.IPv6Network, ("64:ff9b::/96", "64:ff9b:1::/48")))
+WELL_KNOWN = ipaddress.IPv6Network("64:ff9b::/96")
+# Prefixes by which a NAT64 gateway may be reached carry an IPv4 address behind 32 to 96 bits, but never in byte 8
+# (RFC 6052, 2.2). A network says which it has by what it makes of a name that has IPv4 addresses only (RFC 7050).
+LENGTHS = (32, 40, 48, 56, 64, 96)
+ASKED = "ipv4only.arpa"
+ANSWERS = (ipaddress.IPv4Address("192.0.0.170"), ipaddress.IPv4Address("192.0.0.171"))
+# What the registries of special addresses set apart, and versions of Python's module take for public.
+SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "192.0.0.0/24", "192.88.99.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.175.48.0/24",
+            "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64", "2001::/23", "2620:4f:8000::/48", "3fff::/20", "5f00::/16",
+        ),
+    )
+)  # fmt: skip
+# Formally public addresses at which cloud platforms serve their own machines: Azure's host, IBM Cloud's services.
+PLATFORMS = tuple(map(ipaddress.ip_network, ("168.63.129.16/32", "161.26.0.0/16", "166.8.0.0/14")))
+ISATAP = (0x00005EFE, 0x02005EFE)  # an interface that names an IPv4 address (RFC 5214)
 
 
 class PrivateAddress(Exception):
     """A name or address of the inner network was asked for."""
 
 
-def is_public(address: str) -> bool:
+def is_public(address: str, gateways: "Sequence[ipaddress.IPv6Network] | None" = None) -> bool:
     """Say whether an IP address is one of the public internet (IANA's registries of special addresses).
 
-    An address that carries another one (mapped, translated, 6to4, Teredo) is no more public than that.
+    An address that carries another one (mapped, translated, 6to4, Teredo, ISATAP) is no more public than that.
+
+    Args:
+        address: the address.
+        gateways: prefixes by which this network translates to IPv4; None to ask the network once.
     """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
@@ -30,15 +53,50 @@ def is_public(address: str) -> bool:
         return False
     if isinstance(found, ipaddress.IPv4Address):
         return _is_global(found)
-    if found.ipv4_mapped is not None or any(found in network for network in TRANSLATED):
-        return _is_global(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
+    if found.ipv4_mapped is not None:
+        return _is_global(found.ipv4_mapped)
+    if found in WELL_KNOWN:
+        return _is_global(carried(found, 96))
     if found.sixtofour is not None:  # versions of Python differ in whether the prefix itself is global
         return _is_global(found.sixtofour)
-    return not found.is_site_local and _is_global(found) and all(map(_is_global, found.teredo or ()))
+    if found.is_site_local or not _is_global(found):
+        return False
+    if int(found) >> 32 & 0xFFFFFFFF in ISATAP and not _is_global(carried(found, 96)):
+        return False
+    known = own_gateways() if gateways is None else gateways
+    return all(_is_global(carried(found, network.prefixlen)) for network in known if found in network)
 
 
 def _is_global(address: "ipaddress.IPv4Address | ipaddress.IPv6Address") -> bool:
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    if not address.is_global or address.is_multicast or address.is_reserved:
+        return False
+    return not any(address in network for network in (*SPECIAL, *PLATFORMS) if network.version == address.version)
+
+
+def carried(address: ipaddress.IPv6Address, length: int) -> ipaddress.IPv4Address:
+    """Return the IPv4 address behind a prefix of some bits (RFC 6052, 2.2)."""
+    return ipaddress.IPv4Address(bytes(address.packed[place] for place in range(length // 8, 16) if place != 8)[:4])
+
+
+def gateways_of(answers: Iterable[str]) -> list[ipaddress.IPv6Network]:
+    """Return the prefixes of NAT64 gateways that a network's IPv6 answers for `ASKED` show."""
+    found = [ipaddress.IPv6Address(answer.partition("%")[0]) for answer in answers]
+    return [
+        ipaddress.IPv6Network((address, length), strict=False)
+        for address in found
+        for length in LENGTHS
+        if carried(address, length) in ANSWERS
+    ]
+
+
+@cache
+def own_gateways() -> tuple[ipaddress.IPv6Network, ...]:
+    """Return the prefixes by which this network translates to IPv4; none where it does not, or nobody answers."""
+    try:
+        found = socket.getaddrinfo(ASKED, None, socket.AF_INET6)
+    except OSError:
+        return ()
+    return tuple(gateways_of(str(entry[4][0]) for entry in found))
 
 
 def require_public(host: str, addresses: list[str]) -> None:

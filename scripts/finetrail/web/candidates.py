@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from finetrail.retrieval.fusion import found_by, fuse
-from finetrail.retrieval.search_index import Hit, words
+from finetrail.retrieval.search_index import Hit
+from finetrail.retrieval.search_words import words
 from finetrail.rows.records import Row, content_id
 from finetrail.splits.overlap.shingles import merge_near
 from finetrail.web.extract import PageText

@@ -1,24 +1,18 @@
 """The text of a page: HTML to title and main text by trafilatura (Barbaresi, ACL 2021), in processes of their own."""
 
 import asyncio
-import faulthandler
-import multiprocessing
-import os
 import re
-import signal
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
-from types import FrameType
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+from finetrail.isolated import Bounds, Failed, Workers
 from finetrail.web.fetch import HTML_TYPES, Fetched, FetchFailed
 
 LONGEST_TEXT = 1_000_000
 LONGEST_TITLE = 500
-PATIENCE_S = 30
+BOUNDS = Bounds(seconds=30.0, memory_bytes=700_000_000)
 HEAD_BYTES = 2048
 META_CHARSET = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.I)
 SPACE = re.compile(r"\s+")
@@ -77,79 +71,32 @@ def extract(page: Fetched) -> PageText:
 
 
 class Extractors:
-    """Processes that extract, so that a page that breaks the parser, or takes too long, harms no other.
+    """Processes that extract, so that a page that breaks the parser, or takes too much, harms no other.
 
     Args:
         most: processes.
         work: what they do with a page.
+        bounds: what one page may take.
     """
 
-    def __init__(self, most: int, work: Callable[[Fetched], PageText] | None = None) -> None:
-        self._most = most
-        self._work = work or _extract_in_time
-        self._pool: ProcessPoolExecutor | None = None
+    def __init__(
+        self, most: int, work: Callable[[Fetched], PageText] | None = None, bounds: Bounds | None = None
+    ) -> None:
+        self._workers = Workers(most, work or extract, bounds or BOUNDS)
+        self._threads = ThreadPoolExecutor(most)
 
     async def extract(self, page: Fetched) -> PageText:
         """Extract a page's text.
 
         Raises:
-            FetchFailed: the page takes too long, or the parser does not stand it.
+            FetchFailed: the page takes too long or too much memory, or the parser does not stand it.
         """
-        if self._pool is None:
-            self._pool = _processes(self._most)
-        pool, loop = self._pool, asyncio.get_running_loop()
-        try:
-            return await loop.run_in_executor(pool, self._work, page)
-        except BrokenProcessPool:
-            if self._pool is pool:
-                self._pool = None
-        alone = _processes(1)  # some page broke the pool under all of its pages: was it this one?
-        try:
-            return await loop.run_in_executor(alone, self._work, page)
-        except BrokenProcessPool:
-            raise FetchFailed("its text cannot be extracted (the parser crashed or hung)") from None
-        finally:
-            alone.shutdown(wait=False, cancel_futures=True)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, self._workers.run, page)
+        if isinstance(found, Failed):
+            raise FetchFailed(f"its text cannot be extracted ({found.reason})")
+        return cast(PageText, found)
 
     def close(self) -> None:
         """End the processes."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
-
-
-def _processes(most: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(most, multiprocessing.get_context("spawn"), _begin)
-
-
-def _begin() -> None:
-    """Leave interrupts to the parent, which ends us."""
-    import logging
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, _too_long)
-    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)  # it would tell of every odd page
-
-
-def _too_long(number: int, frame: FrameType | None) -> None:
-    raise TimeoutError
-
-
-def _extract_in_time(page: Fetched) -> PageText:
-    signal.alarm(PATIENCE_S)
-    with Path(os.devnull).open("w") as nowhere:
-        # within C code an alarm waits for ever; this ends the process
-        faulthandler.dump_traceback_later(2 * PATIENCE_S, exit=True, file=nowhere)
-        return _extract_named(page)
-
-
-def _extract_named(page: Fetched) -> PageText:
-    try:
-        return extract(page)
-    except TimeoutError:
-        raise FetchFailed(f"its text cannot be extracted within {PATIENCE_S} s") from None
-    except (ValueError, TypeError, AttributeError, LookupError, RecursionError, AssertionError) as error:
-        raise FetchFailed(f"its text cannot be extracted ({type(error).__name__})") from None
-    finally:
-        signal.alarm(0)
-        faulthandler.cancel_dump_traceback_later()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()

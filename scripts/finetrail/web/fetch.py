@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from finetrail.web.addresses import PrivateAddress, checked_resolver, checked_socket
+from finetrail.web.robots import MOST_BYTES, NAME, Robots, RobotsReply
 
 if TYPE_CHECKING:
     import aiohttp
@@ -20,7 +21,7 @@ PAGE_TYPES = (*HTML_TYPES, "text/plain")
 REDIRECTS = {301, 302, 303, 307, 308}
 LONGEST_URL = 4096
 PIECE = 1 << 16
-AGENT = "finetrail (reads pages that a search found, each once)"
+PURPOSE = "reads pages for training data, each once"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class PageLimits:
         max_redirects: redirects that are followed.
         max_concurrency: pages under way at once.
         allow_private: addresses of the inner network may be read too.
+        robots: read no page that its site's robots.txt keeps programs from.
+        contact: who asks, an address of the web or of mail, as servers are told.
     """
 
     timeout_s: float = 20.0
@@ -40,6 +43,8 @@ class PageLimits:
     max_redirects: int = 5
     max_concurrency: int = 16
     allow_private: bool = False
+    robots: bool = False
+    contact: str | None = None
 
 
 class FetchFailed(Exception):
@@ -96,6 +101,7 @@ class PageFetcher:
         self._unnamed = unnamed
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
+        self._robots = Robots(self._get_robots) if limits.robots else None
 
     async def __aenter__(self) -> "PageFetcher":
         return self
@@ -126,11 +132,25 @@ class PageFetcher:
         place = parse_url(url)
         asked = {"If-None-Match": etag} if etag else {}
         for _ in range(self.limits.max_redirects + 1):
+            if self._robots is not None and not await self._robots.allow(place):
+                raise FetchFailed("its site's robots.txt keeps programs from it")
             async with self._open().get(place, allow_redirects=False, headers=asked) as response:
                 if response.status not in REDIRECTS:
                     return await self._read(response)
                 place = parse_url(response.headers.get("Location", ""), place)
         raise FetchFailed(f"more than {self.limits.max_redirects} redirects")
+
+    async def _get_robots(self, place: "URL") -> RobotsReply:
+        """Fetch a robots.txt within the bounds of a page."""
+        async with asyncio.timeout(self.limits.timeout_s):
+            for _ in range(self.limits.max_redirects + 1):
+                async with self._open().get(place, allow_redirects=False) as response:
+                    if response.status in REDIRECTS:
+                        place = parse_url(response.headers.get("Location", ""), place)
+                        continue
+                    encoding = response.headers.get("Content-Encoding", "")
+                    return RobotsReply(response.status, await first_bytes(response.content, encoding))
+        return RobotsReply(404, b"")  # more redirects than are followed: as if there were none (RFC 9309, 2.3.1.2)
 
     async def _read(self, response: "aiohttp.ClientResponse") -> Fetched:
         named = response.headers.get("ETag")
@@ -164,10 +184,40 @@ class PageFetcher:
                 ),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": AGENT, "Accept": ", ".join(self._kinds), "Accept-Encoding": "gzip"},
+                headers={
+                    "User-Agent": agent(self.limits.contact),
+                    "Accept": ", ".join(self._kinds),
+                    "Accept-Encoding": "gzip",
+                },
                 timeout=aiohttp.ClientTimeout(total=None),  # `fetch` measures all of it
             )
         return self._session
+
+
+def agent(contact: str | None) -> str:
+    """Return how requests name this program, its version, and who asks."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        number = version(NAME)
+    except PackageNotFoundError:  # run from a folder
+        number = "0"
+    return f"{NAME}/{number} ({f'+{contact}; ' if contact else ''}{PURPOSE})"
+
+
+async def first_bytes(content: "aiohttp.StreamReader", encoding: str) -> bytes:
+    """Return the first bytes of a robots.txt, unpacked; nothing of one that is packed in another way or damaged."""
+    body = b""
+    try:
+        async for piece in content.iter_chunked(PIECE):
+            body += piece
+            if len(body) >= MOST_BYTES:
+                break
+        if encoding.strip().lower() in ("gzip", "x-gzip", "deflate"):
+            return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(body, MOST_BYTES)
+    except zlib.error:
+        return b""
+    return body
 
 
 def parse_url(text: str, base: "URL | None" = None) -> "URL":
@@ -185,6 +235,7 @@ def parse_url(text: str, base: "URL | None" = None) -> "URL":
     try:
         if len(text) > LONGEST_URL:
             raise ValueError("it is too long")
+        text.encode("utf-8")  # half of a surrogate pair is in no address
         url = URL(text.strip())
         url = (base.join(url) if base else url).with_fragment(None)
         if url.scheme not in ("http", "https") or not url.host:
@@ -194,6 +245,14 @@ def parse_url(text: str, base: "URL | None" = None) -> "URL":
     except (ValueError, TypeError) as error:
         raise FetchFailed(f"not a URL that is fetched ({error})") from None
     return url
+
+
+def host_of(text: str) -> str:
+    """Return the host and port that a URL names, to count what is under way there; of no URL, its first signs."""
+    try:
+        return parse_url(text).authority.lower()
+    except FetchFailed:
+        return text[:80]
 
 
 async def unpack(pieces: AsyncIterator[bytes], encoding: str, most: int) -> bytes:

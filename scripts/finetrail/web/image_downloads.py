@@ -2,30 +2,39 @@
 
 import asyncio
 import base64
-import binascii
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, cast
 
+from finetrail.isolated import Failed, Workers
 from finetrail.rows.artifacts import publish_file, read_json, temporary_name, write_json
 from finetrail.rows.records import Row, sha256_text
-from finetrail.vision.check_image import SUFFIXES, BadImage, check_image
-from finetrail.web.fetch import FetchFailed, PageFetcher, PageLimits
+from finetrail.vision.check_image import SUFFIXES, BadImage, Checked
+from finetrail.web.fetch import FetchFailed, PageFetcher, PageLimits, host_of
 
 LOGGER = logging.getLogger(__name__)
 UNNAMED = "application/octet-stream"
 AT_ONCE_A_HOST = 2
+TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e]{0,500}"')
 BATCH = 256  # images whose outcomes are held at once
 
 
 @dataclass(frozen=True)
 class ImageStore:
-    """A folder of images by their SHA-256, with what is known of each address."""
+    """A folder of images by their SHA-256, with what is known of each address.
+
+    Args:
+        folder: where they are kept.
+        checkers: processes that check them (`check_within`).
+        max_pixels: see `check_image`.
+    """
 
     folder: Path
+    checkers: Workers
+    max_pixels: int
 
     def known(self, url: str) -> Row | None:
         """Return what is kept of an address, if its image is still there."""
@@ -35,7 +44,18 @@ class ImageStore:
         entry: Row = read_json(path)
         return entry if (self.folder / entry["path"]).is_file() else None
 
-    def keep(self, content: bytes, max_pixels: int) -> Row:
+    def check(self, content: bytes) -> Checked:
+        """Check an image in a process of its own.
+
+        Raises:
+            BadImage: it cannot be used.
+        """
+        checked = self.checkers.run((content, self.max_pixels))
+        if isinstance(checked, Failed):
+            raise BadImage(checked.reason)
+        return cast(Checked, checked)
+
+    def keep(self, content: bytes) -> Row:
         """Check an image and keep it.
 
         Raises:
@@ -43,7 +63,7 @@ class ImageStore:
         """
         import hashlib
 
-        checked = check_image(content, max_pixels)
+        checked = self.check(content)
         digest = hashlib.sha256(checked.content).hexdigest()
         path = f"{digest[:2]}/{digest}.{checked.suffix}"
         target = self.folder / path
@@ -66,6 +86,16 @@ class ImageStore:
         return self.folder / "by_url" / name[:2] / f"{name}.json"
 
 
+def usable_tag(tag: str | None) -> str | None:
+    """Return a tag that a server gave, if it can be sent back (RFC 9110, 8.8.3); others are forgotten."""
+    return tag if tag is not None and TAG.fullmatch(tag) else None
+
+
+def writable(text: str) -> str:
+    """Return a text that can be written as UTF-8; a server's words may hold half characters."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def embedded_bytes(text: str, max_bytes: int) -> bytes:
     """Return the bytes of ``data:image/...;base64,...``.
 
@@ -79,7 +109,7 @@ def embedded_bytes(text: str, max_bytes: int) -> bytes:
         raise BadImage(f"it is larger than {max_bytes:,} bytes")
     try:
         return base64.b64decode(body, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # of which binascii's is one
         raise BadImage(f"its base64 is damaged ({error})") from error
 
 
@@ -89,16 +119,15 @@ class ImageGetter:
     Args:
         store: where they are kept.
         limits: of one image, as of one page.
-        max_pixels: see `check_image`.
         max_retries: further tries after a passing failure.
         refresh: ask again for what is there, by its tag.
         offline: ask nobody: what is not there has failed.
     """
 
     def __init__(
-        self, store: ImageStore, limits: PageLimits, max_pixels: int, *, max_retries: int, refresh: bool, offline: bool
+        self, store: ImageStore, limits: PageLimits, *, max_retries: int, refresh: bool, offline: bool
     ) -> None:
-        self._store, self._limits, self._max_pixels = store, limits, max_pixels
+        self._store, self._limits = store, limits
         self._max_retries, self._refresh, self._offline = max_retries, refresh, offline
         self._hosts: dict[str, asyncio.Semaphore] = {}
         self.asked = 0
@@ -120,7 +149,7 @@ class ImageGetter:
         async with PageFetcher(self._limits, kinds=(*SUFFIXES, UNNAMED), unnamed=UNNAMED) as fetcher:
 
             async def one(url: str) -> tuple[str, Row]:
-                async with self._hosts.setdefault(urlsplit(url).netloc, asyncio.Semaphore(AT_ONCE_A_HOST)), room:
+                async with self._hosts.setdefault(host_of(url), asyncio.Semaphore(AT_ONCE_A_HOST)), room:
                     return url, await self._one(fetcher, url)
 
             return await asyncio.gather(*map(one, urls))
@@ -134,7 +163,7 @@ class ImageGetter:
         try:
             entry = await self._fetch(fetcher, url, known)
         except (FetchFailed, BadImage) as error:
-            return {"reason": str(error)}
+            return {"reason": writable(str(error))}
         self._store.note(url, entry)
         return {"url": url, **entry}
 
@@ -150,6 +179,6 @@ class ImageGetter:
                 continue
             if fetched.unchanged and known:
                 return {name: value for name, value in known.items() if name != "url"}
-            kept: dict[str, Any] = await asyncio.to_thread(self._store.keep, fetched.body, self._max_pixels)
-            return {**kept, "etag": fetched.etag}
+            kept: dict[str, Any] = await asyncio.to_thread(self._store.keep, fetched.body)
+            return {**kept, "etag": usable_tag(fetched.etag)}
         raise FetchFailed("it was not tried")

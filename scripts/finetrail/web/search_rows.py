@@ -17,10 +17,11 @@ from finetrail.calls.paying_step import check_budget, check_quarantine, patience
 from finetrail.calls.segment import StoredCall
 from finetrail.calls.store import CallStore
 from finetrail.config.current import current_run, operation_key, results_folder
+from finetrail.config.job_memory import processes_within
 from finetrail.rows.records import Row
 from finetrail.step.step import Step
 from finetrail.web.candidates import candidates_of, fuse_results, urls_of
-from finetrail.web.extract import Extractors
+from finetrail.web.extract import BOUNDS, Extractors
 from finetrail.web.fetch import PageFetcher, PageLimits
 from finetrail.web.paid_search import Searcher
 from finetrail.web.reader import PageReader
@@ -95,7 +96,8 @@ async def _open_web(step: Step, store: CallStore, ledger: Ledger) -> AsyncIterat
     live = run["llm"]["mode"] == "live"
     endpoint, service = endpoint_of(step), chosen_service(step)
     limits = PageLimits(**run["search"]["pages"])
-    extractors = Extractors(len(os.sched_getaffinity(0)))
+    count = processes_within(step.rule, BOUNDS.memory_bytes, len(os.sched_getaffinity(0)))
+    extractors = Extractors(count)
     async with AsyncExitStack() as stack:
         committer = Committer(store)
         stack.push_async_callback(committer.finish)

@@ -1,13 +1,11 @@
 """Reader for chunks of documents, and for existing questions and answers that go along with them.
 
 A chunk has no question and no answer: these are made of it. A file of questions and answers is JSON (a list), JSON
-Lines or CSV with the fields ``question`` and ``answer``; ``context`` (a text) and ``document`` (the name of a document
-that the pair stays in one split with) are taken too. ``instruction`` or ``prompt``, and ``output`` or ``response``, are
-other names of the two.
+Lines or a table (CSV with commas, semicolons or tabs) with the fields ``question`` and ``answer``; ``context`` (a text)
+and ``document`` (the name of a document that the pair stays in one split with) are taken too. ``instruction`` or
+``prompt``, and ``output`` or ``response``, are other names of the two. ``input``, as Alpaca has it, joins the question.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -15,14 +13,17 @@ from pathlib import Path
 
 from finetrail.documents.decode import decode
 from finetrail.errors import FinetrailError
+from finetrail.rows.json_array import listed_objects
 from finetrail.rows.problems import Problems, lines
 from finetrail.rows.records import Line, Row, content_id, read_jsonl
 from ingest.readers.rows import HINT, Single, good_records, text_of
+from ingest.readers.tables import table_rows
 
 CHUNKS = "chunks.jsonl"
 QUESTION = ("question", "instruction", "prompt")
 ANSWER = ("answer", "output", "response")
-OWN = frozenset({*QUESTION, *ANSWER, "context", "document"})
+OWN = frozenset({*QUESTION, *ANSWER, "input", "context", "document"})
+TABLES = (".csv", ".tsv")
 
 
 def read_records(files: Sequence[Path], *, images_root: Path | None) -> Iterator[Row]:
@@ -72,13 +73,21 @@ def pair_record(line: Line, path: Path, single: Single) -> Row:
         RowError: it has no question or no answer.
     """
     row = line.row
-    question, answer = _first(row, QUESTION), _first(row, ANSWER)
+    question, answer = _question(row), _first(row, ANSWER)
     document = text_of(row, "document") if row.get("document") else None
     context = text_of(row, "context") if row.get("context") else ""
-    extra = {name: value for name, value in row.items() if name not in OWN and name is not None}
+    extra = {name: value for name, value in row.items() if name not in OWN}
     record = single.record(question, answer, template=None, path=path, line=line.number, extra=extra)
     keys = {"document": document or content_id("pair", question), "text": None}
     return record | {"group_keys": keys, "pair": {"context": context, "document": document}}
+
+
+def _question(row: Row) -> str:
+    """Return what is asked: of an Alpaca row the instruction, and what it is to be done with."""
+    if not row.get("input"):
+        return _first(row, QUESTION)
+    given = text_of(row, "input").strip()
+    return f"{_first(row, QUESTION)}\n\n{given}" if any(row.get(name) for name in QUESTION) else given
 
 
 def _first(row: Row, names: Sequence[str]) -> str:
@@ -86,41 +95,54 @@ def _first(row: Row, names: Sequence[str]) -> str:
 
 
 def _pairs(path: Path, problems: Problems) -> Iterator[Line]:
-    """Read a file of pairs by its ending; lines are counted from 1, elements of a JSON list too."""
+    """Read a file of pairs by its ending; lines are counted from 1, entries of a JSON list and rows of a table too."""
     ending = path.suffix.lower()
     if ending == ".jsonl":
         yield from lines(path, problems)
         return
+    if ending not in (".json", *TABLES):
+        raise FinetrailError("is neither JSON, JSON Lines nor CSV", where=str(path), hint="Name it by what it is")
     try:
         text = decode(path.read_bytes()).text
     except OSError as error:
         problems.add(str(path), f"cannot be read: {error.strerror}")
         return
+    if ending in TABLES:
+        yield from table_rows(text, path, problems, (QUESTION, ANSWER), {*OWN})
+        return
     try:
-        rows = _listed(text) if ending == ".json" else _table(text, path)
-    except (ValueError, RecursionError, csv.Error) as error:
+        listed = _list_within(text)
+    except (ValueError, RecursionError) as error:
         problems.add(str(path), f"cannot be read: {error}")
         return
-    if not rows:
-        problems.add(str(path), "the file is empty")
-    for number, row in enumerate(rows, start=1):
-        if isinstance(row, dict):
-            yield Line(number, row)
-        else:
-            problems.add(f"{path}:{number}", "no object")
+    for entry in listed_objects(iter([listed]), path, problems):
+        yield Line(entry.number, entry.row)
 
 
-def _listed(text: str) -> list[object]:
-    content = json.loads(text)
-    if isinstance(content, dict):
-        lists = [value for value in content.values() if isinstance(value, list)]
-        content = lists[0] if len(lists) == 1 else content
-    if not isinstance(content, list):
+def _list_within(text: str) -> str:
+    """Return the text of a list, which may be the only list of an object (``{"data": [...]}``).
+
+    Raises:
+        ValueError: there is no such list.
+    """
+    begin = _solid(text, 0)
+    if text[begin : begin + 1] in ("[", ""):
+        return text
+    decoder, place, lists = json.JSONDecoder(), begin, []
+    while text[place : place + 1] == ("{" if place == begin else ","):
+        _, place = decoder.raw_decode(text, _solid(text, place + 1))
+        start = _solid(text, _solid(text, place) + 1)  # behind the colon
+        value, end = decoder.raw_decode(text, start)
+        place = _solid(text, end)
+        if isinstance(value, list):
+            lists.append(text[start:end])
+    if len(lists) != 1:
         raise ValueError("expected a list of objects, or an object with one list")
-    return content
+    return lists[0]
 
 
-def _table(text: str, path: Path) -> list[object]:
-    if path.suffix.lower() != ".csv":
-        raise FinetrailError("is neither JSON, JSON Lines nor CSV", where=str(path), hint="Name it by what it is")
-    return list(csv.DictReader(io.StringIO(text, newline="")))
+def _solid(text: str, place: int) -> int:
+    """Return the next place that holds no white space."""
+    while text[place : place + 1].isspace():
+        place += 1
+    return place

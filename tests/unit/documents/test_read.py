@@ -2,25 +2,27 @@
 
 import os
 import random
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from finetrail.documents.isolate import Bounds, Failed, Reader, read_all
+from finetrail.documents.isolate import FileBounds, Opened, Place, read_all
 from finetrail.documents.kinds import NotRead
 from finetrail.documents.read import read_document
-from finetrail.rows.records import Row
+from finetrail.isolated import Bounds, Failed, Worker
+from finetrail.rows.records import Row, sha256_text
 from tests.unit.documents import made
 
 ODD = Path(__file__).resolve().parents[3] / "data/documents/files/encodings"
 ZEN = (ODD / "UPPER.TXT").read_text(encoding="utf-8")
 MEGABYTE = 1 << 20
-BOUNDS = Bounds(100 * MEGABYTE, 60, 2000 * MEGABYTE)
+BOUNDS = FileBounds(100 * MEGABYTE, 60, 2000 * MEGABYTE)
 
 
 def read(path: Path) -> Row:
-    return read_document(path, BOUNDS.file_bytes)
+    return read_document(path.name, path.read_bytes())
 
 
 def refused(path: Path) -> str:
@@ -225,47 +227,68 @@ def test_entities_name_no_local_file(tmp_path: Path) -> None:
     assert "SECRET" not in document["text"]
 
 
-@pytest.fixture
-def reader() -> Iterator[Callable[[Bounds], Reader]]:
-    readers: list[Reader] = []
-
-    def make(bounds: Bounds) -> Reader:
-        readers.append(Reader(bounds))
-        return readers[-1]
-
-    yield make
-    for one in readers:
-        one.close()
+def opened(path: Path, bounds: FileBounds = BOUNDS) -> Opened:
+    (found,) = read_all([Place(str(path.parent), path.name)], bounds, 1)
+    return found
 
 
-def test_a_file_that_needs_too_much_memory_fails_alone(reader: Callable[[Bounds], Reader], tmp_path: Path) -> None:
+def test_a_file_that_needs_too_much_memory_fails_alone(tmp_path: Path) -> None:
     large, small = tmp_path / "large.txt", tmp_path / "small.txt"
     with large.open("wb") as stream:
         for _ in range(300):
             stream.write(b"word " * (MEGABYTE // 5))
     small.write_text(made.TEXT)
-    bounded = reader(Bounds(1000 * MEGABYTE, 120, 400 * MEGABYTE))
-    failed = bounded.read(large)
-    assert isinstance(failed, Failed)
-    assert "memory" in failed.reason or "crashed" in failed.reason
-    document = bounded.read(small)
-    assert isinstance(document, dict)
-    assert document["text"] == made.TEXT
+    places = [Place(str(tmp_path), path.name) for path in (large, small)]
+    failed, good = read_all(places, FileBounds(1000 * MEGABYTE, 120, 400 * MEGABYTE), 1)
+    assert isinstance(failed.outcome, Failed)
+    assert "memory" in failed.outcome.reason or "crashed" in failed.outcome.reason
+    assert (failed.size, len(failed.sha256 or "")) == (large.stat().st_size, 64), "what could not be read is hashed too"
+    assert isinstance(good.outcome, dict)
+    assert good.outcome["text"] == made.TEXT
 
 
-def test_a_file_that_never_ends_fails_alone(reader: Callable[[Bounds], Reader], tmp_path: Path) -> None:
-    pipe, small = tmp_path / "pipe.txt", tmp_path / "small.txt"
-    os.mkfifo(pipe)  # nobody writes to it: whoever reads waits for ever
-    small.write_text(made.TEXT)
-    bounded = reader(Bounds(MEGABYTE, 0.5, BOUNDS.memory_bytes))
-    assert bounded.read(pipe) == Failed("not read within 0.5 s")
-    assert isinstance(reader(BOUNDS).read(small), dict)
+def wait_for_ever(item: str) -> str:
+    """Stands for a parser that never ends over some items."""
+    if item == "endless":
+        signal.pause()
+    return item
+
+
+def test_an_item_that_never_ends_fails_alone() -> None:
+    worker = Worker(wait_for_ever, Bounds(0.5, BOUNDS.memory_bytes))
+    try:
+        assert worker.run("endless") == Failed("not read within 0.5 s")
+        assert worker.run("short") == "short"
+    finally:
+        worker.close()
+
+
+def test_a_pipe_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.txt")  # nobody writes to it
+    assert opened(tmp_path / "pipe.txt").outcome == Failed("no regular file")
+
+
+def test_a_link_that_took_the_place_of_a_file_or_a_folder_is_not_followed(tmp_path: Path) -> None:
+    secret, folder = tmp_path / "elsewhere", tmp_path / "given"
+    secret.mkdir()
+    folder.mkdir()
+    (secret / "a.txt").write_text("SECRET")
+    (folder / "a.txt").symlink_to(secret / "a.txt")
+    (folder / "inner").symlink_to(secret)
+    found = read_all([Place(str(folder), "a.txt"), Place(str(folder), "inner/a.txt")], BOUNDS, 1)
+    assert [one.outcome for one in found] == [Failed("a link took its place after it was found")] * 2
+
+
+def test_what_was_hashed_is_what_was_read(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(made.TEXT)
+    found = opened(tmp_path / "a.txt")
+    assert (found.size, found.sha256) == (len(made.TEXT), sha256_text(made.TEXT))
 
 
 def test_files_come_back_in_their_order(tmp_path: Path) -> None:
-    paths = [tmp_path / f"{number:02}.txt" for number in range(20)]
-    for path in paths:
-        path.write_text("" if path.name == "07.txt" else path.name)
-    found = list(read_all(paths, BOUNDS, 2))
-    assert [path for path, _ in found] == paths
-    assert [isinstance(outcome, Failed) for _, outcome in found] == [path.name == "07.txt" for path in paths]
+    names = [f"{number:02}.txt" for number in range(20)]
+    for name in names:
+        (tmp_path / name).write_text("" if name == "07.txt" else name)
+    found = list(read_all([Place(str(tmp_path), name) for name in names], BOUNDS, 2))
+    texts = [None if isinstance(one.outcome, Failed) else one.outcome["text"] for one in found]
+    assert texts == [None if name == "07.txt" else name for name in names]

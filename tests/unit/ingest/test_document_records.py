@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
-from finetrail.rows.records import read_rows, read_table, sha256_file
+from finetrail.rows.records import read_rows, read_table
 from ingest import chunk_documents, ingest_records, read_documents
 from ingest.readers import documents
 
 BUNDLED = Path(__file__).resolve().parents[3] / "data/documents"
+FAULTS = Path(__file__).resolve().parents[2] / "data/faults/pairs"
 READING = {"documents": {"max_file_mb": 50, "seconds_per_file": 60.0, "memory_mb_per_file": 2000}}
 CUTTING = {"unit": "characters", "chunk_size": 700, "overlap": 120, "tokenizer": None}
 
@@ -120,12 +121,11 @@ def test_what_cannot_be_opened_is_reported(tmp_path: Path, monkeypatch: pytest.M
     scandir = os.scandir
 
     def refuse(path: Any = ".") -> Any:
-        if Path(path).name in ("locked", "bad.txt"):
+        if Path(path).name == "locked":
             raise PermissionError(13, "Permission denied", str(path))
-        return sha256_file(path) if Path(path).is_file() else scandir(path)
+        return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    monkeypatch.setattr("ingest.read_documents.sha256_file", refuse)
     (tmp_path / "in/bad.txt").write_bytes(b"\0")
     assert read("in") == 0
     entries = {entry["file"]: entry.get("reason", "") for entry in report()["entries"]}
@@ -185,13 +185,78 @@ def test_chunks_and_existing_pairs_become_records(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "cause"),
     [
-        ("a.json", "[1]", "no object"), ("a.json", "{", "cannot be read"),
+        ("a.json", "[1]", "a.json: entry 1: expected a JSON object, found int"), ("a.json", "{", "cannot be read"),
         ("a.jsonl", '{"question":"Q"}\n', "`answer` is missing"),
         ("chunks.jsonl", '{"question":"Q","answer":"A"}\n', "chunks.jsonl:1: no chunk of a document"),
-        ("a.csv", "", "the file is empty"), ("a.json", '"text"', "expected a list"),
+        ("a.csv", "", "the file is empty"), ("a.json", '"text"', "expected a list"), ("a.json", "", "not valid JSON"),
+        ("a.json", '{"a": [], "b": []}', "an object with one list"),
+        ("a.json", '{"data": [{"question": "Q", "answer": "A", "answer": "B"}]}', "the key 'answer' occurs twice"),
+        ("a.json", '[{"question": "Q", "answer": "A", "score": -Infinity}]', "entry 1: not valid JSON: -Infinity"),
+        ("a.jsonl", '{"question": "Q", "answer": "A", "score": 1e999}\n', ":1: not valid JSON: the number 1e999"),
+        ("a.csv", "frage,antwort\nQ,A\n", "no column `question` and `answer` .columns: frage, antwort"),
+        ("a.csv", "question,answer\nQ,A, cut off\n", "a.csv:1: 3 cells, but the first line has 2"),
+        ("a.csv", "question,answer\n", "no row below the first line"),
     ],
 )  # fmt: skip
 def test_bad_files_of_pairs_are_named(name: str, content: str, cause: str) -> None:
     Path(name).write_text(content)
     with pytest.raises(FinetrailError, match=cause):
         list(documents.read_records([Path(name)], images_root=None))
+
+
+def pairs_of(*files: Path) -> list[tuple[str, str]]:
+    return [(row["question"], row["answer"]) for row in documents.read_records(files, images_root=None)]
+
+
+def test_what_an_instruction_is_about_is_part_of_the_question() -> None:
+    asked = [question for question, _ in pairs_of(FAULTS / "alpaca_input.jsonl")]
+    assert asked == [
+        "Translate to French.\n\nThe harbour opens at seven.", "Translate to French.\n\nThe pier is closed.",
+    ]  # fmt: skip
+    rows = [{"input": "What?", "output": "A"}, {"instruction": "Say it.", "input": "", "output": "B"}]
+    Path("a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert pairs_of(Path("a.jsonl")) == [("What?", "A"), ("Say it.", "B")]
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"), [("nan_extra.json", "NaN is not JSON"), ("surrogate.json", "half of a surrogate pair")]
+)
+def test_a_list_is_held_to_what_lines_are_held_to(name: str, cause: str) -> None:
+    with pytest.raises(FinetrailError, match=f"{name}: entry 1: .*{cause}"):
+        pairs_of(FAULTS / name)
+
+
+@pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("header", [("question", "answer"), (" Question ", "ANSWER"), ("Prompt", "re-sponse")])
+def test_a_table_is_read_whatever_divides_its_columns(
+    sign: str, header: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    named = (*(name.replace("re-", "Re") for name in header), "My Tag")
+    rows = [named, ("When?", '"At seven, or ; at\t|nine"', "t"), ("Who?", '"Nobody\nknows"', "")]
+    text = "\r\n".join(sign.join(row) for row in rows)
+    Path("a.csv").write_text(f"\ufeff{text}\r\n\r\n", encoding="utf-8", newline="")
+    assert pairs_of(Path("a.csv")) == [("When?", "At seven, or ; at\t|nine"), ("Who?", "Nobody\nknows")]
+    (row, _) = documents.read_records([Path("a.csv")], images_root=None)
+    assert row["extra"] == {"My Tag": "t"}
+    assert "a.csv: columns that are only kept (`extra`): My Tag" in caplog.text
+
+
+def test_control_characters_are_taken_out_of_every_kind_of_record() -> None:
+    Path("a.jsonl").write_text(
+        '{"question": "Wh\\u0000en?\\u001b[0m", "answer": "At\\u0007 seven\\n.", "tag": "\\u0001x"}\n'
+    )
+    settings = {"limit": None, "source": {"format": "documents", "images": None, "fetch": None}}
+    files = [
+        "--out",
+        "records.jsonl",
+        "--meta",
+        "r.meta.json",
+        "--settings",
+        json.dumps(settings),
+        "--files",
+        "a.jsonl",
+    ]
+    assert ingest_records.main(files) == 0
+    (row,) = read_rows(Path("records.jsonl"))
+    assert (row["question"], row["answer"], row["extra"]) == ("When?[0m", "At seven\n.", {"tag": "x"})
+    assert json.loads(Path("r.meta.json").read_text())["control_characters"] == 4

@@ -9,7 +9,7 @@ import pytrec_eval
 
 from finetrail.retrieval.judgements import read_qrels, read_queries
 from finetrail.retrieval.passages import read_passages
-from finetrail.retrieval.search_index import words
+from finetrail.retrieval.search_words import words
 from finetrail.rows.artifacts import read_json
 from recall import evaluate_retrieval, index_words, load_passages, plot_retrieval
 

@@ -82,3 +82,36 @@ def test_records_may_stay_with_their_text_alone(site: Site) -> None:
     before = len(site.visits)
     again = ingest(on_failure="text")
     assert len(again) == 5 and len(site.visits) == before + 1, "only the address that failed is asked again"
+
+
+ODD_ADDRESSES = [
+    "http://[::1", "http://a:99999999/x.png", "http://exa mple.org/", "http://\u2603.example/\u2028",
+    "http://" + "a" * 5000, "http://a..b/", "http://user:secret@example.org/a.png", "http:///a.png", "https://.", "http://127.0.0.1:0/a.png",
+]  # fmt: skip
+ODD_PATHS = ["a\0.png", "x" * 300 + ".png", "/".join(["d"] * 3000), "..", "."]
+
+
+def test_no_address_and_no_path_ends_the_step(folder: Path) -> None:
+    rows = [{"image_url": address} for address in ODD_ADDRESSES] + [{"image": path} for path in ODD_PATHS]
+    rows += [{"image": "data:image/png;base64,\u00e9"}, {"image": "data:image/png;base64," + "A" * 1001}]
+    named = ({"session_id": f"o{n}", "interaction_id": f"o{n}-1"} | row for n, row in enumerate(rows))
+    write_jsonl(folder / "odd.jsonl", named)
+    given = ["--files", "odd.jsonl", "--settings", settings(), "--meta", "i.json"]
+    assert fetch_images.main([*given, "--out", "images.jsonl", "--failed", "failed.jsonl"]) == 0
+    failed = {row["name"]: row["reason"] for row in read_rows(folder / "failed.jsonl")}
+    assert {f"url:{address}" for address in ODD_ADDRESSES} <= failed.keys()
+    assert "secret" not in " ".join(failed.values())
+    assert len([name for name in failed if name.startswith("embedded:")]) == 2
+    assert list(read_rows(folder / "images.jsonl")) == []
+
+
+def test_half_a_character_in_an_address_costs_its_record_only(folder: Path, site: Site) -> None:
+    (folder / "odd.jsonl").write_text(
+        '{"session_id": "a", "image_url": "http://\\ud83d.example/"}\n'
+        f'{{"session_id": "b", "image_url": "{site.url}/a.png"}}\n'
+    )
+    given = ["--files", "odd.jsonl", "--settings", settings(), "--meta", "i.json"]
+    assert fetch_images.main([*given, "--out", "images.jsonl", "--failed", "failed.jsonl"]) == 0
+    (failed,) = read_rows(folder / "failed.jsonl")
+    assert failed["name"] == "url:http://\\ud83d.example/" and "not a URL" in failed["reason"]
+    assert len(list(read_rows(folder / "images.jsonl"))) == 1

@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from finetrail.isolated import Bounds
 from finetrail.web.extract import Extractors, PageText, extract, extractor_name
-from finetrail.web.fetch import Fetched
+from finetrail.web.fetch import Fetched, FetchFailed
 
 SENTENCE = "The caf&eacute; at the bridge was built in 1843 &amp; rebuilt in 1901, said its owner. "
 HTML = (
@@ -111,7 +114,7 @@ def test_a_page_that_ends_the_parser_harms_no_other() -> None:
             extractors.close()
 
     found = [one.text if isinstance(one, PageText) else str(one) for one in asyncio.run(run())]
-    crashed = "its text cannot be extracted (the parser crashed or hung)"
+    crashed = "its text cannot be extracted (its parser crashed (it may use 667 MB))"
     assert found == ["one", crashed, "two", "three", crashed, "four"]
 
 
@@ -119,3 +122,42 @@ def test_the_extractor_has_its_version_in_its_name() -> None:
     pins = (Path(__file__).resolve().parents[3] / "envs" / "data.yaml").read_text()
     name, _, version = extractor_name().partition(",")[0].partition(" ")
     assert f"- {name}=={version}\n" in pins
+
+
+def fill_memory(one: Fetched) -> PageText:
+    """Stands for a parser that a page makes fill the memory."""
+    if one.body == b"large":
+        return PageText("", "x" * (1 << 30))
+    return PageText("", one.body.decode())
+
+
+def wait_for_ever(one: Fetched) -> PageText:
+    """Stands for a parser that hangs in its C code, where no alarm reaches it."""
+    if one.body == b"endless":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM, signal.SIGTERM})
+        signal.pause()
+    return PageText("", one.body.decode())
+
+
+@pytest.mark.parametrize(
+    ("work", "body", "bounds", "reason"),
+    [
+        (fill_memory, b"large", Bounds(60, 500 << 20), "needs more than 500 MB of memory"),
+        (wait_for_ever, b"endless", Bounds(0.5, 500 << 20), "not read within 0.5 s"),
+    ],
+    ids=["memory", "time"],
+)
+def test_a_page_that_takes_too_much_fails_alone(
+    work: Callable[[Fetched], PageText], body: bytes, bounds: Bounds, reason: str
+) -> None:
+    async def run() -> PageText:
+        extractors = Extractors(1, work, bounds)
+        try:
+            with pytest.raises(FetchFailed) as failed:
+                await extractors.extract(page(body))
+            assert str(failed.value) == f"its text cannot be extracted ({reason})"
+            return await extractors.extract(page(b"good"))
+        finally:
+            extractors.close()
+
+    assert asyncio.run(run()).text == "good"

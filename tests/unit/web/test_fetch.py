@@ -233,3 +233,65 @@ def test_hosts_that_are_not_there_are_named() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     assert reason(f"http://127.0.0.1:{port}/", allow_private=True) == "its host does not answer"
+
+
+def asked_with(site: Site, urls: list[str], **limits: Any) -> list[str]:
+    """Fetch pages with regard to robots.txt, and return what came of each."""
+
+    async def run() -> list[str]:
+        chosen = PageLimits(**{"timeout_s": 5.0, "allow_private": True, "robots": True} | limits)
+        async with PageFetcher(chosen) as fetcher:
+            found = await asyncio.gather(*map(fetcher.fetch, urls), return_exceptions=True)
+        return [one.body.decode() if isinstance(one, Fetched) else str(one) for one in found]
+
+    return asyncio.run(run())
+
+
+KEPT_OUT = "its site's robots.txt keeps programs from it"
+
+
+def test_a_page_that_robots_txt_keeps_us_from_is_not_asked_for(site: Site) -> None:
+    rules = "User-agent: *\nDisallow: /\n\nUser-agent: finetrail\nDisallow: /*/inner$\nAllow: /a/open\nDisallow: /b\n"
+    site.page("/robots.txt", rules, kind="text/plain")
+    urls = [site.page(path, path) for path in ("/a/open", "/a/inner", "/b/page", "/c")]
+    assert asked_with(site, urls) == ["/a/open", KEPT_OUT, KEPT_OUT, "/c"]
+    assert sorted(site.paths()) == ["/a/open", "/c", "/robots.txt"], "the rules are read once"
+
+
+def test_a_redirect_leads_to_no_page_that_robots_txt_keeps_us_from(site: Site) -> None:
+    site.page("/robots.txt", "User-agent: *\nDisallow: /secret\n", kind="text/plain")
+    site.page("/secret/a", "hidden")
+    assert asked_with(site, [site.redirect("/go", "/secret/a")]) == [KEPT_OUT]
+    assert "/secret/a" not in site.paths()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (404, b"", "/a"), (403, b"Disallow: /", "/a"), (500, b"", KEPT_OUT), (429, b"", KEPT_OUT),
+        (200, b"\0\xff" * 9, "/a"), (200, b"User-agent: *\nDisallow: /" + b"a*" * 300_000, "/a"), (302, b"", "/a"),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_a_site_without_rules(site: Site, status: int, body: bytes, outcome: str) -> None:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, body=body, headers={"Location": "/robots.txt"})
+
+    site.pages["/robots.txt"] = serve
+    assert asked_with(site, [site.page("/a", "/a")]) == [outcome]
+
+
+def test_robots_txt_may_be_packed_and_be_turned_off_for_ones_own_site(site: Site) -> None:
+    packed = gzip.compress(b"User-agent: *\nDisallow: /a\n")
+    site.page("/robots.txt", packed, kind="text/plain", **{"Content-Encoding": "gzip"})
+    url = site.page("/a", "/a")
+    assert asked_with(site, [url]) == [KEPT_OUT]
+    assert asked_with(site, [url], robots=False) == ["/a"]
+
+
+def test_servers_are_told_who_asks(site: Site) -> None:
+    url = site.page("/a", "/a")
+    asked_with(site, [url], contact="https://lab.example/bot")
+    asked_with(site, [url])
+    named, unnamed = (visit.headers["User-Agent"] for visit in site.visits if visit.path == "/a")
+    assert named.startswith("finetrail/") and "(+https://lab.example/bot; reads pages" in named
+    assert "(reads pages for training data, each once)" in unnamed

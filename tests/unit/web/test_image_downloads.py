@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import io
+import random
+import signal
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
+from finetrail.isolated import Bounds, Workers
 from finetrail.rows.records import Row
-from finetrail.vision.check_image import BadImage, check_image
+from finetrail.vision.check_image import BadImage, Checked, check_image, check_within, image_bounds
 from finetrail.web.fetch import PageLimits
 from finetrail.web.image_downloads import ImageGetter, ImageStore, embedded_bytes
 from tests.unit.small_png import small_png
@@ -32,8 +35,9 @@ def get(folder: Path, urls: list[str], **options: Any) -> list[Row]:
     private = {"allow_private": options.pop("allow_private", True)}
     limits = PageLimits(**{"timeout_s": 1.0, "max_bytes": 100_000} | private | options.pop("limits", {}))
     settings = {"max_retries": 0, "refresh": False, "offline": False} | options
-    getter = ImageGetter(ImageStore(folder), limits, PIXELS, **settings)
-    return [row for _, row in getter.get(urls)]
+    with Workers(1, check_within, image_bounds(PIXELS, 60.0), (BadImage,)) as checkers:
+        getter = ImageGetter(ImageStore(folder, checkers, PIXELS), limits, **settings)
+        return [row for _, row in getter.get(urls)]
 
 
 def reason(folder: Path, url: str, **options: Any) -> str:
@@ -177,3 +181,38 @@ def test_an_image_within_a_record_is_read_or_named() -> None:
     for bad, said in ((text[:-3] + "!", "damaged"), ("data:image/png,abc", "base64"), (text, "larger than 10 bytes")):
         with pytest.raises(BadImage, match=said):
             embedded_bytes(bad, 10 if bad is text else 10_000)
+
+
+@pytest.mark.parametrize("tag", ["no quotes", '"a\u00e9"', '"' + "x" * 5000 + '"', 'W/"good"', '"\u2603"'])
+def test_an_odd_tag_is_forgotten(site: Site, tmp_path: Path, tag: str) -> None:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=picture(), headers={"ETag": tag, "Content-Type": "image/png"})
+
+    site.pages["/a.png"] = serve
+    (first,) = get(tmp_path, [site.url + "/a.png"], limits={"max_bytes": 100_000})
+    kept = first.get("etag")
+    assert kept == (tag if tag == 'W/"good"' else None)
+    (again,) = get(tmp_path, [site.url + "/a.png"], refresh=True)
+    assert again["sha256"] == first["sha256"]
+    assert site.visits[-1].headers.get("If-None-Match") == kept
+
+
+def sleep_over_some(item: tuple[bytes, int]) -> Checked:
+    """Stands for a decoder that one picture keeps busy for ever."""
+    if len(item[0]) > 5000:
+        signal.pause()
+    return check_within(item)
+
+
+def test_a_picture_that_never_decodes_costs_itself_only(site: Site, tmp_path: Path) -> None:
+    noise = Image.frombytes("RGB", (64, 64), random.Random(0).randbytes(64 * 64 * 3))
+    file = io.BytesIO()
+    noise.save(file, "PNG")
+    urls = [site.page(f"/{n}.png", body, kind="image/png") for n, body in enumerate([file.getvalue(), picture()])]
+    with Workers(1, sleep_over_some, Bounds(1.0, 1 << 30), (BadImage,)) as checkers:
+        limits = PageLimits(timeout_s=20.0, max_bytes=100_000, allow_private=True)
+        store = ImageStore(tmp_path, checkers, PIXELS)
+        getter = ImageGetter(store, limits, max_retries=0, refresh=False, offline=False)
+        found = dict(getter.get(urls))
+    assert found[urls[0]] == {"reason": "not read within 1 s"}
+    assert "sha256" in found[urls[1]]

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import model_validator
 
-from finetrail.config.sections.fields import Count, Name, Section, operation
+from finetrail.config.sections.fields import Count, Name, Section, Text, operation
 from finetrail.config.sections.llm import (
     ALLOW_HTTP,
     Money,
@@ -57,6 +57,12 @@ class Pages(Section):
     max_redirects: int = operation(5, "redirects that are followed", ge=0)
     max_concurrency: Count = operation(16, "most pages under way at once; two of one host")
     allow_private: bool = operation(False, "addresses of the inner network may be read: for tests and intranets only")
+    robots: bool = operation(
+        True, "read no page that its site's robots.txt keeps programs from; false for one's own site"
+    )
+    contact: Text | None = operation(
+        None, "who asks, an address of the web or of mail: servers see it in the user agent", pattern=r"^[!-~]+$"
+    )
 
 
 class Search(Section):

@@ -18,6 +18,7 @@ from finetrail.rows.records import derive_seed
 from finetrail.serving.hf_server.draw import Chooser, Draw
 from finetrail.serving.hf_server.grammar import Grammars
 from finetrail.serving.hf_server.protocol import Chat, Refusal, Written
+from finetrail.vision.rgb import as_rgb
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -227,6 +228,6 @@ def _picture(content: bytes) -> Any:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        return Image.open(io.BytesIO(content)).convert("RGB")
+        return as_rgb(Image.open(io.BytesIO(content)))
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         raise Refusal(400, f"an image cannot be read: {error}", "invalid_value") from error

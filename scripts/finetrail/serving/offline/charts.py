@@ -11,6 +11,7 @@ from typing import Any
 
 from finetrail.serving.offline.sections import UnknownRequest, section
 from finetrail.serving.offline.words import coverage, sentences, stems
+from finetrail.vision.rgb import as_rgb
 
 SIDE = 60  # pixels of the picture that is looked at
 LEAST_COLOUR = 0.2  # saturation from which a pixel is coloured
@@ -72,7 +73,7 @@ def _coloured(content: bytes) -> list[tuple[int, int, float, float]]:
 
     try:
         with Image.open(io.BytesIO(content)) as opened:
-            small = opened.convert("RGB").resize((SIDE, SIDE))
+            small = as_rgb(opened).resize((SIDE, SIDE))
     except (OSError, ValueError) as error:
         raise UnknownRequest(f"the image cannot be decoded: {error}") from error
     found = []
