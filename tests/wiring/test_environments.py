@@ -32,9 +32,13 @@ NOT_REACHED = {
         {"sentence_transformers", "torch"},
         "recipes with a cross-encoder have a rule of their own",
     ),
-    "format_qa": ({"transformers", "torch"}, "the template of a tokenizer has a rule of its own"),
-    "measure_targets": ({"datasets"}, "tokens are counted, and no data set is made for a trainer"),
-    "search_mock": ({"cragmm_search"}, "wants another transformers: its absence is an error that says so"),
+    "fetch_model": ({"gguf"}, "what can be written as GGUF is asked, and nothing is written"),
+    "format_qa": ({"transformers", "peft"}, "the template of a tokenizer has a rule of its own; no adapter is loaded"),
+    "measure_targets": ({"datasets", "peft"}, "tokens are counted; no data set is made, and no adapter loaded"),
+    "search_mock": (
+        {"cragmm_search", "protego"},
+        "wants another transformers: its absence is an error that says so; and it reads no page of a stranger",
+    ),
 }
 
 
