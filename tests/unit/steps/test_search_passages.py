@@ -433,7 +433,7 @@ def test_an_outage_is_not_kept_as_what_pages_came_to(there: Web, capsys: pytest.
     for number in range(8):
         for page in range(3):
             there.site.pages[f"/question-{number}-{page}"] = fail
-    there.monkeypatch.setattr("finetrail.web.reader.FIRST_WAIT_S", 0.01)
+    there.monkeypatch.setattr("finetrail.calls.patience.FIRST_WAIT_S", 0.01)
     assert there.run(rows=rows) == 1
     # at least 20: others may fail in the same moment
     assert re.search(r"none of 2[0-4] pages could be read; the last one: HTTP 503", capsys.readouterr().err)
