@@ -23,10 +23,8 @@ LATENCY_S = 0.01
 
 # The store has all answers: in a process that has imported nothing before.
 FRESH = """
-import sys
 from tests.unit.llm import store_writer
 store_writer.main()
-print("openai" in sys.modules)
 """
 
 
@@ -88,10 +86,9 @@ def test_killed_runs_pay_for_no_more_than_the_calls_in_flight(
 
     command = [sys.executable, "-c", FRESH, server.url, str(folder), "0", str(rows)]
     fresh = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    *again, has_client = fresh.stdout.splitlines()
+    again = fresh.stdout.splitlines()
     assert len(server.bodies) == paid
     assert [json.loads(line) for line in again] == answers
-    assert has_client == "False", "no client is imported when the store has all"
     for before in shown:
         assert before == answers[: len(before)], "what a killed run had given out stays as it was"
 
