@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -177,14 +177,17 @@ class Caller(Generic[R]):
         finally:
             visit.leave()
 
-    async def _rest(self, awaited: Awaitable[T]) -> T:
+    async def _rest(self, awaited: Coroutine[Any, Any, T]) -> T:
         """Wait while the server has no call of this task, so that it may be dismissed.
 
         Raises:
-            Dismissed: it was.
+            Dismissed: it was, now or while the server had its call.
         """
         task = asyncio.current_task()
         assert task is not None
+        if task in self._dismissed:
+            awaited.close()
+            raise Dismissed
         self._resting.add(task)
         try:
             return await awaited

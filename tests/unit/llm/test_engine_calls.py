@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from finetrail.calls.caller import Caller
 from finetrail.calls.money import Price
 from finetrail.calls.store import CallStore
 from finetrail.errors import FinetrailError
@@ -187,6 +188,37 @@ def test_closing_the_engine_ends_the_wait_for_what_is_queued(harness: Harness, a
         engine.close()
         with pytest.raises(FinetrailError, match="the engine was closed before the answer came"):
             list(run)
+
+
+def test_closing_the_engine_waits_for_no_second_attempt_of_what_was_under_way(
+    harness: Harness, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server has the calls when the engine is closed; then it asks to wait for an hour."""
+    closing, waits = threading.Event(), []
+    dismiss, sleep = Caller.dismiss, asyncio.sleep
+
+    def noted(caller: Caller[Any], task: Any) -> None:
+        dismiss(caller, task)
+        closing.set()
+
+    async def slept(seconds: float, *result: Any) -> None:
+        waits.append(seconds)
+        await sleep(0)
+
+    async def refuse(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        if number == 1:
+            return await echo(number, body, request)
+        await asyncio.to_thread(closing.wait)
+        return refusal(429, "in an hour", {"Retry-After": "3600"})
+
+    harness.server.handler = refuse
+    monkeypatch.setattr(Caller, "dismiss", noted)
+    monkeypatch.setattr("finetrail.calls.caller.asyncio.sleep", slept)
+    with CallStore(harness.folder) as store, Engine([harness.endpoint()], store) as engine:
+        run = engine.run([ask(str(number)) for number in range(20)])
+        next(run)
+        engine.close()
+    assert waits == [] and closing.is_set()
 
 
 @pytest.mark.parametrize("status", [408, 409, 500, 502, 503])
