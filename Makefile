@@ -83,7 +83,7 @@ lint: $(READY)  ## style, types, formats, generated files, snakemake --lint
 # Bytecode is kept whatever the user's settings say: the tests start hundreds of processes of the same modules.
 test test-%: export PYTHONDONTWRITEBYTECODE :=
 PYTEST := pytest --numprocesses $(CORES) --durations 15
-TESTS := tests/chain tests/wiring tests/unit
+TESTS := tests/chain tests/wiring tests/unit tests/attacks
 
 # tests/tiers.py says what each tier holds.
 test: $(READY)  ## the fast tests, and one small run of the workflow up to its folds: for between two edits
