@@ -47,7 +47,7 @@ def test_all_data_steps_ran_in_their_environment_with_its_versions(with_data: Wo
         tools = {name: version for name, version in meta["tools"].items() if name != "python"}
         assert tools == {name: expected[name] for name in tools}, path
         seen |= tools.keys()
-    assert {"bm25s", "numpy", "openai", "pydantic", "scikit-learn"} <= seen
+    assert {"bm25s", "numpy", "scikit-learn"} <= seen
     (python,) = environment.glob("conda-meta/python-*.json")
     assert {json.loads(path.read_text())["tools"]["python"] for path in metas} == {python.name.split("-")[1]}
     assert not list(environment.glob("lib/python3.11/site-packages/torch")), "the environment is its own"

@@ -35,10 +35,7 @@ NOT_REACHED = {
     "fetch_model": ({"gguf"}, "what can be written as GGUF is asked, and nothing is written"),
     "format_qa": ({"transformers", "peft"}, "the template of a tokenizer has a rule of its own; no adapter is loaded"),
     "measure_targets": ({"datasets", "peft"}, "tokens are counted; no data set is made, and no adapter loaded"),
-    "search_mock": (
-        {"cragmm_search", "protego"},
-        "wants another transformers: its absence is an error that says so; and it reads no page of a stranger",
-    ),
+    "search_mock": ({"cragmm_search"}, "wants another transformers: its absence is an error that says so"),
 }
 
 
