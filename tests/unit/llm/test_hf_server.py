@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from finetrail.calls.cleaning import Cleaner
 from finetrail.calls.store import CallStore
 from finetrail.config.sections.schema import plain
 from finetrail.config.sections.serve import Serve
@@ -70,7 +71,8 @@ def test_greedy_answers_are_those_of_the_library_whatever_stands_beside_them(eng
         chat = [{"role": "user", "content": text}]
         ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_tensors="pt", return_dict=True)
         out = model.generate(**ids, do_sample=False, max_new_tokens=16)[0, ids["input_ids"].shape[1] :]
-        assert answer.text == tokenizer.decode(out, skip_special_tokens=True)
+        said = tokenizer.decode(out, skip_special_tokens=True)
+        assert answer.text == Cleaner().text(said), "a model of random weights writes control characters, too"
 
 
 def test_a_drawn_answer_depends_on_its_seed_and_not_on_its_neighbours(
