@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from tests.unit.export.tiny_models import build_model
 from tests.workspace import RESULTS, Workspace
@@ -12,13 +14,17 @@ MANIFEST = str(RESULTS / "base_model/manifest.json")
 CHOICE = {"tiny: llama": "path: data/model", "  pretrain_steps": "  # pretrain_steps"}
 
 
-def test_an_edited_folder_is_fetched_again(fresh: Workspace, copy_of: Copy) -> None:
-    workspace = copy_of(fresh)
+def with_local_base(workspace: Workspace) -> tuple[Workspace, Path, dict[str, Any]]:
+    """Let the tutorial begin with a model in a local folder; return the folder and its configuration, too."""
     workspace.configfiles = ()
     for old, new in CHOICE.items():
         workspace.edit("config/tutorial/crag_mm.yaml", old, new)
     folder = build_model(workspace.root / "data/model", "llama", max_position_embeddings=1024)
-    config = json.loads((folder / "config.json").read_text())
+    return workspace, folder, json.loads((folder / "config.json").read_text())
+
+
+def test_an_edited_folder_is_fetched_again(fresh: Workspace, copy_of: Copy) -> None:
+    workspace, folder, config = with_local_base(copy_of(fresh))
     assert workspace.executed(MANIFEST) == {"fetch_model": 1}
     assert workspace.executed(MANIFEST) == {}
     (folder / "config.json").write_text(json.dumps(config | {"edited": True}))
@@ -27,12 +33,7 @@ def test_an_edited_folder_is_fetched_again(fresh: Workspace, copy_of: Copy) -> N
 
 def test_a_base_that_cannot_be_exported_is_refused_before_the_first_job(fresh: Workspace, copy_of: Copy) -> None:
     """By a dry run, by the plan and by a run; the message names the key and the file."""
-    workspace = copy_of(fresh)
-    workspace.configfiles = ()
-    for old, new in CHOICE.items():
-        workspace.edit("config/tutorial/crag_mm.yaml", old, new)
-    folder = build_model(workspace.root / "data/model", "llama", max_position_embeddings=1024)
-    config = json.loads((folder / "config.json").read_text())
+    workspace, folder, config = with_local_base(copy_of(fresh))
     (folder / "config.json").write_text(json.dumps(config | {"architectures": ["Gemma3ForCausalLM"]}))
     for options in (("-n",), ()):
         said = workspace.snakemake(MANIFEST, *options, fails=True)

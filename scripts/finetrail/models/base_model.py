@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from finetrail.chat.chat_layout import ChatLayout
 from finetrail.chat.detect_layout import detect_layout
 from finetrail.errors import FinetrailError
-from finetrail.models.base import embedding_rows, is_vision
+from finetrail.models.base import embedding_rows
 from finetrail.models.chat_tokens import ChatTokens, chat_tokens, pad_id
-from finetrail.models.control_tokens import ControlTokens, control_tokens
 from finetrail.models.image_inputs import Vision, load_vision
 from finetrail.models.limits import Loss
 from finetrail.models.model_folder import read_config, read_tokenizer
@@ -46,20 +45,10 @@ class BaseModel:
         """What its chat template does."""
         return chat_tokens(self.tokenizer)
 
-    @property
-    def control(self) -> ControlTokens:
-        """Its control tokens."""
-        return control_tokens(self.tokenizer)
-
     @cached_property
     def layout(self) -> ChatLayout:
         """The chat layout that its template follows."""
         return detect_layout(self.tokenizer)
-
-    @property
-    def sees(self) -> bool:
-        """Whether it is shown images."""
-        return is_vision(self.config)
 
     @property
     def context(self) -> int:

@@ -27,10 +27,10 @@ HEARTBEAT = (
 )  # fmt: skip
 # Distribution names of the modules whose version can change a result.
 DISTRIBUTIONS = {
+    "aiohttp": "aiohttp",
     "bm25s": "bm25s",
     "gguf": "gguf",
     "numpy": "numpy",
-    "openai": "openai",
     "peft": "peft",
     "pydantic": "pydantic",
     "sklearn": "scikit-learn",
