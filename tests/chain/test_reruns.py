@@ -53,17 +53,20 @@ RECALL_CHANGES = {
 }
 # `replay` is a change as well: all answers are stored.
 OPERATION_LLM = """llm={mode: replay, run_on: submit, max_quarantined_share: 0.5,
-    budget_usd: 1.0, budget_calls: 9, endpoints: {
+    budget_usd: 1.0, budget_calls: 9, max_wait_s: 9.0, ask_again: true, endpoints: {
     offline: {kind: offline, timeout_s: 33.0, max_concurrency: 3, max_retries: 1},
     other: {kind: offline},
     own: {kind: vllm, serve: {device: cpu, python: python3, tensor_parallel: 2, gpu_memory_utilization: 0.5,
           max_model_len: 99, cpu_cache_gb: 1, batch_size: 2, ready_s: 9.0, speed_args: ['--max-num-seqs=4']}},
     openai: {kind: openai, base_url: 'http://127.0.0.1:9/v1', api_key_env: OTHER_KEY, supports_n: true,
              max_image_bytes: 9, max_image_pixels: 9, requests_per_minute: 9, tokens_per_minute: 9,
-             prices: {some-model: {input: 1.0, output: 2.0, cached: 0.5}}}}}"""
+             allow_http: true, prices: {some-model: {input: 1.0, output: 2.0, cached: 0.5,
+             source: 'https://example.org/prices', read_on: '2026-11-01'}}}}}"""
 OPERATION_SEARCH = """search={endpoints: {other: {base_url: 'http://127.0.0.1:9', api_key_env: OTHER_KEY,
-    timeout_s: 9.0, max_concurrency: 3, max_retries: 1, requests_per_minute: 9, usd_per_1000: 9.0}},
-    pages: {timeout_s: 9.0, max_bytes: 9, max_redirects: 9, max_concurrency: 9, allow_private: true}}"""
+    allow_http: true, timeout_s: 9.0, max_concurrency: 3, max_retries: 1, requests_per_minute: 9, usd_per_1000: 9.0,
+    source: 'https://example.org/prices', read_on: '2026-11-01'}},
+    pages: {timeout_s: 9.0, max_bytes: 9, max_redirects: 9, max_concurrency: 9, allow_private: true, robots: false,
+    contact: 'https://example.org'}}"""
 OPERATION_RESOURCES = """resources={default: {mem_mb: 900, max_mem_mb: 990, runtime: 7, threads: 2},
     train_adapter: {threads: 2, gpus: 1, partition: long, gpu_model: a100, constraint: big, account: ours, qos: high},
     judge_answers: {llm: 2, retries: 3}, score_answers: {local: false}}"""

@@ -14,7 +14,7 @@ from finetrail.errors import FinetrailError
 from finetrail.models.base_tokenizer import prepare_tokenizer
 from finetrail.models.chat_tokens import chat_tokens
 from finetrail.models.limits import Limits, Loss
-from finetrail.models.masks import IGNORED, encode_row
+from finetrail.models.masks import IGNORED, encode_row, encode_rows
 from finetrail.tiny.tiny_settings import Architecture
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
 from finetrail.training.trainer.dataset import build_dataset
@@ -105,9 +105,12 @@ def test_thoughts_of_earlier_turns_are_not_shown() -> None:
     assert learned(tokenizer, example.labels) == ["<think>It opened.</think>In 1900.<|im_end|>"]
 
 
-def test_thoughts_behind_a_closed_block_are_refused() -> None:
-    with pytest.raises(FinetrailError, match="s0-t1: the answer holds thoughts, but the prompt has closed them"):
-        encode_row(with_answer("<think>It opened.</think>In 1900."), tokenizer_of("qwen3"), WHOLE)
+def test_a_row_with_thoughts_behind_a_closed_block_is_set_aside_alone() -> None:
+    encoded = encode_rows(
+        [with_answer("<think>It opened.</think>In 1900."), make_row(1, 2)], tokenizer_of("qwen3"), WHOLE
+    )
+    assert encoded.set_aside == {"s0-t1": "the answer holds thoughts, but the prompt has closed them"}
+    assert [example.row_id for example in encoded.examples] == ["s1-t2"]
 
 
 def published(file: str, layout: str) -> Any:
