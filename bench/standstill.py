@@ -7,20 +7,20 @@ TICK_S = 0.05
 
 
 class Standstill:
-    """Watches this process from a thread of its own.
-
-    Attributes:
-        longest_s: the longest time, in seconds, that it did not run.
-    """
+    """Watches this process from a thread of its own."""
 
     def __init__(self) -> None:
-        self.longest_s = 0.0
+        self._longest_s = 0.0
+        self._last = time.monotonic()
         threading.Thread(target=self._watch, name="standstill", daemon=True).start()
 
+    @property
+    def longest_s(self) -> float:
+        """The longest time, in seconds, that the process did not run, the one that has just ended included."""
+        return max(self._longest_s, time.monotonic() - self._last - TICK_S)
+
     def _watch(self) -> None:
-        last = time.monotonic()
         while True:
             time.sleep(TICK_S)
-            now = time.monotonic()
-            self.longest_s = max(self.longest_s, now - last - TICK_S)
-            last = now
+            self._longest_s = self.longest_s
+            self._last = time.monotonic()
