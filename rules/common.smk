@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
-
 from snakemake.logging import logger
 
 ROOT = Path(workflow.basedir)
@@ -19,7 +18,6 @@ SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 import yaml
-
 from finetrail.rows.artifacts import write_json
 from finetrail.cluster.queue import prefer_programs
 from finetrail.cluster.runs import note_end, note_master
@@ -37,6 +35,7 @@ from finetrail.errors import FinetrailError
 from finetrail.preflight.base_checks import refuse_unfit_bases
 from finetrail.digests.code_digest import code_digest, tree_digests
 from finetrail.digests.file_digest import env_digest, source_digest
+from finetrail.digests.kept_sources import KEPT_SOURCES, keep, take_kept
 from finetrail.step.gate import DIGESTS_VARIABLE, check_rules, current_digests
 from finetrail.step.journal import RUN_VARIABLE, git_state
 from finetrail.serving.offline.teacher import teacher_digest
@@ -138,11 +137,8 @@ if CONFIG.site.conda_prefix and not workflow.deployment_settings.conda_prefix:
 
 def start_run():
     """Write the merged configuration and the digests that every job of this run is held to."""
-    run = (
-        Path(LOGS)
-        / "runs"
-        / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-    )
+    started = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
+    run = Path(LOGS) / "runs" / started
     settings = CONFIG.merged() | {"llm_shares": LLM_SHARES}
     merged = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     for path in (CONFIG.results / "run_config.yaml", run / "run_config.yaml"):
@@ -186,8 +182,10 @@ def run_digests():
     }
 
 
+take_kept(KEPT_SOURCES)
 # A job on a cluster is held to what the master wrote; the rest its script checks.
 DIGESTS = {} if workflow.remote_exec else run_digests()
+keep(KEPT_SOURCES)
 
 if workflow.remote_exec and (started_with := current_digests()):
     try:

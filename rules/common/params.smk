@@ -49,6 +49,7 @@ def code_of(script):
     return lambda wildcards: code_digest(SCRIPTS / script, SCRIPTS)
 
 
+@cache
 def env_of(name):
     """Return the digest of an environment file, for rules whose results depend on its versions."""
     return env_digest(ROOT / "envs" / f"{name}.yaml")

@@ -20,6 +20,7 @@ STEPS = sorted({script for _, environment, script in rules() if environment in H
 # later steps read. Each module says why in its `CHANGES_NO_RESULT`.
 DECLARED = {
     "finetrail/config/job_memory.py",
+    "finetrail/digests/kept_sources.py",
     "finetrail/preflight/base_findings.py",
     "finetrail/serving/ports.py",
     "finetrail/step/gate.py",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from finetrail.digests.source_text import Import, read_source
+from finetrail.digests.kept_sources import Known, know_source
 from finetrail.errors import FinetrailError
 from finetrail.rows.records import canonical_json, sha256_text
 
@@ -25,9 +25,7 @@ Stamp = tuple[int, int, int, int]
 class _Parsed(NamedTuple):
     stamp: Stamp
     settled: bool
-    digest: str
-    imports: tuple[Import, ...]
-    changes_no_result: bool
+    source: Known
 
 
 _PARSED: dict[str, _Parsed] = {}
@@ -56,7 +54,7 @@ def digest_files(script: Path, root: Path) -> dict[str, str]:
 def tree_digests(files: Iterable[Path], root: Path) -> dict[str, str]:
     """Return the digest of each source file by its path relative to `root`, sorted."""
     start = str(root)
-    return {_name(path, start): _parse(path, start).digest for path in sorted(map(str, files))}
+    return {_name(path, start): _parse(path, start).code[:DIGEST_LENGTH] for path in sorted(map(str, files))}
 
 
 def imported_files(script: Path, root: Path) -> list[Path]:
@@ -162,22 +160,21 @@ class _Resolver:
         return self._listed[folder]
 
 
-def _parse(path: str, root: str) -> _Parsed:
+def _parse(path: str, root: str) -> Known:
     """Parse a file, once a process as long as it does not change."""
     try:
         status = os.stat(path)  # noqa: PTH116 (thousands of calls: Path would double their cost)
         stamp = (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
         known = _PARSED.get(path)
         if known is not None and known.settled and known.stamp == stamp:
-            return known
+            return known.source
         settled = status.st_ctime_ns < time.time_ns() - SETTLED_NS
         raw = Path(path).read_bytes()
     except OSError as error:
         raise FinetrailError(f"cannot be read: {error.strerror}", where=path) from error
-    source = read_source(raw, f"{Path(root).name}/{_name(path, root)}")
-    digest = sha256_text(source.code)[:DIGEST_LENGTH]
-    _PARSED[path] = _Parsed(stamp, settled, digest, source.imports, source.changes_no_result)
-    return _PARSED[path]
+    source = know_source(raw, f"{Path(root).name}/{_name(path, root)}")
+    _PARSED[path] = _Parsed(stamp, settled, source)
+    return source
 
 
 def _name(path: str, root: str) -> str:
