@@ -5,7 +5,7 @@ import re
 import secrets
 import sys
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,7 +33,7 @@ from finetrail.config.current import (
 )
 from finetrail.errors import FinetrailError
 from finetrail.preflight.base_checks import refuse_unfit_bases
-from finetrail.digests.code_digest import code_digest, tree_digests
+from finetrail.digests.code_digest import Names, code_digest, tree_digests
 from finetrail.digests.file_digest import env_digest, source_digest
 from finetrail.digests.kept_sources import KEPT_SOURCES, keep, take_kept
 from finetrail.step.gate import DIGESTS_VARIABLE, check_rules, current_digests
@@ -186,6 +186,7 @@ take_kept(KEPT_SOURCES)
 # A job on a cluster is held to what the master wrote; the rest its script checks.
 DIGESTS = {} if workflow.remote_exec else run_digests()
 keep(KEPT_SOURCES)
+CODE_DIGEST = cache(partial(code_digest, root=SCRIPTS, names=Names()))
 
 if workflow.remote_exec and (started_with := current_digests()):
     try:

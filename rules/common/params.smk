@@ -45,8 +45,8 @@ def training_seed(wildcards):
 
 
 def code_of(script):
-    """Return the function that digests a script and what it imports; it is called for jobs of this run only."""
-    return lambda wildcards: code_digest(SCRIPTS / script, SCRIPTS)
+    """Return the function that digests a script and what it imports, as the run found them; for its jobs only."""
+    return lambda wildcards: CODE_DIGEST(SCRIPTS / script)
 
 
 @cache

@@ -31,7 +31,15 @@ class _Parsed(NamedTuple):
 _PARSED: dict[str, _Parsed] = {}
 
 
-def code_digest(script: Path, root: Path) -> str:
+class Names:
+    """What was found in folders and under the names of modules: several digests may look at one state of a tree."""
+
+    def __init__(self) -> None:
+        self.folders: dict[str, dict[str, bool]] = {}
+        self.modules: dict[tuple[str, ...], frozenset[str]] = {}
+
+
+def code_digest(script: Path, root: Path, names: Names | None = None) -> str:
     """Return the digest (12 hexadecimal digits) of a script and of all local modules that can change its result.
 
     Comments, docstrings, blank lines and times do not change it; it is the same on every Python version.
@@ -39,11 +47,12 @@ def code_digest(script: Path, root: Path) -> str:
     Args:
         script: the script, under `root`.
         root: the folder that absolute imports start from.
+        names: of the tree as other digests found it; none: it is looked at anew.
 
     Raises:
         FinetrailError: a file is missing or is not valid Python.
     """
-    return sha256_text(canonical_json(tree_digests(result_files(script, root), root)))[:DIGEST_LENGTH]
+    return sha256_text(canonical_json(tree_digests(result_files(script, root, names), root)))[:DIGEST_LENGTH]
 
 
 def digest_files(script: Path, root: Path) -> dict[str, str]:
@@ -62,14 +71,17 @@ def imported_files(script: Path, root: Path) -> list[Path]:
     return sorted(map(Path, _reached(_Resolver(script, root), str(script))))
 
 
-def result_files(script: Path, root: Path) -> list[Path]:
-    """Return a script and those of its imports that `code_digest` covers, sorted.
+def result_files(script: Path, root: Path, names: Names | None = None) -> list[Path]:
+    """Return a script and those of its imports that `code_digest` covers, sorted; the arguments are the same.
 
     Left out are modules that declare `CHANGES_NO_RESULT`, and what is imported through them alone.
     """
     start = str(root)
     return sorted(
-        map(Path, _reached(_Resolver(script, root), str(script), lambda file: _parse(file, start).changes_no_result))
+        map(
+            Path,
+            _reached(_Resolver(script, root, names), str(script), lambda file: _parse(file, start).changes_no_result),
+        )
     )
 
 
@@ -96,11 +108,11 @@ def direct_imports(file: Path, root: Path) -> list[Path]:
 class _Resolver:
     """Finds the files that imports lead to, as Python does when it runs one script."""
 
-    def __init__(self, script: Path, root: Path) -> None:
+    def __init__(self, script: Path, root: Path, names: Names | None = None) -> None:
         self._root = str(root)
         self._starts = list(dict.fromkeys([str(script.parent), self._root]))
-        self._listed: dict[str, dict[str, bool]] = {}
-        self._modules: dict[tuple[str, ...], frozenset[str]] = {}
+        names = names or Names()
+        self._listed, self._modules = names.folders, names.modules
 
     def imports(self, file: str) -> set[str]:
         """Return the local files that a file's import statements run."""
