@@ -16,6 +16,9 @@ from typing import Any
 import psutil
 from filelock import FileLock
 
+from finetrail.digests.code_digest import tree_digests
+from finetrail.digests.kept_sources import KEPT_SOURCES, keep
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("results/tutorial/crag_mm")
 BIN = Path(sys.executable).parent
@@ -142,6 +145,8 @@ def copy_project(target: Path) -> Workspace:
     workspace.git("add", "-A")
     workspace.git("commit", "-q", "-m", "copy")
     workspace.git("gc", "-q")  # few files to copy
+    tree_digests((target / "scripts").rglob("*.py"), target / "scripts")
+    keep(target / KEPT_SOURCES)  # no workflow in a copy parses them again
     return workspace
 
 
