@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
-from finetrail.models.model_files import ALL
+from finetrail.models.model_files import ALL, NO_WEIGHTS
 
 
 def download(hub: str, revision: str, folder: Path, section: str, *, patterns: tuple[str, ...] = ALL) -> None:
@@ -51,7 +51,7 @@ def download(hub: str, revision: str, folder: Path, section: str, *, patterns: t
         ) from error
     if patterns == ALL and not any(folder.glob("*.safetensors")):
         raise FinetrailError(
-            f"holds no weights as safetensors at revision {revision}",
+            f"{NO_WEIGHTS} at revision {revision}",
             where=hub,
             hint=f"Choose a revision that has them, or convert the model and set {section}.path to its folder",
         )

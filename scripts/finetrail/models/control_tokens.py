@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 THOUGHTS = ("<think>", "</think>")
 """Around what a model thinks aloud: tokens of some vocabularies, with which its answers may begin all the same."""
-_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+THOUGHT = re.compile(rf"\s*{THOUGHTS[0]}.*?{THOUGHTS[1]}", re.DOTALL)
+"""The thoughts with which an answer begins, at its start."""
 _SPACES = " \t\r\n\u2581"  # SentencePiece writes a space as U+2581
 _START, _END = "\U000f0000", "\U000f0001"  # the library's marks
 _MARKED = re.compile(f"{_START}(.)(.*?){_END}", re.DOTALL)
@@ -60,7 +61,7 @@ class ControlTokens:
     def _parts(self, message: Message) -> list[tuple[str, re.Pattern[str]]]:
         """Part the thoughts with which an answer begins from the rest of it."""
         content = message["content"]
-        thought = _THOUGHT.match(content) if message["role"] == "assistant" else None
+        thought = THOUGHT.match(content) if message["role"] == "assistant" else None
         end = thought.end() if thought else 0
         return [(content[:end], self.outside), (content[end:], self.pattern)]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from finetrail.chat.layouts import turn_of, without_a_passage
 from finetrail.chat.messages import Evidence, Message
 from finetrail.errors import FinetrailError
-from finetrail.models.chat_tokens import CLOSED_THOUGHTS, chat_tokens, without_thoughts
-from finetrail.models.control_tokens import ChatIds, UnfitRow, chat_ids, control_tokens, plain_ids
+from finetrail.models.chat_tokens import chat_tokens, without_thoughts
+from finetrail.models.control_tokens import THOUGHTS, ChatIds, UnfitRow, chat_ids, control_tokens, plain_ids
 from finetrail.models.image_inputs import IMAGE_TOKEN, Vision
 from finetrail.models.limits import Limits, Loss
 from finetrail.vision.image import Image
@@ -156,7 +156,7 @@ def encode_rows(
 
 def _refuse_closed_thoughts(row: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase") -> None:
     """Set a row aside that would teach to write thoughts behind a prompt that has closed them."""
-    if chat_tokens(tokenizer).closes_thoughts and CLOSED_THOUGHTS in row["messages"][-1]["content"]:
+    if chat_tokens(tokenizer).closes_thoughts and THOUGHTS[1] in row["messages"][-1]["content"]:
         raise UnfitRow(
             "the answer holds thoughts, but the prompt has closed them",
             where=str(row["id"]),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_CONVERT = "Convert them: other formats may run code when they are read"
 
 
 def read_config(source: Path | str, **options: Any) -> "PreTrainedConfig":
@@ -60,7 +61,7 @@ def load_weights(kind: Any, source: Path | str, **options: Any) -> Any:
             raise FinetrailError(
                 f"{index.name} names weights that are no safetensors",
                 where=str(source),
-                hint="Convert them: other formats may run code when they are read",
+                hint=_CONVERT,
             )
     with _explained(source):
         return kind.from_pretrained(source, use_safetensors=True, **_safely(source), **options)
@@ -111,8 +112,8 @@ def _explained(source: Path | str) -> Iterator[None]:
             ) from error
         if "safetensors" in said:
             raise FinetrailError(
-                f"holds no weights as safetensors: {said[:200]}",
+                f"its weights cannot be read as safetensors: {said[:200]}",
                 where=str(source),
-                hint="Convert them: other formats may run code when they are read",
+                hint=_CONVERT,
             ) from error
         raise FinetrailError(f"the model cannot be read: {said[:400]}", where=str(source)) from error

@@ -22,7 +22,7 @@ from finetrail.config.sections.schema import plain
 from finetrail.errors import FinetrailError
 from finetrail.export.modelfile import check_text
 from finetrail.hub import download
-from finetrail.models.model_files import SMALL
+from finetrail.models.model_files import NO_WEIGHTS, SMALL
 from finetrail.preflight.base_findings import attempt, findings
 from finetrail.preflight.finding import Finding
 from finetrail.rows.artifacts import MANIFEST_NAME
@@ -66,11 +66,9 @@ def _of_recipe(run: RunConfig, name: str, recipe: RecipeConfig) -> Iterator[Find
             f"recipes.{name}.folds.system_prompt", lambda: check_text(recipe.folds.system_prompt, "SYSTEM")
         )
     path = recipe.base_model.path if recipe.base_model else None
-    for what, pattern in (("config.json", "config.json"), ("weights as safetensors", "*.safetensors")):
+    for missing, pattern in (("holds no config.json", "config.json"), (NO_WEIGHTS, "*.safetensors")):
         if path is not None and not any(Path(path).glob(pattern)):
-            yield Finding(
-                "error", f"recipes.{name}.base_model.path", f"{path} holds no {what}", "Name a model's folder"
-            )
+            yield Finding("error", f"recipes.{name}.base_model.path", f"{path} {missing}", "Name a model's folder")
             return
     folder = _at_hand(run, name, recipe)
     if folder is not None:

@@ -84,7 +84,7 @@ def test_pickled_weights_are_not_read(whole: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(whole, tmp_path / "model")
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
-    with pytest.raises(FinetrailError, match="holds no weights as safetensors"):
+    with pytest.raises(FinetrailError, match="cannot be read as safetensors"):
         load_base(folder, "float32")
     (tmp_path / "adapter").mkdir()
     torch.save({}, tmp_path / "adapter" / "adapter_model.bin")
