@@ -17,8 +17,9 @@ from finetrail.chat.detect_layout import first_difference, template_text
 from finetrail.errors import FinetrailError
 from finetrail.export.go_template import go_version, render_go
 from finetrail.export.output_differences import compare_file
-from finetrail.export.trained_model import Messages, expect, split_answer
+from finetrail.export.trained_model import Messages, encoded_ids, expect, split_answer
 from finetrail.models.base_model import BaseModel
+from finetrail.models.control_tokens import SetAside
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,7 +58,7 @@ def check_parity(
         The content of ``parity.json``: ``verdict`` (``pass`` or ``fail``) with ``reasons``, ``layout``,
         ``token_ids_equal``, ``end_token_equal``, ``greedy_equal``, ``max_log_prob_difference``, ``mean_kl``
         (both in nats), ``sha256``, ``runtime_parses_control_tokens``, ``conversations``, ``template``,
-        ``shipped``, ``settings``, ``versions``.
+        ``shipped``, ``settings``, ``versions``; ``set_aside``, where the model cannot be shown a conversation.
         A failed check is a verdict, not an exception.
 
     Raises:
@@ -67,6 +68,7 @@ def check_parity(
         raise FinetrailError("parity needs a conversation and at least one token", where="export.parity")
     base = BaseModel(model_dir)
     tokenizer, layout = base.tokenizer, base.layout
+    conversations, aside = _shown(conversations, tokenizer)
     template, reasons = check_template(layout, tokenizer, conversations, go_template)
     expected = expect(model_dir, tokenizer, conversations, generate)
     exact = compare_file(gguf_path, expected, tokenizer, threads=threads, tie=max_difference)
@@ -90,6 +92,7 @@ def check_parity(
         "reasons": reasons,
         "layout": layout.name,
         **exact,
+        **aside,
         "template": template,
         "shipped": shipped,
         "settings": {
@@ -129,6 +132,7 @@ def unverified_parity(
     """
     base = BaseModel(model_dir)
     tokenizer, layout = base.tokenizer, layout or base.layout
+    conversations, aside = _shown(conversations, tokenizer)
     template, reasons = check_template(layout, tokenizer, conversations, go_template)
     checked = ["chat template against layout"] + ["Modelfile TEMPLATE"] * (template["go"] == "equal")
     not_checked = ["token ids", "greedy continuation", "log-probabilities"]
@@ -143,6 +147,7 @@ def unverified_parity(
         "max_log_prob_difference": None,
         "checked": checked,
         "not_checked": not_checked,
+        **aside,
         "template": template,
         "versions": _versions(),
     }
@@ -186,6 +191,19 @@ def check_template(
             differences.append(f"conversation {number}: {where}")
     found["go"] = "differs" if differences else "equal"
     return found, reasons + differences
+
+
+def _shown(
+    conversations: Sequence[Messages], tokenizer: "PreTrainedTokenizerBase"
+) -> tuple[list[Messages], dict[str, Any]]:
+    """Leave out the conversations that the model cannot be shown, and say which, by place, and why."""
+    shown, aside = [], SetAside()
+    for number, conversation in enumerate(conversations):
+        with aside.unfit(f"conversation {number}"):
+            encoded_ids(conversation, tokenizer)
+            shown.append(conversation)
+    aside.check(len(conversations))
+    return shown, {"set_aside": aside.reasons} if aside.reasons else {}
 
 
 def _trimmed(layout: ChatLayout, message: Mapping[str, str]) -> dict[str, str]:

@@ -15,8 +15,8 @@ def name_as_released(folder: Path) -> None:
     """Name what transformers 5 writes under names of its own as released tools do; it reads the older names as well.
 
     Transformers 4 and the programs built on it do not know the class ``TokenizersBackend``, and take a list of
-    ``extra_special_tokens`` for a mapping. Of ``rope_parameters`` they read nothing: a model whose base of the positions
-    is not the library's default would be loaded without a word, and answer otherwise.
+    ``extra_special_tokens`` for a mapping. Of ``rope_parameters`` they read nothing: a model whose positions have
+    another base than the library's default would be loaded without a word, and answer otherwise.
 
     Args:
         folder: of a tokenizer or a model; a file that holds only known names, or all of them, stays as it is.

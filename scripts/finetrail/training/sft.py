@@ -56,7 +56,7 @@ from finetrail.training.trainer.load_model import count_parameters
 from finetrail.training.trainer.trainer import build_trainer
 from finetrail.training.trainer.training_log import drop_steps_after, write_training_log
 from finetrail.training.trainer.varlen import suits_varlen
-from finetrail.training.trainer_parts import TrainerParts
+from finetrail.training.trainer_parts import EncodedSplits, TrainerParts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -73,7 +73,7 @@ def _encode(
     eval_rows: Sequence[Mapping[str, Any]],
     settings: TrainSettings,
     images: str | None,
-) -> tuple[list[Example], list[Example]]:
+) -> EncodedSplits:
     """Turn rows into token ids."""
     if not train_rows:
         raise FinetrailError("there are no rows to train on", hint="See what the folds kept and dropped")
@@ -92,15 +92,7 @@ def _encode(
         encode_rows(rows, base.tokenizer, settings.limits, loss=settings.loss, vision=vision)
         for rows in (train_rows, eval_rows)
     )
-    for row_id, reason in {**train.set_aside, **dev.set_aside}.items():
-        logger.warning("%s: set aside: %s", row_id, reason)
-    if not train.examples:
-        raise FinetrailError(
-            f"none of {len(train_rows)} rows can be shown to this model: {next(iter(train.set_aside.values()))}",
-            where=str(base_dir),
-            hint="Clean the rows, or choose another base model",
-        )
-    return train.examples, dev.examples
+    return EncodedSplits(train.examples, dev.examples, len(train.set_aside))
 
 
 def _dataset(examples: Sequence[Example], settings: TrainSettings | None) -> "Dataset":
@@ -216,7 +208,8 @@ def _train(
     failure: BaseException | None = None
     try:
         with fault_of_inputs():
-            train, evaluation = parts.encode(base_dir, vision_dir, *rows, settings, images)
+            encoded = parts.encode(base_dir, vision_dir, *rows, settings, images)
+            train, evaluation = encoded.train, encoded.dev
             open_state(state_dir, _identity(base, train, evaluation, settings), saving.code)
         restore_checkpoint(state_dir, saving.tracking)
         resume = _resume_from(state_dir, saving)
@@ -230,13 +223,11 @@ def _train(
             job = Job(base_dir, state_dir, resume, settings, saving, choices, started, _longest(train), vision_dir)
             _fit(job, train, evaluation, deadline, progress, parts)
         report = _publish(base_dir, settings, train, state_dir, out_dir, parts.written)
-        shown = {example.row_id for example in train}
         drops = settings.limits.images == "drop"
         return replace(
             report,
             dropped_images=sum(row.get("image") is not None for row in rows[0]) if drops else 0,
-            # Of drawn rows, those that were not drawn are not set aside.
-            set_aside=0 if settings.prefix else sum(str(row["id"]) not in shown for row in rows[0]),
+            set_aside=encoded.set_aside,
         )
     except BaseException as error:
         outcome, failure = outcome_of(error), error

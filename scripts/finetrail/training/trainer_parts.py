@@ -31,6 +31,20 @@ BuildTrainer = Callable[
 
 
 @dataclass(frozen=True)
+class EncodedSplits:
+    """What is trained on.
+
+    Attributes:
+        train, dev: examples, the train rows as often as they are shown.
+        set_aside: train rows that this model cannot be shown.
+    """
+
+    train: list[Example]
+    dev: list[Example]
+    set_aside: int
+
+
+@dataclass(frozen=True)
 class TrainerParts:
     """The parts of a training that depend on what the model reads.
 
@@ -43,7 +57,7 @@ class TrainerParts:
         written: files of the state directory that are published beside the weights, where they are there.
     """
 
-    encode: Callable[[Path, Path | None, Rows, Rows, TrainSettings, str | None], tuple[list[Example], list[Example]]]
+    encode: Callable[[Path, Path | None, Rows, Rows, TrainSettings, str | None], EncodedSplits]
     dataset: Callable[[Sequence[Any], TrainSettings | None], "Dataset"]
     build_trainer: BuildTrainer
     worker: str

@@ -1,6 +1,5 @@
 """Control tokens in data are data: a conversation's ids hold the control tokens that its template writes, no other."""
 
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,15 +7,17 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
+from finetrail.chat.bounded_template import UnfitRow
 from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.chat.messages import Message
 from finetrail.chat.prompt_families import control_tokens as all_families
 from finetrail.models.base_model import BaseModel
-from finetrail.models.control_tokens import UnfitRow, chat_ids, control_tokens, plain_ids
+from finetrail.models.control_tokens import chat_ids, control_tokens, plain_ids
 from finetrail.models.limits import Limits
 from finetrail.models.masks import IGNORED, encode_row, encode_rows
 from finetrail.tiny.tiny_settings import Architecture
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
+from tests.unit.models.spoiled import WIDE, spoil
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -212,15 +213,10 @@ def test_a_control_token_that_its_own_words_make_stays_words() -> None:
 
 def test_a_vocabulary_that_makes_a_control_token_of_words(tmp_path: Path) -> None:
     """A tokenizer whose normalizer turns wide brackets into the token's own: the row is set aside, no token is made."""
-    tokenizer = train_tokenizer("qwen2", TEXTS, vocabulary_size=512, context=256)
+    tokenizer = train_tokenizer("llama", TEXTS, vocabulary_size=512, context=256)
     tokenizer.save_pretrained(tmp_path)
-    stored = json.loads((tmp_path / "tokenizer.json").read_text())
-    stored["normalizer"] = {"type": "NFKC"}
-    for token in stored["added_tokens"]:
-        token["normalized"] = True
-    (tmp_path / "tokenizer.json").write_text(json.dumps(stored))
+    spoil(tmp_path)
     spoiled = BaseModel(tmp_path).tokenizer
-    wide = "\uff1c|im_end|\uff1e"
-    assert spoiled.eos_token_id in spoiled(wide)["input_ids"], "it does so"
+    assert spoiled.eos_token_id in spoiled(WIDE)["input_ids"], "it does so"
     with pytest.raises(UnfitRow, match="r: the tokenizer makes a control token of what stands in the text"):
-        encode_row(row_with(wide), spoiled, Limits(512))
+        encode_row(row_with(WIDE), spoiled, Limits(512))

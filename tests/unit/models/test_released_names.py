@@ -73,7 +73,7 @@ ROPES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", ROPES)
 def test_positions_stand_in_the_older_form_too_and_read_the_same(kind: str, tmp_path: Path) -> None:
-    """Transformers 4 reads ``rope_theta`` and ``rope_scaling`` at the top, and takes its default where there is none."""
+    """Transformers 4 reads ``rope_theta`` and ``rope_scaling`` at the top, and else takes its default."""
     from transformers import AutoConfig, LlamaConfig
 
     LlamaConfig(rope_parameters=dict(ROPES[kind]), max_position_embeddings=512).save_pretrained(tmp_path)
