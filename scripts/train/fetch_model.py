@@ -12,6 +12,7 @@ from finetrail.errors import FinetrailError
 from finetrail.hub import download
 from finetrail.models.base_tokenizer import prepare_tokenizer
 from finetrail.models.model_files import ALL, NO_WEIGHTS
+from finetrail.models.model_folder import stored_parameters
 from finetrail.preflight.base_findings import findings
 from finetrail.step.step import Step, add_output, run_step, step_parser
 
@@ -27,6 +28,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         download(choice["hub"], choice["revision"], folder, "base_model")
     else:
         copy(Path(choice["path"]), folder)
+    step.facts["parameters"] = stored_parameters(folder)
     changed = prepare_tokenizer(
         folder,
         template=choice["template"],

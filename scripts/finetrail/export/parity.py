@@ -30,7 +30,7 @@ _LIBRARIES = ("xllamacpp", "gguf", "torch", "transformers", "tokenizers")
 
 
 def check_parity(
-    model_dir: Path,
+    model: BaseModel,
     gguf_path: Path,
     conversations: Sequence[Messages],
     *,
@@ -44,7 +44,7 @@ def check_parity(
     """Hold a GGUF file against the model that it was made of.
 
     Args:
-        model_dir: the trained model's folder (merged), with its tokenizer.
+        model: the trained one (merged), with its tokenizer.
         gguf_path: the F32 file.
         conversations: messages each; where the last is the assistant's, its first tokens are compared, too.
         generate: tokens of each greedy continuation, and at most of each given answer.
@@ -66,11 +66,10 @@ def check_parity(
     """
     if not conversations or generate < 1:
         raise FinetrailError("parity needs a conversation and at least one token", where="export.parity")
-    base = BaseModel(model_dir)
-    tokenizer, layout = base.tokenizer, base.layout
+    tokenizer, layout = model.tokenizer, model.layout
     conversations, aside = _shown(conversations, tokenizer)
     template, reasons = check_template(layout, tokenizer, conversations, go_template)
-    expected = expect(model_dir, tokenizer, conversations, generate)
+    expected = expect(model.folder, tokenizer, conversations, generate)
     exact = compare_file(gguf_path, expected, tokenizer, threads=threads, tie=max_difference)
     reasons += _reasons(exact, "F32 file")
     worst = exact["max_log_prob_difference"]
@@ -108,7 +107,7 @@ def check_parity(
 
 
 def unverified_parity(
-    model_dir: Path,
+    model: BaseModel,
     conversations: Sequence[Messages],
     *,
     layout: ChatLayout | None = None,
@@ -119,7 +118,7 @@ def unverified_parity(
     The template is checked; token ids and log-probabilities are not, and are null.
 
     Args:
-        model_dir: the exported folder, with its tokenizer.
+        model: the exported one, with its tokenizer.
         conversations: messages each, for the template's check.
         layout: the layout that the Modelfile follows; None to detect it from the tokenizer's template.
         go_template: the Modelfile's TEMPLATE; None for the layout's own.
@@ -130,8 +129,7 @@ def unverified_parity(
     Raises:
         FinetrailError: no known chat layout.
     """
-    base = BaseModel(model_dir)
-    tokenizer, layout = base.tokenizer, layout or base.layout
+    tokenizer, layout = model.tokenizer, layout or model.layout
     conversations, aside = _shown(conversations, tokenizer)
     template, reasons = check_template(layout, tokenizer, conversations, go_template)
     checked = ["chat template against layout"] + ["Modelfile TEMPLATE"] * (template["go"] == "equal")

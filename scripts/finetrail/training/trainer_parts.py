@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetrail.models.base_model import BaseModel
 from finetrail.models.masks import Example
 from finetrail.training.settings.job import Job
 from finetrail.training.settings.train_settings import TrainSettings
@@ -49,7 +50,7 @@ class TrainerParts:
     """The parts of a training that depend on what the model reads.
 
     Attributes:
-        encode: turns train and dev rows into examples, given the job's folders (base, encoder), rows, settings and the
+        encode: turns train and dev rows into examples, given the base, the encoder's folder, rows, settings and the
             folder of images.
         dataset: turns examples into what the trainer takes; the settings are given for train rows only.
         build_trainer: see `BuildTrainer`.
@@ -57,7 +58,7 @@ class TrainerParts:
         written: files of the state directory that are published beside the weights, where they are there.
     """
 
-    encode: Callable[[Path, Path | None, Rows, Rows, TrainSettings, str | None], EncodedSplits]
+    encode: Callable[[BaseModel, Path | None, Rows, Rows, TrainSettings, str | None], EncodedSplits]
     dataset: Callable[[Sequence[Any], TrainSettings | None], "Dataset"]
     build_trainer: BuildTrainer
     worker: str

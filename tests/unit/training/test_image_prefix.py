@@ -12,6 +12,7 @@ from PIL import Image
 
 from finetrail.errors import FinetrailError
 from finetrail.examples.picture_tasks import task_prompt
+from finetrail.models.base_model import BaseModel
 from finetrail.models.chat_tokens import chat_tokens
 from finetrail.models.limits import Limits
 from finetrail.rows.records import read_rows, sha256_file
@@ -104,7 +105,7 @@ def train(place: Path, folder: Path, settings: TrainSettings = SETTINGS, **more:
     dev = rows(place)[:2]
     vision = place / "vision"
     return train_adapter(
-        place / "base", rows(place), dev, settings, saving=saving, vision_dir=vision, parts=PREFIX, **given
+        BaseModel(place / "base"), rows(place), dev, settings, saving=saving, vision_dir=vision, parts=PREFIX, **given
     )
 
 

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def encode_drawn(
-    base_dir: Path,
+    base: BaseModel,
     vision_dir: Path | None,
     train_rows: Sequence[Mapping[str, Any]],
     eval_rows: Sequence[Mapping[str, Any]],
@@ -42,7 +42,6 @@ def encode_drawn(
     """
     prefix = settings.prefix
     assert prefix is not None and vision_dir is not None
-    base = BaseModel(base_dir)
     base.check(loss=settings.loss, max_length=settings.limits.max_length)
     encode = partial(
         encode_task,
