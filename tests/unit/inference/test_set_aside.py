@@ -107,10 +107,10 @@ def test_a_row_set_aside_is_predicted_judged_and_scored_as_wrong(server: FakeSer
     assert [row for row in made if row["session_id"] != "s1"] == [row for row in clean if row["session_id"] != "s1"]
     assert all("set_aside" not in row and row["loss"] and row["refusal"] for row in (made[3], *clean))
 
-    files = ("--train", "test.jsonl", "--base", str(spoiled / "manifest.json"))
+    given = ("--train", "test.jsonl", "--base", str(spoiled / "manifest.json"))
     write_jsonl(Path("train.jsonl"), rows)
     write_jsonl(Path("asked.jsonl"), rows)
-    trivial = step(predict_trivial.main, SETTINGS, Path("trivial", "DA.jsonl"), "--test", "asked.jsonl", *files)
+    trivial = step(predict_trivial.main, SETTINGS, Path("trivial", "DA.jsonl"), "--test", "asked.jsonl", *given)
     assert (trivial[2]["answer"], trivial[2]["loss"], trivial[2]["set_aside"]) == ("I don't know", None, REASON)
 
     judged = {}
@@ -121,8 +121,8 @@ def test_a_row_set_aside_is_predicted_judged_and_scored_as_wrong(server: FakeSer
     assert judged["tuned"][2]["grade"] == {"correct": False, "exact_match": False, "miss": False}, "it is wrong"
     assert judged["tuned"][2]["calls"] == [] and judged["tuned"][3]["grade"]["correct"], "nobody was paid for it"
     controls = [f"{name}/DA.judged.jsonl" for name in ("base", "trivial")]
-    files = ("--tuned", "tuned/DA.judged.jsonl", "--controls", *controls, "--seeds", "1")
-    step(score_answers.main, {"evaluate": EVALUATE}, Path("scores", "DA.json"), *files)
+    compared = ("--tuned", "tuned/DA.judged.jsonl", "--controls", *controls, "--seeds", "1")
+    step(score_answers.main, {"evaluate": EVALUATE}, Path("scores", "DA.json"), *compared)
     metrics = read_json(Path("scores/DA.json"))
     told = {"rows": 1, "of": 6, "without_loss": 1, "reasons": {REASON: 1}, "first": ["s1-t0"]}
     assert metrics["set_aside"] == {"tuned": told | {"unanswered": 1}, "trivial": told | {"unanswered": 0}}

@@ -11,6 +11,7 @@ from finetrail.chat.bounded_template import UnfitRow
 from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.chat.messages import Message
 from finetrail.chat.prompt_families import control_tokens as all_families
+from finetrail.errors import FinetrailError
 from finetrail.models.base_model import BaseModel
 from finetrail.models.control_tokens import chat_ids, control_tokens, plain_ids
 from finetrail.models.limits import Limits
@@ -192,6 +193,33 @@ def test_a_row_that_would_teach_wrongly_is_set_aside_alone() -> None:
     assert [example.row_id for example in encoded.examples] == ["a"]
     assert encoded.set_aside == {"b": "the answer holds thoughts, but the prompt has closed them"}
     assert encode_row(rows[1], tokenizer, Limits(512)).input_ids, "as a test row its loss can be measured"
+
+
+FAILS = "{%- if 'PERMIT' in messages[-1]['content'] %}{{ raise_exception('no shouting') }}{% endif %}"
+
+
+def test_a_template_that_fails_at_some_rows_sets_them_aside_alone_and_at_most_rows_is_at_fault() -> None:
+    tokenizer = tokenizer_of("qwen2")
+    tokenizer.chat_template = FAILS + tokenizer.chat_template
+    answers = ["At nine.", "The PERMIT.", "At ten."]
+    rows = [{**row_with("", answer), "id": f"r{place}"} for place, answer in enumerate(answers)]
+    encoded = encode_rows(rows, tokenizer, Limits(512))
+    assert [example.row_id for example in encoded.examples] == ["r0", "r2"]
+    assert encoded.set_aside == {"r1": "the chat template refuses the messages: no shouting"}
+    with pytest.raises(FinetrailError, match=r"fails at 2 of 3 rows; the first is r1: .* no shouting") as raised:
+        encode_rows([rows[0], rows[1], {**rows[1], "id": "r3"}], tokenizer, Limits(512))
+    assert raised.value.where == "chat_template" and "base_model.template" in str(raised.value)
+
+
+def test_a_template_that_runs_beyond_its_bounds_at_one_row_sets_it_aside_alone() -> None:
+    tokenizer = tokenizer_of("qwen2")
+    endless = (
+        "{%- if 'PERMIT' in messages[-1]['content'] %}{% for a in range(999) %}{% for b in range(999) %}{% endfor %}"
+    )
+    tokenizer.chat_template = f"{endless}{{% endfor %}}{{% endif %}}{tokenizer.chat_template}"
+    rows = [{**row_with("", answer), "id": answer} for answer in ("At nine.", "The PERMIT.")]
+    encoded = encode_rows(rows, tokenizer, Limits(512))
+    assert len(encoded.examples) == 1 and "takes more than 200000 steps" in encoded.set_aside["The PERMIT."]
 
 
 def test_a_control_token_that_its_own_words_make_stays_words() -> None:

@@ -27,6 +27,9 @@ SMOL = LAYOUTS["chatml"].jinja.replace(
 ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}"
 ENDLESS += "{% endfor %}x"
 
+REVISION = 40 * "a"
+HUB = {"path": None, "hub": "some/model", "revision": REVISION}
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
@@ -186,7 +189,7 @@ def test_preflight_fetches_the_small_files_of_a_hub_model_and_looks_at_them(
     run = loaded(project, base, base_model=HUB)
     refuse_unfit_bases(run)
     (found,) = check_hub_bases(run)
-    assert asked == ["some/model", 40 * "a"]
+    assert asked == ["some/model", REVISION]
     assert (found.level, found.where) == ("error", "recipes.fish.export.format")
 
 
@@ -200,10 +203,7 @@ def cache(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("socket.socket.connect", refuse)
-    return shutil.copytree(base, tmp_path / "hub" / "models--some--model" / "snapshots" / HUB["revision"])
-
-
-HUB: Any = {"path": None, "hub": "some/model", "revision": 40 * "a"}
+    return shutil.copytree(base, tmp_path / "hub" / "models--some--model" / "snapshots" / REVISION)
 
 
 def test_a_hub_model_in_the_cache_is_looked_at_without_the_hub(project: Project, base: Path, cache: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_cache_that_lacks_a_part_decides_nothing_and_the_plan_says_so(
 def test_a_file_that_the_hub_is_known_not_to_have_is_not_waited_for(project: Project, base: Path, cache: Path) -> None:
     gemma(cache)
     (cache / "generation_config.json").unlink()
-    known = cache.parents[1] / ".no_exist" / HUB["revision"] / "generation_config.json"
+    known = cache.parents[1] / ".no_exist" / REVISION / "generation_config.json"
     known.parent.mkdir(parents=True)
     known.touch()
     assert "Gemma3ForCausalLM" in said(loaded(project, base, base_model=HUB))

@@ -145,12 +145,12 @@ def _losses(
 
 def _options(asked: Predictor, row: Row, answer: Answer, aside: SetAside) -> list[Row] | None:
     """Measure the options of a choice behind what was said; None where they cannot be shown."""
-    if answer.set_aside is not None:
-        return None
+    measured = None
     with aside.unfit(row["id"]):
-        found = option_losses(asked.model, asked.tokenizer, row, answer.text, asked.limits, asked.vision)
-        return [described(loss) for loss in found]
-    return None
+        if answer.set_aside is None:
+            found = option_losses(asked.model, asked.tokenizer, row, answer.text, asked.limits, asked.vision)
+            measured = [described(loss) for loss in found]
+    return measured
 
 
 def _looked_up(rows: Iterable[Row], look_up: LookUp) -> Iterator[Mapping[str, Any]]:

@@ -85,7 +85,8 @@ class Describer:
                 eos_token_id=chat_tokens(self.tokenizer).end,
                 pad_token_id=pad_id(self.tokenizer),
             ).tolist()
-        return self.tokenizer.decode(made, skip_special_tokens=True).strip()
+        text: str = self.tokenizer.decode(made, skip_special_tokens=True).strip()
+        return text
 
     def nats(self, row: Row, shown: Row) -> tuple[float, int]:
         """Return how unlikely the row's own text is behind the image of a row, in nats, and its tokens.
