@@ -15,6 +15,7 @@ from finetrail.export.gguf_writer import convert_to_gguf
 from finetrail.export.parity import check_parity, unverified_parity
 from finetrail.models.base_model import BaseModel
 from tests.unit.export.tiny_models import CONVERSATIONS, build_model
+from tests.unit.models.spoiled import WIDE, spoil
 
 pytestmark = pytest.mark.heavy
 
@@ -128,6 +129,20 @@ def test_another_template_in_the_modelfile_fails(
     wrong = unverified_parity(BaseModel(folder), CONVERSATIONS, go_template=template.replace("\n{{ $m", "{{ $m"))
     assert wrong["verdict"] == "fail"
     assert "TEMPLATE" in wrong["reasons"][0]
+
+
+def test_a_conversation_that_the_model_cannot_be_shown_is_left_out_and_named(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    model = BaseModel(shutil.copytree(models["llama"], tmp_path / "spoiled"))
+    spoil(model.folder)
+    asked = [{"role": "user", "content": f"What is {WIDE}?"}]
+    found = unverified_parity(model, [CONVERSATIONS[1], asked])
+    assert found["set_aside"] == {"conversation 1": "the tokenizer makes a control token of what stands in the text"}
+    with pytest.raises(FinetrailError, match="none of 1 rows can be shown"):
+        unverified_parity(model, [asked])
+    assert "set_aside" not in unverified_parity(BaseModel(models["llama"]), [CONVERSATIONS[1], asked])
 
 
 def test_what_was_not_checked_is_said(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ WIDE = "\uff1c|eot_id|\uff1e"
 
 
 def spoil(folder: Path) -> None:
-    """Let the tokenizer of a folder, of Llama's family, turn wide brackets into those of its control tokens.
+    """Let the tokenizer of a folder turn wide brackets into those of its control tokens.
 
     Of some families (Qwen's) the library brings its own normalizer beside a model's configuration.
     """

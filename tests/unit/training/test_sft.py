@@ -139,6 +139,8 @@ def test_merged_model_equals_the_adapter(
     assert (adapted - merged).abs().max() < 1e-5
     assert (adapted - untuned).abs().max() > 1e-3
     assert (merged_dir / "model.safetensors").exists() and tokenizer.chat_template
+    config = json.loads((merged_dir / "config.json").read_text())
+    assert config["rope_theta"] == config["rope_parameters"]["rope_theta"], "as transformers 4 reads it"
 
 
 @cpu_only
