@@ -14,7 +14,7 @@ def grade(prediction: Row, choice: Row) -> Row:
     """Grade a prediction: indices of options, None where the reply could not be read, and why.
 
     The likeliest option is the one with the fewest nats a token: the sum would prefer short options to likely ones.
-    Where a predictor gives no likelihoods, its likeliest answer is the one that it gave.
+    Where a predictor gives no likelihoods, its likeliest answer is the one that it gave; of a row set aside it is none.
     """
     fault = None
     generated: int | None = None
@@ -22,7 +22,7 @@ def grade(prediction: Row, choice: Row) -> Row:
         generated = read_prediction(prediction["answer"], choice)
     except Unreadable as error:
         fault = str(error)
-    likeliest = generated
+    likeliest = None if "set_aside" in prediction else generated
     if prediction["options"] is not None:
         nats = [loss["nats"] / loss["tokens"] for loss in prediction["options"]]
         likeliest = nats.index(min(nats))

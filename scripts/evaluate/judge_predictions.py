@@ -26,7 +26,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
     render = load_prompt(args.prompt).renderer() if model else None
 
     def requests(row: Row) -> list[ChatRequest]:
-        if model is None or render is None or not needs_judge(row["answer"], row["reference"]):
+        decided = ("set_aside" in row and not row["answer"]) or not needs_judge(row["answer"], row["reference"])
+        if model is None or render is None or decided:
             return []
         messages = render(
             question=row["question"],

@@ -17,6 +17,9 @@ SETTINGS = ("evaluate.criteria",)
 ASKS = "evaluate.judge"
 PROMPT = "judge_texts"
 
+UNWRITTEN = 0
+"""The score of a text that the model could not be asked for."""
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write the predictions with their scores; every one of them, since a missing score would flatter."""
@@ -26,14 +29,16 @@ def work(step: Step, args: argparse.Namespace) -> None:
     schema = text_scores_schema(criteria)
 
     def requests(row: Row) -> list[ChatRequest]:
+        if "set_aside" in row and not row["answer"]:
+            return []
         messages = render(criteria=criteria, kind=row["kind"], reference=row["reference"], text=row["answer"])
         return [model.request(row["id"], step.rule, messages, schema)]
 
     out = step.writer(args.out)
     with open_engine(step) as engine:
-        for row, (answer,) in ask_rows(step, engine, step.rows(args.rows, "predictions"), requests):
-            scores = {name: answer.parsed[name] for name in (*criteria, "overall")}
-            out.write(row | {"judged": scores, "calls": [answer.key]})
+        for row, answers in ask_rows(step, engine, step.rows(args.rows, "predictions"), requests):
+            scores = {name: answers[0].parsed[name] if answers else UNWRITTEN for name in (*criteria, "overall")}
+            out.write(row | {"judged": scores, "calls": [answer.key for answer in answers]})
     if step.counts["quarantined"]:
         raise FinetrailError(
             f"{step.counts['quarantined']} texts could not be judged",

@@ -30,10 +30,12 @@ def work(step: Step, args: argparse.Namespace) -> None:
     turns = step.progress("turns", len(rows))
     counting = Counting(step.progress("losses").over, lambda done, _: turns.advance(done - turns.done))
     out = step.writer(args.out)
-    control_texts = 0
+    control_texts = unfit = 0
     for prediction, answer in predictions(asked, rows, settings=step.settings, counting=counting):
         out.write(prediction)
         control_texts += answer.control_texts
+        unfit += "set_aside" in prediction
+    step.facts["set_aside"] = unfit
     step.facts["control_tokens_shown_as_words"] = control_texts
     step.facts["images_not_shown"] = 0 if asked.vision else sum(row.get("image") is not None for row in rows)
     step.count(rows_in=len(rows), kept=out.count)
@@ -49,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--adapter",
         "manifest.json of the adapter; none for the base alone",
         nargs="*",
+        default=[],
         required=False,
     )
     add_output(parser, "--out", "predictions")

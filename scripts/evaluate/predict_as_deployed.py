@@ -51,18 +51,21 @@ def work(step: Step, args: argparse.Namespace) -> None:
     counting = Counting(step.progress("losses").over, lambda done, _: turns.advance(done - turns.done))
     out = step.writer(args.out)
     chose: Counter[str] = Counter()
-    control_texts = 0
+    control_texts = unfit = 0
     with Searcher(args.passages, folders, step.settings) as searcher:
         student = Student(
             asked.model, asked.tokenizer, searcher, step.settings, limits=asked.limits, vision=asked.vision
         )
         made = predictions(asked, rows, settings=step.settings, counting=counting, look_up=student.look_up)
         for prediction, answer in made:
-            lookup = dict(answer.lookup or {})
-            lookup["passages"] = lookup["passages"][: len(lookup["passages"]) - answer.dropped_passages]
-            chose[lookup["chose"]] += 1
             control_texts += answer.control_texts
-            out.write(prediction | {"lookup": lookup})
+            unfit += "set_aside" in prediction
+            if answer.lookup is not None:
+                shown = answer.lookup["passages"][: len(answer.lookup["passages"]) - answer.dropped_passages]
+                prediction["lookup"] = {**answer.lookup, "passages": shown}
+                chose[answer.lookup["chose"]] += 1
+            out.write(prediction)
+    step.facts["set_aside"] = unfit
     step.facts["images_not_shown"] = 0 if asked.vision else sum(row.get("image") is not None for row in rows)
     step.facts["control_tokens_shown_as_words"] = control_texts
     step.facts["chosen_by"] = dict(sorted(chose.items()))
@@ -83,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--adapter",
         "manifest.json of the adapter; none for the base alone",
         nargs="*",
+        default=[],
         required=False,
     )
     add_output(parser, "--out", "predictions")

@@ -63,6 +63,7 @@ def baseline(name: str, train: Sequence[Row], describer: Any, classes: dict[str,
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one prediction a test row that shows an image."""
+    from finetrail.models.control_tokens import SetAside
     from finetrail.models.model_folder import read_tokenizer
     from finetrail.training.prefix.describe import Decoding, Describer
     from finetrail.training.prefix.image_prefix import load_for_answers
@@ -92,12 +93,18 @@ def work(step: Step, args: argparse.Namespace) -> None:
     if args.model in BASELINES:
         simple = baseline(args.model, list(read_rows(args.train)), describer, vision["classes"])
     out = step.writer(args.out)
-    agreed = 0
+    agreed, aside = 0, SetAside()
     for row in step.progress("rows").over(rows):
-        if simple is not None:
-            text, name = simple(row), describer.look(row)[1]
-        else:
-            text, name = describer.write(row, decoding)
+        name = describer.look(row)[1]
+        text = simple(row) if simple is not None else ""
+        measured: dict[str, Any] = {}
+        if simple is None:
+            with aside.unfit(row["id"]):
+                text = describer.write(row, decoding)
+                nats, tokens = describer.nats(row, row)
+                others = swapped_rows(row, rows)
+                swapped = [{"id": other["id"], "nats": describer.nats(row, other)[0]} for other in others]
+                measured = {"loss": {"nats": nats, "tokens": tokens}, "swapped": swapped}
         agreed += name == row["task"]["cond_name"]
         made: dict[str, Any] = {
             **{key: row[key] for key in ("id", "parents", "record_id", "group", "kind")},
@@ -107,12 +114,11 @@ def work(step: Step, args: argparse.Namespace) -> None:
             "class": name,
             "image": row["image"],
         }
-        if simple is None:
-            nats, tokens = describer.nats(row, row)
-            others = swapped_rows(row, rows)
-            swapped = [{"id": other["id"], "nats": describer.nats(row, other)[0]} for other in others]
-            made |= {"loss": {"nats": nats, "tokens": tokens}, "swapped": swapped}
-        out.write(made)
+        if row["id"] in aside.reasons:
+            measured = {"set_aside": aside.reasons[row["id"]]}
+        out.write(made | measured)
+    aside.check(len(rows))
+    step.facts["set_aside"] = len(aside.reasons)
     step.facts["classifier_agrees"] = {"rows": len(rows), "agree": agreed}
     step.count(rows_in=len(rows), kept=out.count)
 
@@ -124,7 +130,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_input(parser, "--test", "the fold's test.jsonl")
     add_input(parser, "--base", "manifest.json of the base model")
     add_input(parser, "--vision", "manifest.json of encoder and classifier")
-    add_input(parser, "--adapter", "manifest.json of the tuned model; none of baselines", nargs="*", required=False)
+    add_input(
+        parser,
+        "--adapter",
+        "manifest.json of the tuned model; none of baselines",
+        nargs="*",
+        default=[],
+        required=False,
+    )
     parser.add_argument("--model", required=True, help="a tuned model's name, base, frequent, nearest or class_name")
     parser.add_argument("--image-tokens", type=int, default=4, help="soft tokens of an image")
     add_output(parser, "--out", "predictions")

@@ -5,7 +5,7 @@ Of a multiple choice it takes the option that abstains; where there is none, the
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from finetrail.examples.choices import answer_text
 from finetrail.rows.records import Row, read_rows
@@ -26,17 +26,28 @@ def trivial_answer(row: Row, refusal: str) -> Row:
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write one prediction a test row."""
     from finetrail.inference.unigram import Unigram, target_ids
+    from finetrail.models.control_tokens import SetAside
     from finetrail.models.limits import Limits
     from finetrail.models.masks import encode_row
     from finetrail.models.model_folder import read_tokenizer
 
     limits = Limits(**step.settings["limits"])
     tokenizer = read_tokenizer(args.base.parent)
-    targets = (target_ids(encode_row(row, tokenizer, limits)) for row in read_rows(args.train))
-    unigram = Unigram(targets, len(tokenizer))
+    trained = SetAside()
+
+    def targets() -> Iterator[list[int]]:
+        for row in read_rows(args.train):
+            with trained.unfit(row["id"]):
+                yield target_ids(encode_row(row, tokenizer, limits))
+
+    unigram = Unigram(targets(), len(tokenizer))
     out = step.writer(args.out)
+    aside = SetAside()
     for row in step.rows(args.test):
-        (loss,) = unigram.answer_loss([encode_row(row, tokenizer, limits)])
+        loss: Row | None = None
+        with aside.unfit(row["id"]):
+            (found,) = unigram.answer_loss([encode_row(row, tokenizer, limits)])
+            loss = {"nats": round(found.nats, 6), "tokens": found.tokens}
         out.write(
             {
                 "id": row["id"],
@@ -46,9 +57,12 @@ def work(step: Step, args: argparse.Namespace) -> None:
                 "turn": row["turn"],
                 **trivial_answer(row, step.settings["predict"]["trivial_answer"]),
                 "stopped": "eos",
-                "loss": {"nats": round(loss.nats, 6), "tokens": loss.tokens},
+                "loss": loss,
+                **({"set_aside": aside.reasons[row["id"]]} if row["id"] in aside.reasons else {}),
             }
         )
+    aside.check(out.count)
+    step.facts["set_aside"] = len(aside.reasons)
     step.count(rows_in=out.count, kept=out.count)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from finetrail.metrics.choice_score import Answered as Chosen
 from finetrail.metrics.choice_score import score_choices
-from finetrail.metrics.compare import Measurement, compare, table_lines
+from finetrail.metrics.compare import Measurement, compare, set_aside, set_aside_lines, table_lines
 from finetrail.metrics.hop_table import score_hops
 from finetrail.metrics.risk_coverage import Answered, risk_coverage
 from finetrail.metrics.swaps import right_beats_another
@@ -57,15 +57,18 @@ def turns_of(rows: Sequence[Row]) -> list[Turn]:
 
 
 def answered_of(rows: Sequence[Row]) -> list[Answered]:
-    """Return how a model dealt with each question, and how likely it was to refuse it."""
+    """Return how a model dealt with each question, and how likely it was to refuse it; one set aside is not covered."""
     return [
-        Answered(row["id"], row["refusal"]["nats"], not row["grade"]["correct"], row["grade"]["miss"]) for row in rows
+        Answered(row["id"], row["refusal"]["nats"], not row["grade"]["correct"], row["grade"]["miss"])
+        if "refusal" in row
+        else Answered(row["id"], 0.0, is_wrong=True, is_refusal=True)
+        for row in rows
     ]
 
 
 def report_lookups(rows: Sequence[Row]) -> Row:
     """Say what a model that searches for itself did before its answers."""
-    lookups = [row["lookup"] for row in rows]
+    lookups = [row["lookup"] for row in rows if "lookup" in row]
     return {
         "turns": len(lookups),
         "wrote_queries": sum(lookup["queries"][0]["origin"] == "student" for lookup in lookups),
@@ -77,8 +80,9 @@ def report_lookups(rows: Sequence[Row]) -> Row:
 
 
 def loss_units(rows: Sequence[Row]) -> dict[str, Measurement]:
-    """Return the loss of each turn, weighted by its tokens."""
-    return {row["id"]: Measurement(row["group"], row["loss"]["nats"], row["loss"]["tokens"]) for row in rows}
+    """Return the loss of each turn that has one, weighted by its tokens."""
+    measured = ((row, row["loss"]) for row in rows if row["loss"] is not None)
+    return {row["id"]: Measurement(row["group"], loss["nats"], loss["tokens"]) for row, loss in measured}
 
 
 def point_units(rows: Sequence[Row]) -> dict[str, Measurement]:
@@ -115,8 +119,10 @@ def report_judge(settings: Row, rows: Sequence[Row]) -> Row:
 def held_out_loss(
     subject: str, models: Models, drawn: Row, metric: str = HELD_OUT_LOSS, rests_on: str = "gold answers"
 ) -> Row:
-    """Compare the held-out losses."""
-    units = {name: loss_units(rows) for name, rows in models.items()}
+    """Compare the held-out losses, on the turns that have one of every model."""
+    found = {name: loss_units(rows) for name, rows in models.items()}
+    shared = set.intersection(*(set(units) for units in found.values()))
+    units = {name: {turn: unit for turn, unit in of.items() if turn in shared} for name, of in found.items()}
     return compare(metric, subject, units, higher_is_better=False, **drawn) | {"rests_on": rests_on}
 
 
@@ -124,15 +130,17 @@ def score_conversations(settings: Row, subject: str, models: Models, drawn: Row)
     """Score judged answers, turn by turn."""
     judge = report_judge(settings, models[subject])
     measured = {"truthfulness": (TRUTHFULNESS, point_units), "accuracy": (ACCURACY, correct_units)}
-    alone = "lookup" in models[subject][0]
+    alone = any("lookup" in row for row in models[subject])
     comparisons = {"held_out_loss": held_out_loss(subject, models, drawn, OWN_LOOKUPS if alone else HELD_OUT_LOSS)}
     for name, (metric, units_of) in measured.items():
         units = {model: units_of(rows) for model, rows in models.items()}
         compared = compare(metric, subject, units, higher_is_better=True, **drawn)
         comparisons[name] = compared | {"rests_on": f"the judge {judge['model']}"}
     scores = {name: score_turns(turns_of(rows)) for name, rows in models.items()}
-    curves = {name: risk_coverage(answered_of(rows)) for name, rows in models.items() if "refusal" in rows[0]}
-    lookups = {name: report_lookups(rows) for name, rows in models.items() if "lookup" in rows[0]}
+    curves = {
+        name: risk_coverage(answered_of(rows)) for name, rows in models.items() if any("refusal" in row for row in rows)
+    }
+    lookups = {name: report_lookups(rows) for name, rows in models.items() if any("lookup" in row for row in rows)}
     return {
         "judge": judge,
         "comparisons": comparisons,
@@ -231,8 +239,11 @@ def work(step: Step, args: argparse.Namespace) -> None:
         },
         "training_seeds": [args.seeds],
         **looking(models, drawn),
+        **set_aside(models),
         **scores,
     }
+    for line in set_aside_lines(metrics):
+        LOGGER.warning("%s", line)
     step.file(args.out).write_text(render_json(metrics), encoding="utf-8")
     step.count(rows_in=len(models[subject]), kept=len(models[subject]))
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from finetrail.metrics.compare import Measurement, compare, table_lines
+from finetrail.metrics.compare import Measurement, compare, set_aside, set_aside_lines, table_lines
 from finetrail.metrics.likeness import likenesses
 from finetrail.metrics.rouge import KINDS
 from finetrail.metrics.similarity import embedder_name
@@ -94,10 +94,13 @@ def work(step: Step, args: argparse.Namespace) -> None:
         "judge": {"model": judge, **rests_on_offline(judge)},
         "training_seeds": [args.seeds],
         "comparisons": comparisons,
+        **set_aside(models),
         "mismatched": {name: _means(models[name], found) for name, found in scores.items()},
         "right_image_beats_another": looking(models, {"resamples": settings["resamples"], "seed": settings["seed"]}),
         "classifier_agrees": _share([row["class"] for row in models[subject]], args, models[subject]),
     }
+    for line in set_aside_lines(metrics):
+        LOGGER.warning("%s", line)
     step.file(args.out).write_text(render_json(metrics), encoding="utf-8")
     step.count(rows_in=len(models[subject]), kept=len(models[subject]))
 

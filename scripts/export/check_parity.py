@@ -11,8 +11,8 @@ from finetrail.errors import FinetrailError
 from finetrail.export.gguf_writer import convert_to_gguf
 from finetrail.export.ollama_folder import fitting, modelfile_for, parity_conversations, parity_rows
 from finetrail.export.parity import check_parity
-from finetrail.models.model_folder import read_tokenizer
-from finetrail.rows.artifacts import check_manifest, render_json
+from finetrail.models.base_model import BaseModel
+from finetrail.rows.artifacts import render_json
 from finetrail.rows.records import read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
@@ -20,32 +20,32 @@ SETTINGS = ("export", "limits.max_length", "folds.system_prompt", "predict.max_a
 ENVIRONMENT = "export"
 
 
-def conversations_of(step: Step, args: argparse.Namespace) -> list[list[dict[str, str]]]:
+def conversations_of(step: Step, args: argparse.Namespace, model: BaseModel) -> list[list[dict[str, str]]]:
     """Choose test rows, and lay them out as the model is asked them."""
-    tokenizer = read_tokenizer(args.merged.parent)
     most: int = step.settings["limits"]["max_length"]
     rows = [
-        fitting(row, lambda text: len(tokenizer(text)["input_ids"]), most) for row in parity_rows(read_rows(args.test))
+        fitting(row, lambda text: len(model.tokenizer(text)["input_ids"]), most)
+        for row in parity_rows(read_rows(args.test))
     ]
     return parity_conversations(rows, step.settings["folds"]["system_prompt"])
 
 
-def compared(step: Step, args: argparse.Namespace) -> dict[str, Any]:
+def compared(step: Step, args: argparse.Namespace, model: BaseModel) -> dict[str, Any]:
     """Compare the unquantized file, and the file that ships where it is another one."""
-    settings, conversations = step.settings["export"], conversations_of(step, args)
+    settings, conversations = step.settings["export"], conversations_of(step, args, model)
     bounds = {"max_difference": settings["parity_bound"], "max_shipped_kl": settings["quantized_bound"]}
     if settings["quantization"] == "f32":
-        return check_parity(args.merged.parent, args.gguf, conversations, **bounds)
+        return check_parity(model, args.gguf, conversations, **bounds)
     with tempfile.TemporaryDirectory(dir=args.gguf.parent, prefix=".exact-") as scratch:
         exact = Path(scratch) / "model-f32.gguf"
         convert_to_gguf(args.merged.parent, exact, quantization="F32")
-        return check_parity(args.merged.parent, exact, conversations, shipped_path=args.gguf, **bounds)
+        return check_parity(model, exact, conversations, shipped_path=args.gguf, **bounds)
 
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Write parity.json and, when the gate is passed, the Modelfile."""
-    check_manifest(args.merged.parent, args.merged)
-    parity = compared(step, args)
+    model = BaseModel.verified(args.merged)
+    parity = compared(step, args, model)
     if parity["verdict"] != "pass":
         step.journal.facts["parity"] = parity
         raise FinetrailError(
@@ -55,7 +55,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         )
     step.file(args.parity).write_text(render_json(parity), encoding="utf-8")
     modelfile = modelfile_for(
-        args.merged.parent,
+        model,
         source="./model.gguf",
         system=step.settings["folds"]["system_prompt"],
         parameters=step.settings["export"]["parameters"],

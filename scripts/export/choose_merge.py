@@ -13,7 +13,7 @@ from finetrail.errors import FinetrailError
 from finetrail.export.gguf_answers import ask_file
 from finetrail.export.gguf_writer import convert_to_gguf
 from finetrail.export.output_differences import FLOOR, divergence
-from finetrail.models.masks import encode_row
+from finetrail.models.masks import encode_rows
 from finetrail.models.model_folder import read_tokenizer
 from finetrail.rows.artifacts import check_manifest, render_json, temporary_name
 from finetrail.rows.records import read_rows, sha256_file
@@ -50,8 +50,8 @@ def dev_targets(args: argparse.Namespace, settings: TrainSettings) -> list[Targe
         FinetrailError: there is no such row.
     """
     tokenizer = read_tokenizer(args.adapter.parent)
-    rows = islice((row for row in read_rows(args.eval) if row.get("image") is None), ROWS)
-    examples = [encode_row(row, tokenizer, settings.limits) for row in rows]
+    rows = list(islice((row for row in read_rows(args.eval) if row.get("image") is None), ROWS))
+    examples = encode_rows(rows, tokenizer, settings.limits).examples
     if not examples:
         raise FinetrailError(
             "there are no dev rows without an image to choose a merge by",

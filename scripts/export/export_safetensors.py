@@ -12,7 +12,8 @@ from pathlib import Path
 from finetrail.errors import FinetrailError
 from finetrail.export.ollama_folder import modelfile_for, parity_conversations, parity_rows
 from finetrail.export.parity import unverified_parity
-from finetrail.rows.artifacts import check_manifest, render_json
+from finetrail.models.base_model import BaseModel
+from finetrail.rows.artifacts import render_json
 from finetrail.rows.records import read_rows
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
@@ -30,14 +31,14 @@ def work(step: Step, args: argparse.Namespace) -> None:
             hint="Set it to true to export all the same, or export.format to gguf",
         )
     merged: Path = args.merged.parent
-    check_manifest(merged, args.merged)
+    model = BaseModel.verified(args.merged)
     conversations = parity_conversations(parity_rows(read_rows(args.test)), system)
-    parity = unverified_parity(merged, conversations)
+    parity = unverified_parity(model, conversations)
     if parity["verdict"] == "fail":
         raise FinetrailError("; ".join(parity["reasons"]), where=str(merged))
     step.file(args.parity).write_text(render_json(parity), encoding="utf-8")
     modelfile = modelfile_for(
-        merged,
+        model,
         source=os.path.relpath(merged, args.modelfile.parent),
         system=system,
         parameters=settings["parameters"],

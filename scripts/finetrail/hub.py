@@ -3,7 +3,15 @@
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
-from finetrail.models.model_files import ALL
+from finetrail.models.model_files import ALL, NO_WEIGHTS
+
+# One of each must be in the cache, or be known there as missing.
+_CACHED = (
+    ("config.json",),
+    ("generation_config.json",),
+    ("tokenizer_config.json",),
+    ("tokenizer.json", "tokenizer.model"),
+)
 
 
 def download(hub: str, revision: str, folder: Path, section: str, *, patterns: tuple[str, ...] = ALL) -> None:
@@ -51,7 +59,26 @@ def download(hub: str, revision: str, folder: Path, section: str, *, patterns: t
         ) from error
     if patterns == ALL and not any(folder.glob("*.safetensors")):
         raise FinetrailError(
-            f"holds no weights as safetensors at revision {revision}",
+            f"{NO_WEIGHTS} at revision {revision}",
             where=hub,
             hint=f"Choose a revision that has them, or convert the model and set {section}.path to its folder",
         )
+
+
+def cached_small(hub: str, revision: str) -> Path | None:
+    """Return the folder of the hub's cache on this machine with a model's configuration and tokenizer; asks nobody.
+
+    Args:
+        hub: its id.
+        revision: the commit.
+
+    Returns:
+        None where a file that a model may have was never looked for here.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    known = {name: try_to_load_from_cache(hub, name, revision=revision) for names in _CACHED for name in names}
+    config = known["config.json"]
+    if not isinstance(config, str) or any(all(known[name] is None for name in names) for names in _CACHED):
+        return None
+    return Path(config).parent

@@ -24,6 +24,7 @@ from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
 from finetrail.config.recipe import RecipeConfig, RunConfig, read_run_config
 from finetrail.digests.code_digest import direct_imports
 from finetrail.errors import FinetrailError
+from finetrail.preflight.base_checks import unseen_bases
 from finetrail.rows.artifacts import read_json
 from finetrail.step.progress import count_lines
 
@@ -303,6 +304,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(error, file=sys.stderr)
             return 1
         for line in gpu_hours(planner.to_run):
+            print(line)
+        for line in unseen_bases(planner.run):
             print(line)
         print(f"In all: {planner.total()}")
     return 0

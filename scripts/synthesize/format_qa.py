@@ -2,13 +2,14 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
-from finetrail.models.control_tokens import UnfitRow
+from finetrail.models.control_tokens import SetAside
 from finetrail.models.model_folder import read_tokenizer
-from finetrail.models.templates import HOLDS_CONTROL, OWN, TEMPLATES, Form, own_form
+from finetrail.models.templates import OWN, TEMPLATES, Form, own_form
 from finetrail.step.step import Step, add_input, add_output, run_step, step_parser
 
 SETTINGS = ("folds.system_prompt",)
@@ -35,17 +36,16 @@ def work(step: Step, args: argparse.Namespace) -> None:
     lay_out = form_of(args.template, args.base)
     system: str = step.settings["folds"]["system_prompt"]
     out = step.writer(args.out)
-    below = unfit = 0
+    below, aside = 0, SetAside()
     for row in step.rows(args.rows, "pairs"):
         if row["validation"]["overall"] < args.threshold:
             below += 1
             continue
-        try:
+        with aside.unfit(str(row["id"])):
             out.write({"id": row["id"], **lay_out(system, row["question"], row["answer"])})
-        except UnfitRow:
-            unfit += 1
-    dropped = {BELOW: below, **({HOLDS_CONTROL: unfit} if unfit else {})}
-    step.count(rows_in=out.count + below + unfit, kept=out.count, dropped=dropped)
+    unfit = Counter(aside.reasons.values())
+    aside.check(out.count + unfit.total())
+    step.count(rows_in=out.count + below + unfit.total(), kept=out.count, dropped={BELOW: below, **unfit})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

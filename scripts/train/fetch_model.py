@@ -11,7 +11,8 @@ from finetrail.config.current import RUN_CONFIG_VARIABLE, current_run
 from finetrail.errors import FinetrailError
 from finetrail.hub import download
 from finetrail.models.base_tokenizer import prepare_tokenizer
-from finetrail.models.model_files import ALL
+from finetrail.models.model_files import ALL, NO_WEIGHTS
+from finetrail.models.model_folder import stored_parameters
 from finetrail.preflight.base_findings import findings
 from finetrail.step.step import Step, add_output, run_step, step_parser
 
@@ -27,6 +28,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
         download(choice["hub"], choice["revision"], folder, "base_model")
     else:
         copy(Path(choice["path"]), folder)
+    step.facts["parameters"] = stored_parameters(folder)
     changed = prepare_tokenizer(
         folder,
         template=choice["template"],
@@ -50,7 +52,7 @@ def copy(source: Path, folder: Path) -> None:
         raise FinetrailError("holds no config.json", where=str(source), hint="base_model.path names a model's folder")
     if not any(source.glob("*.safetensors")):
         hint = "Convert them: other formats may run code when they are read"
-        raise FinetrailError("holds no weights as safetensors", where=str(source), hint=hint)
+        raise FinetrailError(NO_WEIGHTS, where=str(source), hint=hint)
     for path in sorted(source.iterdir()):
         if path.is_file() and any(path.match(pattern) for pattern in ALL):
             shutil.copyfile(path, folder / path.name)  # never a link: the original may be edited, or be one itself

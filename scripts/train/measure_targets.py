@@ -5,10 +5,12 @@ A cut target has no end token, so that nobody learns to stop there. Also counted
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from finetrail.metrics.quantiles import quantiles
+from finetrail.models.control_tokens import SetAside
 from finetrail.models.model_folder import read_tokenizer
 from finetrail.report.plots.series_picture import draw_distributions
 from finetrail.rows.artifacts import read_json, render_json
@@ -42,18 +44,20 @@ def work(step: Step, args: argparse.Namespace) -> None:
     tokenizer = read_tokenizer(args.base.parent)
     ids = read_json(args.vision.parent / CLASSES)
     tasks: dict[str, list[TaskExample]] = {}
-    rows = 0
+    rows, aside = 0, SetAside()
     for row in step.rows(args.train):
         rows += 1
-        example = encode_task(
-            row,
-            tokenizer,
-            max_length=settings.limits.max_length,
-            prefix_tokens=settings.prefix.image_tokens + CLASS_TOKENS,
-            class_ids=ids,
-            images=step.settings["source"]["images"],
-        )
-        tasks.setdefault(example.task, []).append(example)
+        with aside.unfit(str(row["id"])):
+            example = encode_task(
+                row,
+                tokenizer,
+                max_length=settings.limits.max_length,
+                prefix_tokens=settings.prefix.image_tokens + CLASS_TOKENS,
+                class_ids=ids,
+                images=step.settings["source"]["images"],
+            )
+            tasks.setdefault(example.task, []).append(example)
+    aside.check(rows)
     report = {task: describe(examples, settings.limits.max_length) for task, examples in sorted(tasks.items())}
     for task, counts in report.items():
         LOGGER.info(
@@ -67,7 +71,8 @@ def work(step: Step, args: argparse.Namespace) -> None:
     series = {task: [example.whole_target for example in examples] for task, examples in sorted(tasks.items())}
     title = f"{step.recipe}: tokens of the targets"
     draw_distributions(series, step.file(args.picture), title=title, measure="tokens of a target", counted="rows")
-    step.count(rows_in=rows, kept=rows)
+    unfit = Counter(aside.reasons.values())
+    step.count(rows_in=rows, kept=rows - unfit.total(), dropped=unfit)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     """Write one row an example: its text, and where the answer begins in it."""
     from finetrail.models.base_model import BaseModel
     from finetrail.models.base_tokenizer import check_family
-    from finetrail.models.control_tokens import UnfitRow
+    from finetrail.models.control_tokens import SetAside
     from finetrail.models.limits import Limits
     from finetrail.models.masks import encode_row
     from finetrail.training.rendered import rendered
@@ -29,24 +29,23 @@ def work(step: Step, args: argparse.Namespace) -> None:
     tokenizer = BaseModel(args.base.parent).tokenizer
     layout = check_family(tokenizer, args.family)
     out = step.writer(args.out)
-    unfit: Counter[str] = Counter()
+    aside = SetAside()
     for row in step.rows(args.train, "examples"):
-        try:
+        with aside.unfit(str(row["id"])):
             example = encode_row(row, tokenizer, limits)
             final = rendered(example, tokenizer, layout)
-        except UnfitRow as error:
-            unfit[error.cause] += 1
-            continue
-        out.write(
-            {
-                "id": row["id"],
-                "parents": [row["id"]],
-                "text": final.text,
-                "answer_start": final.answer_start,
-                "tokens": len(example.input_ids),
-                "passages_left_out": example.dropped_passages,
-            }
-        )
+            out.write(
+                {
+                    "id": row["id"],
+                    "parents": [row["id"]],
+                    "text": final.text,
+                    "answer_start": final.answer_start,
+                    "tokens": len(example.input_ids),
+                    "passages_left_out": example.dropped_passages,
+                }
+            )
+    unfit = Counter(aside.reasons.values())
+    aside.check(out.count + unfit.total())
     step.count(rows_in=out.count + unfit.total(), kept=out.count, dropped=unfit)
     step.facts["layout"] = layout.name
 

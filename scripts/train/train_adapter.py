@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.config.current import operation_key
+from finetrail.models.base_model import BaseModel
 from finetrail.rows.artifacts import check_manifest, read_json
 from finetrail.rows.records import canonical_json, read_rows, sha256_file, sha256_text
 from finetrail.step.journal import shared_run_folder
@@ -116,8 +117,9 @@ def train_and_publish(
     step.facts["origins"] = log_origins(step, name)
     state_dir = state_folder(step, args)
     refuse_hopeless(state_dir)
-    for manifest in filter(None, (args.base, vision)):
-        check_manifest(manifest.parent, manifest)
+    base = BaseModel.verified(args.base)
+    if vision is not None:
+        check_manifest(vision.parent, vision)
     train = list(read_rows(args.train))
     if args.shuffle_targets:
         train = shuffle_targets(train, settings.seed)
@@ -137,7 +139,7 @@ def train_and_publish(
 
     try:
         outcome = train_adapter(
-            args.base.parent,
+            base,
             train,
             list(read_rows(args.eval)),
             settings,

@@ -33,7 +33,10 @@ NOT_REACHED = {
         "recipes with a cross-encoder have a rule of their own",
     ),
     "fetch_model": ({"gguf"}, "what can be written as GGUF is asked, and nothing is written"),
-    "format_qa": ({"transformers", "peft"}, "the template of a tokenizer has a rule of its own; no adapter is loaded"),
+    "format_qa": (
+        {"transformers", "peft", "safetensors"},
+        "the template of a tokenizer has a rule of its own; no adapter is loaded, and no weights are counted",
+    ),
     "measure_targets": ({"datasets", "peft"}, "tokens are counted; no data set is made, and no adapter loaded"),
     "search_mock": ({"cragmm_search"}, "wants another transformers: its absence is an error that says so"),
 }

@@ -32,6 +32,14 @@ _WIDE = re.compile(r"\d{6}|\*")
 _ONE_AT_A_TIME = Lock()
 
 
+class UnfitRow(FinetrailError):
+    """A row that this model cannot be shown; it is set aside alone."""
+
+
+class TemplateFault(UnfitRow):
+    """The chat template does not write a row's messages as it should: it refuses them, or does not come to an end."""
+
+
 @dataclass(frozen=True)
 class Rendering:
     """A conversation as text.
@@ -63,7 +71,8 @@ def render_template(
         options: what the template may look at besides.
 
     Raises:
-        FinetrailError: there is no template, it refuses the messages, or it goes beyond a bound.
+        FinetrailError: there is no template.
+        TemplateFault: it refuses the messages, or goes beyond a bound.
     """
     from jinja2 import TemplateError
 
@@ -93,7 +102,7 @@ def render_template(
                 if written > most:
                     raise TemplateError(f"it writes more than {most} characters")
     except Exception as error:  # a stranger's program may raise anything
-        raise FinetrailError(
+        raise TemplateFault(
             f"the chat template refuses the messages: {str(error) or type(error).__name__}",
             where=where,
             hint="base_model.template names another",

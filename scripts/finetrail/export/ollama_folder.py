@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice, zip_longest
-from pathlib import Path
 from typing import Any
 
 from finetrail.chat.messages import Message, chat_messages, whole_messages
@@ -15,12 +14,12 @@ CONVERSATIONS = 8
 
 
 def modelfile_for(
-    model_dir: Path, *, source: str, system: str, parameters: Mapping[str, Any], answer_tokens: int
+    model: BaseModel, *, source: str, system: str, parameters: Mapping[str, Any], answer_tokens: int
 ) -> str:
     """Render the Modelfile of a model folder, with the chat layout that it was trained in.
 
     Args:
-        model_dir: the merged model, with its tokenizer.
+        model: the merged one, with its tokenizer.
         source: what FROM names.
         system: the system prompt of the training.
         parameters: the recipe's parameters; what is None is left out.
@@ -29,7 +28,7 @@ def modelfile_for(
     Raises:
         FinetrailError: the tokenizer's chat template follows no known layout.
     """
-    layout = BaseModel(model_dir).layout
+    layout = model.layout
     given = {"num_predict": answer_tokens} | {name: value for name, value in parameters.items() if value is not None}
     return render_modelfile(
         source=source, template=layout.go_template, stop=layout.stop, system=system or None, parameters=given

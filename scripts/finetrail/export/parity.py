@@ -17,8 +17,9 @@ from finetrail.chat.detect_layout import first_difference, template_text
 from finetrail.errors import FinetrailError
 from finetrail.export.go_template import go_version, render_go
 from finetrail.export.output_differences import compare_file
-from finetrail.export.trained_model import Messages, expect, split_answer
+from finetrail.export.trained_model import Messages, encoded_ids, expect, split_answer
 from finetrail.models.base_model import BaseModel
+from finetrail.models.control_tokens import SetAside
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,7 +30,7 @@ _LIBRARIES = ("xllamacpp", "gguf", "torch", "transformers", "tokenizers")
 
 
 def check_parity(
-    model_dir: Path,
+    model: BaseModel,
     gguf_path: Path,
     conversations: Sequence[Messages],
     *,
@@ -43,7 +44,7 @@ def check_parity(
     """Hold a GGUF file against the model that it was made of.
 
     Args:
-        model_dir: the trained model's folder (merged), with its tokenizer.
+        model: the trained one (merged), with its tokenizer.
         gguf_path: the F32 file.
         conversations: messages each; where the last is the assistant's, its first tokens are compared, too.
         generate: tokens of each greedy continuation, and at most of each given answer.
@@ -57,7 +58,7 @@ def check_parity(
         The content of ``parity.json``: ``verdict`` (``pass`` or ``fail``) with ``reasons``, ``layout``,
         ``token_ids_equal``, ``end_token_equal``, ``greedy_equal``, ``max_log_prob_difference``, ``mean_kl``
         (both in nats), ``sha256``, ``runtime_parses_control_tokens``, ``conversations``, ``template``,
-        ``shipped``, ``settings``, ``versions``.
+        ``shipped``, ``settings``, ``versions``; ``set_aside``, where the model cannot be shown a conversation.
         A failed check is a verdict, not an exception.
 
     Raises:
@@ -65,10 +66,10 @@ def check_parity(
     """
     if not conversations or generate < 1:
         raise FinetrailError("parity needs a conversation and at least one token", where="export.parity")
-    base = BaseModel(model_dir)
-    tokenizer, layout = base.tokenizer, base.layout
+    tokenizer, layout = model.tokenizer, model.layout
+    conversations, aside = _shown(conversations, tokenizer)
     template, reasons = check_template(layout, tokenizer, conversations, go_template)
-    expected = expect(model_dir, tokenizer, conversations, generate)
+    expected = expect(model.folder, tokenizer, conversations, generate)
     exact = compare_file(gguf_path, expected, tokenizer, threads=threads, tie=max_difference)
     reasons += _reasons(exact, "F32 file")
     worst = exact["max_log_prob_difference"]
@@ -90,6 +91,7 @@ def check_parity(
         "reasons": reasons,
         "layout": layout.name,
         **exact,
+        **aside,
         "template": template,
         "shipped": shipped,
         "settings": {
@@ -105,7 +107,7 @@ def check_parity(
 
 
 def unverified_parity(
-    model_dir: Path,
+    model: BaseModel,
     conversations: Sequence[Messages],
     *,
     layout: ChatLayout | None = None,
@@ -116,7 +118,7 @@ def unverified_parity(
     The template is checked; token ids and log-probabilities are not, and are null.
 
     Args:
-        model_dir: the exported folder, with its tokenizer.
+        model: the exported one, with its tokenizer.
         conversations: messages each, for the template's check.
         layout: the layout that the Modelfile follows; None to detect it from the tokenizer's template.
         go_template: the Modelfile's TEMPLATE; None for the layout's own.
@@ -127,8 +129,8 @@ def unverified_parity(
     Raises:
         FinetrailError: no known chat layout.
     """
-    base = BaseModel(model_dir)
-    tokenizer, layout = base.tokenizer, layout or base.layout
+    tokenizer, layout = model.tokenizer, layout or model.layout
+    conversations, aside = _shown(conversations, tokenizer)
     template, reasons = check_template(layout, tokenizer, conversations, go_template)
     checked = ["chat template against layout"] + ["Modelfile TEMPLATE"] * (template["go"] == "equal")
     not_checked = ["token ids", "greedy continuation", "log-probabilities"]
@@ -143,6 +145,7 @@ def unverified_parity(
         "max_log_prob_difference": None,
         "checked": checked,
         "not_checked": not_checked,
+        **aside,
         "template": template,
         "versions": _versions(),
     }
@@ -186,6 +189,19 @@ def check_template(
             differences.append(f"conversation {number}: {where}")
     found["go"] = "differs" if differences else "equal"
     return found, reasons + differences
+
+
+def _shown(
+    conversations: Sequence[Messages], tokenizer: "PreTrainedTokenizerBase"
+) -> tuple[list[Messages], dict[str, Any]]:
+    """Leave out the conversations that the model cannot be shown, and say which, by place, and why."""
+    shown, aside = [], SetAside()
+    for number, conversation in enumerate(conversations):
+        with aside.unfit(f"conversation {number}"):
+            encoded_ids(conversation, tokenizer)
+            shown.append(conversation)
+    aside.check(len(conversations))
+    return shown, {"set_aside": aside.reasons} if aside.reasons else {}
 
 
 def _trimmed(layout: ChatLayout, message: Mapping[str, str]) -> dict[str, str]:

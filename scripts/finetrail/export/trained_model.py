@@ -59,6 +59,22 @@ def split_answer(conversation: Messages) -> tuple[Messages, str | None]:
     return conversation, None
 
 
+def encoded_ids(conversation: Messages, tokenizer: "PreTrainedTokenizerBase") -> tuple[list[int], list[int]]:
+    """Return the ids of a conversation's prompt and of its answer, which has none where it has no answer.
+
+    Raises:
+        UnfitRow: see `finetrail.models.masks.prompt_ids`.
+    """
+    shown = _messages(conversation)
+    if split_answer(conversation)[1] is None:
+        return prompt_ids(shown, tokenizer, where=_WHERE), []
+    return split_ids(shown, tokenizer, _WHERE)
+
+
+def _messages(conversation: Messages) -> list[Message]:
+    return [Message(role=message["role"], content=message["content"]) for message in conversation]
+
+
 def expect(
     model_dir: Path,
     tokenizer: "PreTrainedTokenizerBase",
@@ -78,14 +94,10 @@ def expect(
     with torch.inference_mode():
         for conversation in conversations:
             messages, answer = split_answer(conversation)
-            shown = [Message(role=message["role"], content=message["content"]) for message in conversation]
-            asked = shown if answer is None else shown[:-1]
-            ids = prompt_ids(asked, tokenizer, where=_WHERE)
-            answered = None
-            if answer is not None:
-                answered = _span(model, ids, split_ids(shown, tokenizer, _WHERE)[1][:length])
+            ids, target = encoded_ids(conversation, tokenizer)
+            answered = None if answer is None else _span(model, ids, target[:length])
             greedy = _span(model, ids, _greedy(model, ids, length))
-            texts = control_tokens(tokenizer).count(asked)
+            texts = control_tokens(tokenizer).count(_messages(messages))
             found.append(Expected(messages, template_text(tokenizer, messages), ids, greedy, answered, texts))
     return found
 

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from finetrail.chat.bounded_template import UnfitRow
 from finetrail.chat.layouts import turn_of
 from finetrail.chat.messages import Evidence, Message, chat_messages
 from finetrail.errors import FinetrailError
 from finetrail.inference.likelihood import answer_loss
 from finetrail.models.base import load_base
 from finetrail.models.chat_tokens import chat_tokens, pad_id
-from finetrail.models.control_tokens import control_tokens, plain_ids
+from finetrail.models.control_tokens import SetAside, control_tokens, plain_ids
 from finetrail.models.image_inputs import Vision
 from finetrail.models.limits import Limits
 from finetrail.models.masks import IGNORED, Example, cut_text, prompt_ids, shorten_history
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 
 LookUp = Callable[[Sequence[Mapping[str, Any]], Sequence[Sequence[Message]]], Sequence[Mapping[str, Any]]]
-"""Rows, and the history of each → the rows with other evidence, the prompt that shows it, and a ``lookup`` of how."""
+"""Rows, and the history of each → the rows with other evidence, the prompt that shows it, and a ``lookup`` of how.
+
+A row that the model cannot be shown comes back with the cause, an `UnfitRow`, as ``unfit``.
+"""
 
 
 @dataclass(frozen=True)
@@ -56,15 +60,17 @@ class Answer:
         control_texts: control tokens that stand in what was shown, and are words to the model.
         refusal_nats: minus the logarithm of the probability that it had said the refusal; None where none was named.
         lookup: how the evidence was found, where it was looked up.
+        set_aside: why the model cannot be shown the row; None where it was asked.
     """
 
     row_id: str
     text: str
-    stopped: Literal["eos", "length"]
+    stopped: Literal["eos", "length", "set_aside"]
     dropped_passages: int
     control_texts: int = 0
     refusal_nats: float | None = None
     lookup: Mapping[str, Any] | None = None
+    set_aside: str | None = None
 
 
 def load_model(folder: Path, adapter: Path | None = None) -> "PreTrainedModel":
@@ -109,12 +115,15 @@ def answer_sessions(
         progress: called with (rows answered, rows in all).
 
     Returns:
-        One answer a row, in the order of the rows.
+        One answer a row, in the order of the rows. A row that the model cannot be shown is set aside: it gets an empty
+        one, and is no history of the next turn.
 
     Raises:
-        FinetrailError: a prompt does not fit even without evidence, or a turn occurs twice in a session.
+        FinetrailError: a prompt does not fit even without evidence, a turn occurs twice in a session, or
+            `finetrail.models.control_tokens.SetAside.check`.
     """
     answers: dict[str, Answer] = {}
+    aside = SetAside()
     refusing = _target(refusal, tokenizer) if refusal is not None else None
     own: dict[str, list[Message]] = {}
     for wave in _waves(rows):
@@ -122,12 +131,15 @@ def answer_sessions(
             batch: Sequence[Mapping[str, Any]] = wave[start : start + batch_size]
             earlier = [own.get(row["session_id"], []) for row in batch]
             batch = look_up(batch, earlier) if look_up is not None else batch
-            prompts = [
-                fit_prompt(row, history, tokenizer, limits, max_answer_tokens, vision)
-                for row, history in zip(batch, earlier, strict=True)
-            ]
-            replies = reply_greedily(model, tokenizer, prompts, max_answer_tokens, vision)
-            for row, prompt, (text, stopped) in zip(batch, prompts, replies, strict=True):
+            asked: list[tuple[Mapping[str, Any], Prompt]] = []
+            for row, history in zip(batch, earlier, strict=True):
+                with aside.unfit(row["id"]):
+                    if "unfit" in row:
+                        raise row["unfit"]
+                    asked.append((row, fit_prompt(row, history, tokenizer, limits, max_answer_tokens, vision)))
+            prompts = [prompt for _, prompt in asked]
+            replies = reply_greedily(model, tokenizer, prompts, max_answer_tokens, vision) if prompts else []
+            for (row, prompt), (text, stopped) in zip(asked, replies, strict=True):
                 nats = _nats(model, prompt, refusing, vision) if refusing is not None else None
                 lookup = row.get("lookup")
                 answers[row["id"]] = Answer(
@@ -136,12 +148,22 @@ def answer_sessions(
                 own.setdefault(row["session_id"], []).extend(
                     [
                         Message(role="user", content=row["question"]),
-                        Message(role="assistant", content=cut_text(text, tokenizer, max_answer_tokens)),
+                        Message(role="assistant", content=_as_history(text, tokenizer, max_answer_tokens)),
                     ]
                 )
             if progress is not None:
-                progress(len(answers), len(rows))
-    return [answers[row["id"]] for row in rows]
+                progress(len(answers) + len(aside.reasons), len(rows))
+    aside.check(len(rows))
+    unasked = {name: Answer(name, "", "set_aside", 0, set_aside=reason) for name, reason in aside.reasons.items()}
+    return [(answers | unasked)[row["id"]] for row in rows]
+
+
+def _as_history(text: str, tokenizer: "PreTrainedTokenizerBase", tokens: int) -> str:
+    """Cut an answer as history of the next turn; of one that cannot be shown again, that turn is set aside."""
+    try:
+        return cut_text(text, tokenizer, tokens)
+    except UnfitRow:
+        return text
 
 
 def _waves(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
@@ -177,6 +199,7 @@ def fit_prompt(
 
     Raises:
         FinetrailError: it does not fit even without passages.
+        UnfitRow: see `finetrail.models.masks.prompt_ids`.
     """
     first = row["messages"][0]
     system = first["content"] if first["role"] == "system" else ""

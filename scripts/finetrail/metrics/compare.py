@@ -1,6 +1,7 @@
 """Put a tuned model beside its controls: the same units, the same metric, an interval on each difference."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from finetrail.errors import FinetrailError
@@ -15,6 +16,8 @@ class Measurement(NamedTuple):
     numerator: float
     denominator: float = 1.0
 
+
+_NAMED = 20  # rows set aside whose ids are written
 
 Measured = Mapping[str, Measurement]
 """Unit id → measurement; the ids pair the models."""
@@ -95,3 +98,36 @@ def _table_line(name: str, row: Row, comparison: Row) -> str:
         return f"| **{name}** | {row['estimate']:.4f} | | {bounds_text(row, '.4f')} (value) |"
     shown = f"{difference['estimate']:+.4f} | {bounds_text(difference, '+.4f')}"
     return f"| {name} | {row['estimate']:.4f} | {shown} |"
+
+
+def set_aside(models: Mapping[str, Sequence[Row]]) -> Row:
+    """Say which rows the models could not be shown; nothing where there are none.
+
+    A row that got no answer counts as wrong. One without a loss is left out of the losses of every model.
+
+    Args:
+        models: model → its predictions; ``set_aside`` is the reason, of such a row.
+    """
+    found = {name: [row for row in rows if "set_aside" in row] for name, rows in models.items()}
+    told = {
+        name: {
+            "rows": len(rows),
+            "of": len(models[name]),
+            "unanswered": sum(not row["answer"] for row in rows),
+            "without_loss": sum(row.get("loss") is None for row in rows),
+            "reasons": dict(sorted(Counter(row["set_aside"] for row in rows).items())),
+            "first": [row["id"] for row in rows[:_NAMED]],
+        }
+        for name, rows in found.items()
+        if rows
+    }
+    return {"set_aside": told} if told else {}
+
+
+def set_aside_lines(metrics: Row) -> list[str]:
+    """Say in a line a model what `set_aside` found."""
+    return [
+        f"{name} could not be shown {told['rows']} of {told['of']} rows: {told['unanswered']} without an answer count"
+        f" as wrong, {told['without_loss']} have no loss"
+        for name, told in metrics.get("set_aside", {}).items()
+    ]

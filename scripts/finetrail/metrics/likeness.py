@@ -10,7 +10,10 @@ from finetrail.rows.records import Row
 
 
 def likenesses(rows: Sequence[Row], embedding: Mapping[str, Any] | None) -> list[Row]:
-    """Return of each row how like its text is to its own reference, and the mean likeness to those of other cases."""
+    """Return of each row how like its text is to its own reference, and the mean likeness to those of other cases.
+
+    An answer that a model could not be asked for is not like its reference at all.
+    """
     vectors = embed([row["answer"] for row in rows] + [row["reference"] for row in rows], embedding)
     own, wanted = vectors[: len(rows)], vectors[len(rows) :]
     every = own @ wanted.T
@@ -21,7 +24,7 @@ def likenesses(rows: Sequence[Row], embedding: Mapping[str, Any] | None) -> list
         mismatched = sum(float(every[place, number]) for number in others) / len(others) if others else None
         found.append(
             {
-                "matched": round(float(every[place, place]), 6),
+                "matched": 0.0 if "set_aside" in row and not row["answer"] else round(float(every[place, place]), 6),
                 "mismatched": None if mismatched is None else round(mismatched, 6),
                 "token_f1": round(token_f1(row["answer"], row["reference"]), 6),
                 **grams,

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.metrics.bootstrap import bounds_text
+from finetrail.metrics.compare import set_aside_lines
 from finetrail.rows.artifacts import read_json
 
 
@@ -24,6 +25,7 @@ def summary_lines(path: Path) -> list[str]:
         lines.append(f"  {comparison['metric']} (rests on {comparison['rests_on']}): {scores}")
         subject = next(name for name in comparison["models"] if name not in comparison["differences"])
         lines.append(f"    {subject} minus {differences}")
+    lines += [f"  {line}" for line in set_aside_lines(metrics)]
     for name, share in metrics.get("right_image_beats_another", {}).items():
         kinds = {"": share} if "estimate" in share else share
         for kind, found in ((kind, found) for kind, found in kinds.items() if found):

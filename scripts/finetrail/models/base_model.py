@@ -1,7 +1,7 @@
 """A base model: what its folder says without its weights; each part is read once, when it is first asked for."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,9 @@ from finetrail.models.base import embedding_rows
 from finetrail.models.chat_tokens import ChatTokens, chat_tokens, pad_id
 from finetrail.models.image_inputs import Vision, load_vision
 from finetrail.models.limits import Loss
-from finetrail.models.model_folder import read_config, read_tokenizer
-from finetrail.rows.artifacts import MANIFEST_NAME, read_json
+from finetrail.models.model_folder import read_config, read_tokenizer, stored_parameters
+from finetrail.rows.artifacts import MANIFEST_NAME, check_manifest, read_json
+from finetrail.rows.records import sha256_file
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
@@ -26,9 +27,24 @@ class BaseModel:
 
     Every part raises `FinetrailError` where the folder holds none, or one that runs code of its own
     (`finetrail.models.model_folder`).
+
+    Attributes:
+        folder: where it is.
+        known: SHA-256 of files that were hashed in this process, by name.
     """
 
     folder: Path
+    known: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def verified(cls, manifest: Path) -> "BaseModel":
+        """Open the folder of a manifest, whose files are hashed this one time.
+
+        Raises:
+            FinetrailError: a file is missing, or differs from the manifest.
+        """
+        files = check_manifest(manifest.parent, manifest)["files"]
+        return cls(manifest.parent, {entry["path"]: entry["sha256"] for entry in files})
 
     @cached_property
     def config(self) -> "PreTrainedConfig":
@@ -49,6 +65,17 @@ class BaseModel:
     def layout(self) -> ChatLayout:
         """The chat layout that its template follows."""
         return detect_layout(self.tokenizer)
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each of its files, by name."""
+        files = sorted(path for path in self.folder.iterdir() if path.is_file())
+        return {path.name: self.known.get(path.name) or sha256_file(path) for path in files}
+
+    @cached_property
+    def parameters(self) -> int | None:
+        """How many parameters its files hold; None where there are no weights beside its configuration."""
+        return stored_parameters(self.folder)
 
     @property
     def context(self) -> int:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from finetrail.chat.bounded_template import render_template
 from finetrail.chat.messages import Message
 from finetrail.errors import FinetrailError
+from finetrail.models.control_tokens import THOUGHT, THOUGHTS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-CLOSED_THOUGHTS = "</think>"
-_THOUGHTS = re.compile(r"\s*<think>.*?</think>\s*", re.DOTALL)
 _GENERATION = re.compile(r"\{%-?\s*generation\b")
 _WHERE = "chat_template"
 _QUESTION, _ANSWER, _SYSTEM = "Which one?", "The answer of the probe.", "The system message of the probe."
@@ -54,7 +53,7 @@ def _probe(tokenizer: "PreTrainedTokenizerBase", template: str) -> ChatTokens:
     return ChatTokens(
         end=_end_of_turn(tokenizer, answered.rpartition(_ANSWER)[2]),
         keeps_system=_keeps_system(tokenizer, question),
-        closes_thoughts=asked.rstrip().endswith(CLOSED_THOUGHTS),
+        closes_thoughts=asked.rstrip().endswith(THOUGHTS[1]),
         marks_answers=_GENERATION.search(template) is not None,
     )
 
@@ -82,7 +81,8 @@ def _keeps_system(tokenizer: "PreTrainedTokenizerBase", question: Message) -> bo
 
 def without_thoughts(answer: str) -> str:
     """Cut the block of thoughts off an earlier answer: published templates show none of it again."""
-    return _THOUGHTS.sub("", answer, count=1) if answer.lstrip().startswith("<think>") else answer
+    thought = THOUGHT.match(answer)
+    return answer[thought.end() :].lstrip() if thought else answer
 
 
 def pad_id(tokenizer: "PreTrainedTokenizerBase") -> int:

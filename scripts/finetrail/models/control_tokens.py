@@ -5,13 +5,15 @@ could end its own turn and begin another. So control tokens in messages are mark
 encoded as plain text; marking and encoding are the transformers library's (``sanitize_control_tokens``).
 """
 
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from finetrail.chat.bounded_template import TEMPLATE_OPTIONS, Rendering, render_template
+from finetrail.chat.bounded_template import TEMPLATE_OPTIONS, Rendering, TemplateFault, UnfitRow, render_template
 from finetrail.chat.messages import Message
 from finetrail.errors import FinetrailError
 
@@ -20,14 +22,66 @@ if TYPE_CHECKING:
 
 THOUGHTS = ("<think>", "</think>")
 """Around what a model thinks aloud: tokens of some vocabularies, with which its answers may begin all the same."""
-_THOUGHT = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+THOUGHT = re.compile(rf"\s*{THOUGHTS[0]}.*?{THOUGHTS[1]}", re.DOTALL)
+"""The thoughts with which an answer begins, at its start."""
 _SPACES = " \t\r\n\u2581"  # SentencePiece writes a space as U+2581
 _START, _END = "\U000f0000", "\U000f0001"  # the library's marks
 _MARKED = re.compile(f"{_START}(.)(.*?){_END}", re.DOTALL)
 
 
-class UnfitRow(FinetrailError):
-    """A row that this model cannot be shown; it is set aside alone."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class SetAside:
+    """The rows that a model cannot be shown: they are set aside alone, unless they are most.
+
+    Attributes:
+        reasons: row id → why.
+        faults: how many of them the chat template does not write as it should.
+    """
+
+    reasons: dict[str, str] = field(default_factory=dict)
+    faults: int = 0
+
+    @contextmanager
+    def unfit(self, row_id: str) -> Iterator[None]:
+        """Set the row aside where what is done within finds it unfit."""
+        try:
+            yield
+        except UnfitRow as error:
+            self.add(row_id, error)
+
+    def add(self, row_id: str, error: UnfitRow) -> None:
+        """Set a row aside, and say so."""
+        if row_id not in self.reasons:
+            logger.warning("%s: set aside: %s", row_id, error.cause)
+            self.reasons[row_id] = error.cause
+            self.faults += isinstance(error, TemplateFault)
+
+    def check(self, rows: int) -> None:
+        """Stop where it is not the rows that are at fault.
+
+        Args:
+            rows: how many there were.
+
+        Raises:
+            FinetrailError: the template is at fault in most rows, or no row is left.
+        """
+        if not self.reasons:
+            return
+        first = ": ".join(next(iter(self.reasons.items())))
+        if 2 * self.faults > rows:
+            raise FinetrailError(
+                f"the chat template fails at {self.faults} of {rows} rows; the first is {first}",
+                where="chat_template",
+                hint="Name a layout in base_model.template, or choose another base model",
+            )
+        if len(self.reasons) >= rows:
+            raise FinetrailError(
+                f"none of {rows} rows can be shown to this model; the first is {first}",
+                hint="Clean the rows, or choose another base model",
+            )
 
 
 @dataclass(frozen=True)
@@ -60,7 +114,7 @@ class ControlTokens:
     def _parts(self, message: Message) -> list[tuple[str, re.Pattern[str]]]:
         """Part the thoughts with which an answer begins from the rest of it."""
         content = message["content"]
-        thought = _THOUGHT.match(content) if message["role"] == "assistant" else None
+        thought = THOUGHT.match(content) if message["role"] == "assistant" else None
         end = thought.end() if thought else 0
         return [(content[:end], self.outside), (content[end:], self.pattern)]
 
@@ -124,8 +178,8 @@ def chat_ids(
         with_answers: whether to find the tokens of the assistant's turns.
 
     Raises:
-        FinetrailError: see `finetrail.chat.bounded_template.render_template`.
-        UnfitRow: the tokenizer makes a control token of plain text.
+        FinetrailError: there is no template.
+        UnfitRow: the tokenizer makes a control token of plain text, or the template refuses the messages.
     """
     control = control_tokens(tokenizer)
     texts = control.count(messages)

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from finetrail.chat.bounded_template import TemplateFault, UnfitRow
 from finetrail.chat.layouts import turn_of, without_a_passage
 from finetrail.chat.messages import Evidence, Message
 from finetrail.errors import FinetrailError
-from finetrail.models.chat_tokens import CLOSED_THOUGHTS, chat_tokens, without_thoughts
-from finetrail.models.control_tokens import ChatIds, UnfitRow, chat_ids, control_tokens, plain_ids
+from finetrail.models.chat_tokens import chat_tokens, without_thoughts
+from finetrail.models.control_tokens import THOUGHTS, ChatIds, SetAside, chat_ids, control_tokens, plain_ids
 from finetrail.models.image_inputs import IMAGE_TOKEN, Vision
 from finetrail.models.limits import Limits, Loss
 from finetrail.vision.image import Image
@@ -88,8 +89,10 @@ def encode_row(
         vision: how the model is shown the row's image; None for the text alone.
 
     Raises:
-        FinetrailError: the row does not fit even without evidence, its last turn is not the assistant's, its image
-            cannot be read, or the chat template renders it so that prompt and target cannot be told apart.
+        FinetrailError: the row does not fit even without evidence, its last turn is not the assistant's, or its image
+            cannot be read.
+        UnfitRow: as `finetrail.models.control_tokens.chat_ids`, or the chat template renders the row so that prompt and
+            target cannot be told apart.
     """
     row_id = str(row["id"])
     messages = shorten_history(row["messages"], tokenizer, limits)
@@ -139,24 +142,23 @@ def encode_rows(
     """Encode rows to train on; what this model cannot be shown, or would be taught wrongly by, is set aside alone.
 
     Raises:
-        FinetrailError: as `encode_row`, but for `UnfitRow`; or a row has an image that the model cannot read, and
-            nothing allows to drop it.
+        FinetrailError: as `encode_row`, but for `UnfitRow`; as `SetAside.check`; or a row has an image that the model
+            cannot read, and nothing allows to drop it.
     """
     shown = choose_images(rows, limits, vision)
-    examples, set_aside = [], {}
+    examples, aside = [], SetAside()
     for row in rows:
-        try:
+        with aside.unfit(str(row["id"])):
             _refuse_closed_thoughts(row, tokenizer)
             examples.append(encode_row(row, tokenizer, limits, loss=loss, vision=shown))
-        except UnfitRow as error:
-            set_aside[str(row["id"])] = error.cause
+    aside.check(len(rows))
     dropped = 0 if shown else sum(row.get("image") is not None for row in rows)
-    return EncodedRows(examples, dropped, set_aside)
+    return EncodedRows(examples, dropped, aside.reasons)
 
 
 def _refuse_closed_thoughts(row: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase") -> None:
     """Set a row aside that would teach to write thoughts behind a prompt that has closed them."""
-    if chat_tokens(tokenizer).closes_thoughts and CLOSED_THOUGHTS in row["messages"][-1]["content"]:
+    if chat_tokens(tokenizer).closes_thoughts and THOUGHTS[1] in row["messages"][-1]["content"]:
         raise UnfitRow(
             "the answer holds thoughts, but the prompt has closed them",
             where=str(row["id"]),
@@ -189,8 +191,8 @@ def prompt_ids(
         images: how many images stand in front of the first user turn.
 
     Raises:
-        FinetrailError: the prompt begins with two BOS tokens, or the template shows no system message.
-        UnfitRow: see `finetrail.models.control_tokens.chat_ids`.
+        FinetrailError: the template shows no system message.
+        UnfitRow: see `finetrail.models.control_tokens.chat_ids`; or the prompt begins with two BOS tokens.
     """
     if messages[0]["role"] == "system" and not chat_tokens(tokenizer).keeps_system:
         raise FinetrailError(
@@ -201,7 +203,7 @@ def prompt_ids(
     ids = _shown(messages, tokenizer, where, images, add_generation_prompt=True).ids
     bos = tokenizer.bos_token_id
     if bos is not None and ids[:2] == [bos, bos]:
-        raise FinetrailError("the prompt begins with two BOS tokens", where=where, hint="Mend the chat template")
+        raise TemplateFault("the prompt begins with two BOS tokens", where=where, hint="Mend the chat template")
     return ids
 
 
@@ -231,8 +233,7 @@ def split_ids(
     """Tokenize prompt and target: the target is the answer and the end-of-turn token, nothing else.
 
     Raises:
-        FinetrailError: the prompt is no prefix of the whole, or the turn's end is missing.
-        UnfitRow: as `prompt_ids`.
+        UnfitRow: as `prompt_ids`; or the prompt is no prefix of the whole, or the turn's end is missing.
     """
     prompt, whole = _prompt_and_whole(messages, tokenizer, where, images)
     return prompt, _target(prompt, whole.ids, tokenizer, where)
@@ -253,10 +254,10 @@ def _prompt_and_whole(
 def _target(prompt: Sequence[int], whole: Sequence[int], tokenizer: "PreTrainedTokenizerBase", where: str) -> list[int]:
     """Return what follows the prompt, up to the end of the turn."""
     if list(whole[: len(prompt)]) != list(prompt):
-        raise FinetrailError("the chat template renders the prompt otherwise when an answer follows", where=where)
+        raise TemplateFault("the chat template renders the prompt otherwise when an answer follows", where=where)
     target, end = list(whole[len(prompt) :]), chat_tokens(tokenizer).end
     if end not in target:
-        raise FinetrailError("the chat template does not end the assistant's turn", where=where)
+        raise TemplateFault("the chat template does not end the assistant's turn", where=where)
     return target[: target.index(end) + 1]
 
 
@@ -273,7 +274,7 @@ def _assistant_labels(
     """Ids and labels by the template's own generation markers; what they leave out is compared with the last answer.
 
     Raises:
-        FinetrailError: as `split_ids`, or a marked turn ends with another token than the turn's end.
+        UnfitRow: as `split_ids`, or a marked turn ends with another token than the turn's end.
     """
     prompt, whole = _prompt_and_whole(messages, tokenizer, where, images, with_answers=True)
     target = _target(prompt, whole.ids, tokenizer, where)
@@ -290,7 +291,7 @@ def _assistant_labels(
     ]
     last_answer_alone = labels[len(prompt) - 1 :] == [IGNORED, *target]
     if not last_answer_alone or stops != [end] * answers:
-        raise FinetrailError(
+        raise TemplateFault(
             "what {% generation %} marks is not each answer with its end-of-turn token as the final trained one, and"
             " nothing else",
             where=where,

@@ -4,3 +4,6 @@ SMALL = ("*.json", "*.model", "*.jinja", "*.txt", "LICENSE*")
 """Files of configuration and tokenizer."""
 ALL = (*SMALL, "*.safetensors")
 """What is downloaded, copied and hashed."""
+
+NO_WEIGHTS = "holds no weights as safetensors"
+"""What is said of a model in another format, which may run code when it is read."""

@@ -6,6 +6,7 @@ told not to. `tests/wiring/test_loaders.py` forbids other loaders.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_CONVERT = "Convert them: other formats may run code when they are read"
 
 
 def read_config(source: Path | str, **options: Any) -> "PreTrainedConfig":
@@ -60,10 +62,42 @@ def load_weights(kind: Any, source: Path | str, **options: Any) -> Any:
             raise FinetrailError(
                 f"{index.name} names weights that are no safetensors",
                 where=str(source),
-                hint="Convert them: other formats may run code when they are read",
+                hint=_CONVERT,
             )
     with _explained(source):
         return kind.from_pretrained(source, use_safetensors=True, **_safely(source), **options)
+
+
+def stored_parameters(folder: Path) -> int | None:
+    """Count a model's parameters as they are stored, by the headers of its files: no weight is read.
+
+    Args:
+        folder: of the model, not a hub's id.
+
+    Returns:
+        None where the folder holds no safetensors at all.
+
+    Raises:
+        FinetrailError: a file that the index names is missing, or one is cut off.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not any(folder.glob("*.safetensors")):
+        return None
+    index = folder / "model.safetensors.index.json"
+    names = set(read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    total = 0
+    for path in (folder / name for name in sorted(names)):
+        if not path.is_file():
+            raise FinetrailError("a file of the weights is missing", where=str(path), hint="Copy the whole model")
+        try:
+            with safe_open(path, "numpy") as stored:
+                tensors = stored.keys()
+                total += sum(prod(stored.get_slice(tensor).get_shape()) for tensor in tensors)
+        except (SafetensorError, OSError) as error:
+            said = f"the weights are not whole: {error}"
+            raise FinetrailError(said, where=str(path), hint="Copy the whole model") from error
+    return total
 
 
 def load_adapter(model: Any, folder: Path) -> Any:
@@ -111,8 +145,8 @@ def _explained(source: Path | str) -> Iterator[None]:
             ) from error
         if "safetensors" in said:
             raise FinetrailError(
-                f"holds no weights as safetensors: {said[:200]}",
+                f"its weights cannot be read as safetensors: {said[:200]}",
                 where=str(source),
-                hint="Convert them: other formats may run code when they are read",
+                hint=_CONVERT,
             ) from error
         raise FinetrailError(f"the model cannot be read: {said[:400]}", where=str(source)) from error

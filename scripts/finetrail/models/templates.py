@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from finetrail.chat.bounded_template import render_template
+from finetrail.chat.bounded_template import UnfitRow, render_template
 from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.chat.messages import whole_messages
 from finetrail.chat.prompt_families import CONTROL, FAMILIES
-from finetrail.models.control_tokens import UnfitRow, control_tokens
+from finetrail.models.control_tokens import control_tokens
 from finetrail.rows.records import Row
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ def own_form(tokenizer: "PreTrainedTokenizerBase") -> Form:
     """Return the form of a tokenizer's own chat template: one string, with all that the template writes.
 
     Raises:
-        FinetrailError: when it is called: the template refuses the messages.
-        UnfitRow: when it is called: a text holds a control token, which would be one of the string's.
+        UnfitRow: when it is called: a text holds a control token, which would be one of the string's; or the template
+            refuses the messages.
     """
 
     def laid_out(system: str, question: str, answer: str) -> Row:

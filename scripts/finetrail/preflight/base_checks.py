@@ -19,13 +19,14 @@ from pathlib import Path
 from finetrail.config.load import LoadedConfig
 from finetrail.config.recipe import RecipeConfig, RunConfig
 from finetrail.config.sections.schema import plain
+from finetrail.config.sections.train import BaseModelChoice
 from finetrail.errors import FinetrailError
 from finetrail.export.modelfile import check_text
-from finetrail.hub import download
-from finetrail.models.model_files import SMALL
+from finetrail.hub import cached_small, download
+from finetrail.models.model_files import NO_WEIGHTS, SMALL
 from finetrail.preflight.base_findings import attempt, findings
 from finetrail.preflight.finding import Finding
-from finetrail.rows.artifacts import MANIFEST_NAME
+from finetrail.rows.artifacts import MANIFEST_NAME, read_json
 
 MOST_SECONDS = 120
 MOST_BYTES = 4 << 30
@@ -35,7 +36,7 @@ MOST_BYTES = 4 << 30
 def refuse_unfit_bases(run: LoadedConfig) -> None:
     """Stop where the base model of a recipe cannot be trained or exported as the recipe says.
 
-    A base of the hub that has not been fetched is passed over: `check_hub_bases` looks at it.
+    A base of the hub that is not on this machine is passed over: `check_hub_bases` looks at it. Nothing is asked.
 
     Raises:
         FinetrailError: lists what was found.
@@ -66,11 +67,9 @@ def _of_recipe(run: RunConfig, name: str, recipe: RecipeConfig) -> Iterator[Find
             f"recipes.{name}.folds.system_prompt", lambda: check_text(recipe.folds.system_prompt, "SYSTEM")
         )
     path = recipe.base_model.path if recipe.base_model else None
-    for what, pattern in (("config.json", "config.json"), ("weights as safetensors", "*.safetensors")):
+    for missing, pattern in (("holds no config.json", "config.json"), (NO_WEIGHTS, "*.safetensors")):
         if path is not None and not any(Path(path).glob(pattern)):
-            yield Finding(
-                "error", f"recipes.{name}.base_model.path", f"{path} holds no {what}", "Name a model's folder"
-            )
+            yield Finding("error", f"recipes.{name}.base_model.path", f"{path} {missing}", "Name a model's folder")
             return
     folder = _at_hand(run, name, recipe)
     if folder is not None:
@@ -87,7 +86,30 @@ def _at_hand(run: RunConfig, name: str, recipe: RecipeConfig) -> Path | None:
     if recipe.base_model.path is not None:
         return Path(recipe.base_model.path)
     fetched = run.results / name / "base_model"
-    return fetched if (fetched / MANIFEST_NAME).is_file() else None
+    if (fetched / MANIFEST_NAME).is_file():
+        return fetched
+    return _in_cache(recipe.base_model)
+
+
+def _in_cache(choice: BaseModelChoice) -> Path | None:
+    """Return a base's folder in the hub's cache, where what decides its template is there as well."""
+    if choice.hub is None or choice.revision is None:
+        return None
+    folder = cached_small(choice.hub, choice.revision)
+    if folder is None or choice.template is not None or any(folder.glob("chat_template.*")):
+        return folder
+    settings = folder / "tokenizer_config.json"
+    return folder if settings.is_file() and "chat_template" in read_json(settings) else None
+
+
+def unseen_bases(run: RunConfig) -> Iterator[str]:
+    """Say in a line which base models of a run nobody has looked at, and when that will be."""
+    for name, recipe in run.recipes.items():
+        choice = recipe.base_model
+        if choice is None or choice.tiny is not None or _at_hand(run, name, recipe) is not None:
+            continue
+        when = "fetch_model looks at it" if choice.hub is None else "`make preflight` looks at it, and fetch_model"
+        yield f"The base model of {name}, {choice.hub or choice.path}, has not been looked at: {when}"
 
 
 def check_hub_bases(run: RunConfig) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""What a run would trip over in a base model, tried on a copy of its small files; no weights are read."""
+"""What a run would trip over in a base model, tried on a copy of its small files; of weights the headers are read."""
 
 import shutil
 import tempfile
@@ -42,8 +42,11 @@ def findings(name: str, recipe: Mapping[str, Any], folder: Path) -> Iterator[Fin
         refused = list(attempt(f"recipes.{name}.base_model", partial(prepare_tokenizer, copy, **wanted)))
         yield from refused
         if not refused:
-            yield from _trained(name, recipe, BaseModel(copy))
-            yield from _exported(name, recipe, BaseModel(copy))
+            base = BaseModel(copy)
+            yield from _trained(name, recipe, base)
+            yield from _exported(name, recipe, base)
+    if choice["path"] is not None:  # of the hub, the weights may not be here yet
+        yield from attempt(f"recipes.{name}.base_model.path", lambda: BaseModel(folder).parameters)
 
 
 def _trained(name: str, recipe: Mapping[str, Any], base: Any) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from finetrail.models.base import copy_processor, load_base
 from finetrail.models.model_folder import load_adapter, read_tokenizer
-from finetrail.models.tokenizer_names import name_as_released
+from finetrail.models.released_names import name_as_released
 
 if TYPE_CHECKING:
     from peft import PeftModel

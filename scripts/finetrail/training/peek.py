@@ -46,8 +46,6 @@ def show_row(example: Example, tokenizer: "PreTrainedTokenizerBase", around: tup
 def show_summary(encoded: EncodedRows) -> str:
     """Say what the shown rows come to."""
     examples = encoded.examples
-    if not examples:
-        return f"None of {len(encoded.set_aside)} rows can be shown to this model."
     lengths = sorted(len(example.input_ids) for example in examples)
     learned = sum(example.target_tokens for example in examples)
     trimmed = sum(example.dropped_passages > 0 for example in examples)

@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from finetrail.chat.bounded_template import render_template
+from finetrail.chat.bounded_template import UnfitRow, render_template
 from finetrail.chat.chat_layout import ChatLayout
 from finetrail.chat.detect_layout import first_difference
 from finetrail.errors import FinetrailError
 from finetrail.models.chat_tokens import chat_tokens
-from finetrail.models.control_tokens import UnfitRow
 from finetrail.models.masks import Example
 
 if TYPE_CHECKING:

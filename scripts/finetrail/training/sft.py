@@ -16,7 +16,6 @@ from finetrail.errors import FinetrailError
 from finetrail.models.base import copy_processor
 from finetrail.models.base_model import BaseModel
 from finetrail.models.masks import Example, encode_rows
-from finetrail.models.model_folder import read_config
 from finetrail.rows.artifacts import read_json, write_json
 from finetrail.rows.records import canonical_json, sha256_file, sha256_text
 from finetrail.training import worker
@@ -56,7 +55,7 @@ from finetrail.training.trainer.load_model import count_parameters
 from finetrail.training.trainer.trainer import build_trainer
 from finetrail.training.trainer.training_log import drop_steps_after, write_training_log
 from finetrail.training.trainer.varlen import suits_varlen
-from finetrail.training.trainer_parts import TrainerParts
+from finetrail.training.trainer_parts import EncodedSplits, TrainerParts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -67,13 +66,13 @@ Report = Callable[[int, int], None]
 
 
 def _encode(
-    base_dir: Path,
+    base: BaseModel,
     _vision_dir: Path | None,
     train_rows: Sequence[Mapping[str, Any]],
     eval_rows: Sequence[Mapping[str, Any]],
     settings: TrainSettings,
     images: str | None,
-) -> tuple[list[Example], list[Example]]:
+) -> EncodedSplits:
     """Turn rows into token ids."""
     if not train_rows:
         raise FinetrailError("there are no rows to train on", hint="See what the folds kept and dropped")
@@ -83,7 +82,6 @@ def _encode(
             where="train.models",
             hint="Give `splits.dev` a share, or take `eval_steps` out",
         )
-    base = BaseModel(base_dir)
     base.check(loss=settings.loss, max_length=settings.limits.max_length)
     if settings.adapter:
         base.check_new_tokens(settings.modules_to_save)
@@ -92,15 +90,7 @@ def _encode(
         encode_rows(rows, base.tokenizer, settings.limits, loss=settings.loss, vision=vision)
         for rows in (train_rows, eval_rows)
     )
-    for row_id, reason in {**train.set_aside, **dev.set_aside}.items():
-        logger.warning("%s: set aside: %s", row_id, reason)
-    if not train.examples:
-        raise FinetrailError(
-            f"none of {len(train_rows)} rows can be shown to this model: {next(iter(train.set_aside.values()))}",
-            where=str(base_dir),
-            hint="Clean the rows, or choose another base model",
-        )
-    return train.examples, dev.examples
+    return EncodedSplits(train.examples, dev.examples, len(train.set_aside))
 
 
 def _dataset(examples: Sequence[Example], settings: TrainSettings | None) -> "Dataset":
@@ -152,7 +142,7 @@ class TrainReport:
 
 
 def train_adapter(
-    base_dir: Path,
+    base: BaseModel,
     train_rows: Sequence[Mapping[str, Any]],
     eval_rows: Sequence[Mapping[str, Any]],
     settings: TrainSettings,
@@ -168,7 +158,7 @@ def train_adapter(
     """Tune a base model on chat rows; the assistant's last turn carries loss, or all of its turns do.
 
     Args:
-        base_dir: model and tokenizer in the layout of the transformers library, with a chat template.
+        base: with a chat template.
         train_rows: see `finetrail.models.masks.encode_row` for their fields.
         eval_rows: dev rows for the evaluation loss; may be empty where nothing is chosen by it.
         settings: everything that decides the weights.
@@ -190,13 +180,13 @@ def train_adapter(
     deadline = Deadline()
     with hold(state_dir), heed_signals(deadline):
         rows = (train_rows, eval_rows)
-        base = (base_dir, vision_dir)
         saving = saving or Saving()
-        return _train(base, rows, settings, images, state_dir, out_dir, saving, deadline, progress, parts)
+        return _train(base, vision_dir, rows, settings, images, state_dir, out_dir, saving, deadline, progress, parts)
 
 
 def _train(
-    base: tuple[Path, Path | None],
+    base: BaseModel,
+    vision_dir: Path | None,
     rows: tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]],
     settings: TrainSettings,
     images: str | None,
@@ -208,7 +198,6 @@ def _train(
     parts: TrainerParts,
 ) -> TrainReport:
     """Note an attempt, make it, and publish what came of it."""
-    base_dir, vision_dir = base
     started, step = time.time(), _reached(state_dir)
     refuse_another(state_dir, step)
     number = begin_attempt(state_dir, step, saving.code)
@@ -216,27 +205,26 @@ def _train(
     failure: BaseException | None = None
     try:
         with fault_of_inputs():
-            train, evaluation = parts.encode(base_dir, vision_dir, *rows, settings, images)
-            open_state(state_dir, _identity(base, train, evaluation, settings), saving.code)
+            encoded = parts.encode(base, vision_dir, *rows, settings, images)
+            train, evaluation = encoded.train, encoded.dev
+            open_state(state_dir, _identity(base, vision_dir, train, evaluation, settings), saving.code)
         restore_checkpoint(state_dir, saving.tracking)
         resume = _resume_from(state_dir, saving)
         if resume is not None and ended(resume) is not None:
             logger.info("%s: %s, nothing to train", resume, ended(resume))
             outcome = "published"
         else:
-            choices = _choices(base_dir, settings, train, state_dir, resume)
+            choices = _choices(base, settings, train, state_dir, resume)
             step = checkpoint_step(resume) if resume else 0
             note_attempt(state_dir, number, step, asdict(choices))
-            job = Job(base_dir, state_dir, resume, settings, saving, choices, started, _longest(train), vision_dir)
+            job = Job(base.folder, state_dir, resume, settings, saving, choices, started, _longest(train), vision_dir)
             _fit(job, train, evaluation, deadline, progress, parts)
-        report = _publish(base_dir, settings, train, state_dir, out_dir, parts.written)
-        shown = {example.row_id for example in train}
+        report = _publish(base, settings, train, state_dir, out_dir, parts.written)
         drops = settings.limits.images == "drop"
         return replace(
             report,
             dropped_images=sum(row.get("image") is not None for row in rows[0]) if drops else 0,
-            # Of drawn rows, those that were not drawn are not set aside.
-            set_aside=0 if settings.prefix else sum(str(row["id"]) not in shown for row in rows[0]),
+            set_aside=encoded.set_aside,
         )
     except BaseException as error:
         outcome, failure = outcome_of(error), error
@@ -264,16 +252,20 @@ def _reached(state_dir: Path) -> int:
 
 
 def _identity(
-    folders: tuple[Path, Path | None], train: Sequence[Example], evaluation: Sequence[Example], settings: TrainSettings
+    base: BaseModel,
+    vision_dir: Path | None,
+    train: Sequence[Example],
+    evaluation: Sequence[Example],
+    settings: TrainSettings,
 ) -> str:
     """Digest what decides the weights: settings, encoded rows, and the bytes of the base."""
-    files = [path for folder in folders if folder for path in folder.iterdir() if path.is_file()]
-    base = sorted((path.name, sha256_file(path)) for path in files)
+    seen = [path for path in vision_dir.iterdir() if path.is_file()] if vision_dir else []
+    files = sorted([*base.digests.items(), *((path.name, sha256_file(path)) for path in seen)])
     rows = [
         [example.input_ids, example.labels, [image.sha256 for image in example.images]]
         for example in (*train, *evaluation)
     ]
-    return sha256_text(canonical_json([asdict(settings), base, rows]))
+    return sha256_text(canonical_json([asdict(settings), files, rows]))
 
 
 def _resume_from(state_dir: Path, saving: Saving) -> Path | None:
@@ -292,10 +284,10 @@ def _resume_from(state_dir: Path, saving: Saving) -> Path | None:
 
 
 def _choices(
-    base_dir: Path, settings: TrainSettings, train: Sequence[Example], state_dir: Path, resume: Path | None
+    base: BaseModel, settings: TrainSettings, train: Sequence[Example], state_dir: Path, resume: Path | None
 ) -> Choices:
     """Choose for this machine; a training that was begun keeps its batch, so that its steps stay the same."""
-    hardware, config = detect(), read_config(base_dir)
+    hardware, config = detect(), base.config
     with fault_of_inputs():
         choices = choose(settings, hardware, varlen=settings.prefix is None and suits_varlen(config))
     if resume is not None:
@@ -338,7 +330,7 @@ def _longest(train: Sequence[Example]) -> int:
 
 
 def _publish(
-    base_dir: Path,
+    base: BaseModel,
     settings: TrainSettings,
     train: Sequence[Example],
     state_dir: Path,
@@ -350,7 +342,7 @@ def _publish(
     assert last is not None
     best = best_checkpoint(last) if settings.eval_steps is not None else last
     folder = publish_checkpoint(best, out_dir, adapter=settings.adapter)
-    copy_processor(base_dir, folder)
+    copy_processor(base.folder, folder)
     for name in written:
         if (state_dir / name).is_file():
             shutil.copyfile(state_dir / name, folder / name)
@@ -358,7 +350,7 @@ def _publish(
     write_training_log(out_dir / "training_log.jsonl", history, state_dir, [example.row_id for example in train])
     losses = [entry["loss"] for entry in history if "loss" in entry]
     dev = {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
-    trainable, parameters = count_parameters(read_config(base_dir), settings)
+    trainable, parameters = count_parameters(base.config, settings)
     return TrainReport(
         folder=folder.name,
         steps=checkpoint_step(last),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from finetrail.models.base_model import BaseModel
 from finetrail.models.masks import Example
 from finetrail.training.settings.job import Job
 from finetrail.training.settings.train_settings import TrainSettings
@@ -31,11 +32,25 @@ BuildTrainer = Callable[
 
 
 @dataclass(frozen=True)
+class EncodedSplits:
+    """What is trained on.
+
+    Attributes:
+        train, dev: examples, the train rows as often as they are shown.
+        set_aside: train rows that this model cannot be shown.
+    """
+
+    train: list[Example]
+    dev: list[Example]
+    set_aside: int
+
+
+@dataclass(frozen=True)
 class TrainerParts:
     """The parts of a training that depend on what the model reads.
 
     Attributes:
-        encode: turns train and dev rows into examples, given the job's folders (base, encoder), rows, settings and the
+        encode: turns train and dev rows into examples, given the base, the encoder's folder, rows, settings and the
             folder of images.
         dataset: turns examples into what the trainer takes; the settings are given for train rows only.
         build_trainer: see `BuildTrainer`.
@@ -43,7 +58,7 @@ class TrainerParts:
         written: files of the state directory that are published beside the weights, where they are there.
     """
 
-    encode: Callable[[Path, Path | None, Rows, Rows, TrainSettings, str | None], tuple[list[Example], list[Example]]]
+    encode: Callable[[BaseModel, Path | None, Rows, Rows, TrainSettings, str | None], EncodedSplits]
     dataset: Callable[[Sequence[Any], TrainSettings | None], "Dataset"]
     build_trainer: BuildTrainer
     worker: str

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from finetrail.chat.bounded_template import UnfitRow
 from finetrail.chat.messages import Message
 from finetrail.inference.answering import student_search as module
 from finetrail.inference.answering.corpus_search import Searcher
@@ -106,3 +107,21 @@ def test_the_local_reranker_may_choose(searcher: Searcher, monkeypatch: pytest.M
     (found,) = student(searcher, choice="reranker").look_up([ROW], [HISTORY])
     assert (found["lookup"]["chose"], len(found["evidence"])) == ("reranker", SETTINGS["folds"]["evidence"])
     assert len(speaker.asked) == 1
+
+
+def test_a_row_that_it_cannot_be_shown_comes_back_with_the_cause_and_the_others_are_looked_up(
+    searcher: Searcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speaker = Scripted(monkeypatch, "old carp\nwarm ponds", "1")
+    cause = UnfitRow("no", where="bad")
+    fit = speaker._fit
+
+    def refuse(row: Mapping[str, Any], *rest: Any) -> Any:
+        if row["id"] == "bad":
+            raise cause
+        return fit(row, *rest)
+
+    monkeypatch.setattr(module, "fit_prompt", refuse)
+    bad, good = student(searcher).look_up([ROW | {"id": "bad"}, ROW], [HISTORY, HISTORY])
+    assert bad["unfit"] is cause and "lookup" not in bad
+    assert "unfit" not in good and good["lookup"]["chose"] == "model"

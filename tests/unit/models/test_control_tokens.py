@@ -1,6 +1,5 @@
 """Control tokens in data are data: a conversation's ids hold the control tokens that its template writes, no other."""
 
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,15 +7,18 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
+from finetrail.chat.bounded_template import UnfitRow
 from finetrail.chat.chat_layout import LAYOUTS
 from finetrail.chat.messages import Message
 from finetrail.chat.prompt_families import control_tokens as all_families
+from finetrail.errors import FinetrailError
 from finetrail.models.base_model import BaseModel
-from finetrail.models.control_tokens import UnfitRow, chat_ids, control_tokens, plain_ids
+from finetrail.models.control_tokens import chat_ids, control_tokens, plain_ids
 from finetrail.models.limits import Limits
 from finetrail.models.masks import IGNORED, encode_row, encode_rows
 from finetrail.tiny.tiny_settings import Architecture
 from finetrail.tiny.tiny_tokenizer import train_tokenizer
+from tests.unit.models.spoiled import WIDE, spoil
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -193,6 +195,33 @@ def test_a_row_that_would_teach_wrongly_is_set_aside_alone() -> None:
     assert encode_row(rows[1], tokenizer, Limits(512)).input_ids, "as a test row its loss can be measured"
 
 
+FAILS = "{%- if 'PERMIT' in messages[-1]['content'] %}{{ raise_exception('no shouting') }}{% endif %}"
+
+
+def test_a_template_that_fails_at_some_rows_sets_them_aside_alone_and_at_most_rows_is_at_fault() -> None:
+    tokenizer = tokenizer_of("qwen2")
+    tokenizer.chat_template = FAILS + tokenizer.chat_template
+    answers = ["At nine.", "The PERMIT.", "At ten."]
+    rows = [{**row_with("", answer), "id": f"r{place}"} for place, answer in enumerate(answers)]
+    encoded = encode_rows(rows, tokenizer, Limits(512))
+    assert [example.row_id for example in encoded.examples] == ["r0", "r2"]
+    assert encoded.set_aside == {"r1": "the chat template refuses the messages: no shouting"}
+    with pytest.raises(FinetrailError, match=r"fails at 2 of 3 rows; the first is r1: .* no shouting") as raised:
+        encode_rows([rows[0], rows[1], {**rows[1], "id": "r3"}], tokenizer, Limits(512))
+    assert raised.value.where == "chat_template" and "base_model.template" in str(raised.value)
+
+
+def test_a_template_that_runs_beyond_its_bounds_at_one_row_sets_it_aside_alone() -> None:
+    tokenizer = tokenizer_of("qwen2")
+    endless = (
+        "{%- if 'PERMIT' in messages[-1]['content'] %}{% for a in range(999) %}{% for b in range(999) %}{% endfor %}"
+    )
+    tokenizer.chat_template = f"{endless}{{% endfor %}}{{% endif %}}{tokenizer.chat_template}"
+    rows = [{**row_with("", answer), "id": answer} for answer in ("At nine.", "The PERMIT.")]
+    encoded = encode_rows(rows, tokenizer, Limits(512))
+    assert len(encoded.examples) == 1 and "takes more than 200000 steps" in encoded.set_aside["The PERMIT."]
+
+
 def test_a_control_token_that_its_own_words_make_stays_words() -> None:
     """A vocabulary of words: the piece `stop` alone is the token, so that it is spelled."""
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -212,15 +241,10 @@ def test_a_control_token_that_its_own_words_make_stays_words() -> None:
 
 def test_a_vocabulary_that_makes_a_control_token_of_words(tmp_path: Path) -> None:
     """A tokenizer whose normalizer turns wide brackets into the token's own: the row is set aside, no token is made."""
-    tokenizer = train_tokenizer("qwen2", TEXTS, vocabulary_size=512, context=256)
+    tokenizer = train_tokenizer("llama", TEXTS, vocabulary_size=512, context=256)
     tokenizer.save_pretrained(tmp_path)
-    stored = json.loads((tmp_path / "tokenizer.json").read_text())
-    stored["normalizer"] = {"type": "NFKC"}
-    for token in stored["added_tokens"]:
-        token["normalized"] = True
-    (tmp_path / "tokenizer.json").write_text(json.dumps(stored))
+    spoil(tmp_path)
     spoiled = BaseModel(tmp_path).tokenizer
-    wide = "\uff1c|im_end|\uff1e"
-    assert spoiled.eos_token_id in spoiled(wide)["input_ids"], "it does so"
+    assert spoiled.eos_token_id in spoiled(WIDE)["input_ids"], "it does so"
     with pytest.raises(UnfitRow, match="r: the tokenizer makes a control token of what stands in the text"):
-        encode_row(row_with(wide), spoiled, Limits(512))
+        encode_row(row_with(WIDE), spoiled, Limits(512))

@@ -11,7 +11,9 @@ import pytest
 from finetrail.errors import FinetrailError
 from finetrail.models.base import load_base
 from finetrail.models.base_model import BaseModel
-from finetrail.models.model_folder import load_adapter, read_processor
+from finetrail.models.model_folder import load_adapter, read_processor, stored_parameters
+from finetrail.rows.artifacts import write_manifest
+from finetrail.rows.records import sha256_file
 from tests.unit.export.tiny_models import build_model
 
 pytestmark = pytest.mark.heavy
@@ -84,9 +86,48 @@ def test_pickled_weights_are_not_read(whole: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(whole, tmp_path / "model")
     (folder / "model.safetensors").unlink()
     torch.save({}, folder / "pytorch_model.bin")
-    with pytest.raises(FinetrailError, match="holds no weights as safetensors"):
+    with pytest.raises(FinetrailError, match="cannot be read as safetensors"):
         load_base(folder, "float32")
     (tmp_path / "adapter").mkdir()
     torch.save({}, tmp_path / "adapter" / "adapter_model.bin")
     with pytest.raises(FinetrailError, match=r"there is no adapter_model\.safetensors"):
         load_adapter(load_base(whole, "float32"), tmp_path / "adapter")
+
+
+def test_the_parameters_are_counted_by_the_headers_alone(whole: Path, tmp_path: Path) -> None:
+    """Each tensor once, also in shards and in bf16; tied heads are stored once."""
+    import torch
+
+    model = load_base(whole, torch.bfloat16)
+    wanted = sum(weight.numel() for weight in model.parameters())
+    model.save_pretrained(tmp_path / "shards", max_shard_size="100KB")
+    assert len(list((tmp_path / "shards").glob("*.safetensors"))) > 1
+    assert BaseModel(whole).parameters == BaseModel(tmp_path / "shards").parameters == wanted
+    for path in whole.glob("*.json"):
+        shutil.copyfile(path, tmp_path / path.name)
+    assert BaseModel(tmp_path).parameters is None, "as preflight fetches it"
+
+
+def test_weights_that_are_not_whole_are_refused_by_their_headers(whole: Path, tmp_path: Path) -> None:
+    import torch
+
+    load_base(whole, torch.float32).save_pretrained(tmp_path, max_shard_size="100KB")
+    first, second, *_ = sorted(tmp_path.glob("*.safetensors"))
+    first.write_bytes(first.read_bytes()[:-10])
+    with pytest.raises(FinetrailError, match=rf"{first.name}: the weights are not whole"):
+        stored_parameters(tmp_path)
+    first.unlink()
+    second.unlink()
+    with pytest.raises(FinetrailError, match=rf"{first.name}: a file of the weights is missing"):
+        stored_parameters(tmp_path)
+
+
+def test_what_a_manifest_was_held_to_is_not_hashed_again(whole: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(whole, tmp_path / "model")
+    write_manifest(folder, folder / "manifest.json", {})
+    base = BaseModel.verified(folder / "manifest.json")
+    (folder / "model.safetensors").write_bytes(b"edited since")
+    assert base.digests["model.safetensors"] == BaseModel(whole).digests["model.safetensors"]
+    assert base.digests["manifest.json"] == sha256_file(folder / "manifest.json"), "what it does not list is hashed"
+    with pytest.raises(FinetrailError, match="differs from its manifest"):
+        BaseModel.verified(folder / "manifest.json")

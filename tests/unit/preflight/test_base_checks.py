@@ -13,7 +13,7 @@ from finetrail.config.load import LoadedConfig, load_config
 from finetrail.config.sections.schema import plain
 from finetrail.errors import FinetrailError
 from finetrail.preflight import base_checks
-from finetrail.preflight.base_checks import check_hub_bases, refuse_unfit_bases
+from finetrail.preflight.base_checks import check_hub_bases, refuse_unfit_bases, unseen_bases
 from finetrail.preflight.base_findings import findings
 from tests.unit.config.fish_project import Project
 from tests.unit.export.tiny_models import build_model
@@ -26,6 +26,9 @@ SMOL = LAYOUTS["chatml"].jinja.replace(
 )  # fmt: skip
 ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}"
 ENDLESS += "{% endfor %}x"
+
+REVISION = 40 * "a"
+HUB = {"path": None, "hub": "some/model", "revision": REVISION}
 
 
 @pytest.fixture
@@ -183,12 +186,54 @@ def test_preflight_fetches_the_small_files_of_a_hub_model_and_looks_at_them(
         assert not (local_dir / "model.safetensors").exists()
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", give)
-    hub = {"path": None, "hub": "some/model", "revision": 40 * "a"}
-    run = loaded(project, base, base_model=hub)
+    run = loaded(project, base, base_model=HUB)
     refuse_unfit_bases(run)
     (found,) = check_hub_bases(run)
-    assert asked == ["some/model", 40 * "a"]
+    assert asked == ["some/model", REVISION]
     assert (found.level, found.where) == ("error", "recipes.fish.export.format")
+
+
+@pytest.fixture
+def cache(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The hub's cache with a model's files; nothing is answered from anywhere else."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        pytest.fail("the hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    return shutil.copytree(base, tmp_path / "hub" / "models--some--model" / "snapshots" / REVISION)
+
+
+def test_a_hub_model_in_the_cache_is_looked_at_without_the_hub(project: Project, base: Path, cache: Path) -> None:
+    run = loaded(project, base, base_model=HUB)
+    refuse_unfit_bases(run)
+    assert list(unseen_bases(run)) == [] == list(check_hub_bases(run))
+    gemma(cache)
+    assert "the architecture Gemma3ForCausalLM cannot be written as GGUF" in said(run)
+
+
+@pytest.mark.parametrize("missing", ["tokenizer.json", "generation_config.json", "chat_template.jinja"])
+def test_a_cache_that_lacks_a_part_decides_nothing_and_the_plan_says_so(
+    missing: str, project: Project, base: Path, cache: Path
+) -> None:
+    gemma(cache)
+    (cache / missing).unlink()
+    run = loaded(project, base, base_model=HUB)
+    refuse_unfit_bases(run)
+    assert list(unseen_bases(run)) == [
+        "The base model of fish, some/model, has not been looked at: `make preflight` looks at it, and fetch_model"
+    ]
+
+
+def test_a_file_that_the_hub_is_known_not_to_have_is_not_waited_for(project: Project, base: Path, cache: Path) -> None:
+    gemma(cache)
+    (cache / "generation_config.json").unlink()
+    known = cache.parents[1] / ".no_exist" / REVISION / "generation_config.json"
+    known.parent.mkdir(parents=True)
+    known.touch()
+    assert "Gemma3ForCausalLM" in said(loaded(project, base, base_model=HUB))
 
 
 def test_every_fault_is_listed(project: Project, base: Path) -> None:

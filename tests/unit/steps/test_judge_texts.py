@@ -76,3 +76,12 @@ def test_the_offline_teacher_scores_by_shared_words() -> None:
     assert score("Hail is likely over Ohio.") == 10.0
     assert score("") == 0.0
     assert 0 < score("Hail over Texas.") < 10
+
+
+def test_a_text_that_the_model_could_not_be_asked_for_costs_nothing_and_has_the_lowest_score(
+    server: FakeServer,
+) -> None:
+    aside = prediction("b", "") | {"set_aside": "why"}
+    assert run(server, [prediction("a", "Hail over Ohio."), aside]) == 0
+    rows = list(read_rows(Path("j.jsonl")))
+    assert [(row["judged"]["overall"], len(row["calls"])) for row in rows] == [(10, 1), (0, 0)]

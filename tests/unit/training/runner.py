@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.errors import FinetrailError
+from finetrail.models.base_model import BaseModel
 from finetrail.models.limits import Limits
 from finetrail.training.settings.train_settings import Launch, Saving, TrainSettings
 from finetrail.training.sft import train_adapter
@@ -28,7 +29,7 @@ def main(job: dict[str, Any]) -> int:
 
     try:
         train_adapter(
-            Path(job["base"]),
+            BaseModel(Path(job["base"])),
             job["train"],
             job["eval"],
             TrainSettings(**settings),

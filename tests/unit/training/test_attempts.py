@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
+from finetrail.models.base_model import BaseModel
 from finetrail.models.limits import Limits
 from finetrail.training.checkpoints.attempts import (
     begin_attempt,
@@ -48,7 +49,9 @@ SETTINGS = TrainSettings(
 def train(base: Path, rows: list[dict[str, Any]], work: Path, **more: Any) -> TrainReport:
     saving = more.pop("saving", Saving(save_steps=1, code="a"))
     settings = dataclasses.replace(SETTINGS, **more)
-    return train_adapter(base, rows, rows[:2], settings, state_dir=work / "s", out_dir=work / "o", saving=saving)
+    return train_adapter(
+        BaseModel(base), rows, rows[:2], settings, state_dir=work / "s", out_dir=work / "o", saving=saving
+    )
 
 
 def make_checkpoint(state: Path, step: int) -> Path:
@@ -440,7 +443,12 @@ def test_two_processes_never_train_in_one_state_directory(
 def test_no_dev_rows_where_they_choose(base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path) -> None:
     with pytest.raises(FinetrailError, match="there are no dev rows"):
         train_adapter(
-            base_dir, rows, [], dataclasses.replace(SETTINGS, eval_steps=1), state_dir=tmp_path / "s", out_dir=tmp_path
+            BaseModel(base_dir),
+            rows,
+            [],
+            dataclasses.replace(SETTINGS, eval_steps=1),
+            state_dir=tmp_path / "s",
+            out_dir=tmp_path,
         )
 
 

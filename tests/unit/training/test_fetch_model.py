@@ -10,6 +10,9 @@ from finetrail.chat.chat_layout import LAYOUTS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+NO_TENSOR = (2).to_bytes(8, "little") + b"{}"
+"""A file of weights that holds none: the length of its header, and the header."""
+
 
 def fetch(run_script: Run, folder: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
     tokenizer: dict[str, Any] = {"template": None, "family": None, "pad_token": None, "new_tokens": []}
@@ -18,11 +21,20 @@ def fetch(run_script: Run, folder: Path, **changes: Any) -> subprocess.Completed
     return run_script("train/fetch_model.py", "--settings", json.dumps(choice), *outputs)
 
 
+def test_weights_that_were_copied_in_part_are_refused(run_script: Run, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(NO_TENSOR[:-1])
+    done = fetch(run_script, model)
+    assert done.returncode == 1 and "the weights are not whole" in done.stderr
+
+
 def test_the_originals_are_left_as_they_are(run_script: Run, tmp_path: Path) -> None:
     original = tmp_path / "model" / "config.json"
     original.parent.mkdir()
     original.write_text("{}")
-    (original.parent / "model.safetensors").write_text("weights")
+    (original.parent / "model.safetensors").write_bytes(NO_TENSOR)
     original.chmod(0o600)
     done = fetch(run_script, original.parent)
     assert done.returncode == 0, done.stderr
@@ -35,7 +47,8 @@ def test_a_snapshot_of_links_is_followed(run_script: Run, tmp_path: Path) -> Non
     (tmp_path / "blob").write_text("{}")
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").symlink_to(tmp_path / "blob")
-    (tmp_path / "model" / "model.safetensors").symlink_to(tmp_path / "blob")
+    (tmp_path / "weights").write_bytes(NO_TENSOR)
+    (tmp_path / "model" / "model.safetensors").symlink_to(tmp_path / "weights")
     done = fetch(run_script, tmp_path / "model")
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "base/config.json").is_symlink()
@@ -47,7 +60,7 @@ def test_only_what_a_download_would_take_is_copied(run_script: Run, tmp_path: Pa
     model = tmp_path / "model"
     model.mkdir()
     for name in ("config.json", "model.safetensors", "modeling_own.py", "pytorch_model.bin", "run.sh", "notes.pkl"):
-        (model / name).write_text("{}")
+        (model / name).write_bytes(NO_TENSOR if name == "model.safetensors" else b"{}")
     assert fetch(run_script, model).returncode == 0
     copied = {path.name for path in (tmp_path / "base").iterdir()}
     assert copied == {"config.json", "model.safetensors", "manifest.json"}

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 
 from finetrail.errors import FinetrailError
 from finetrail.examples.picture_tasks import task_prompt
+from finetrail.models.base_model import BaseModel
 from finetrail.models.chat_tokens import chat_tokens
 from finetrail.models.limits import Limits
 from finetrail.rows.records import read_rows, sha256_file
@@ -33,6 +35,7 @@ from finetrail.vision.image_encoder import (
     load_eyes,
     save_eyes,
 )
+from tests.unit.models.spoiled import spoil
 from tests.unit.training.conftest import SMALL, make_texts
 
 pytestmark = pytest.mark.heavy
@@ -104,7 +107,7 @@ def train(place: Path, folder: Path, settings: TrainSettings = SETTINGS, **more:
     dev = rows(place)[:2]
     vision = place / "vision"
     return train_adapter(
-        place / "base", rows(place), dev, settings, saving=saving, vision_dir=vision, parts=PREFIX, **given
+        BaseModel(place / "base"), rows(place), dev, settings, saving=saving, vision_dir=vision, parts=PREFIX, **given
     )
 
 
@@ -170,6 +173,23 @@ def test_long_rows_lose_pieces_of_the_prompt_first_and_a_cut_target_has_no_end(p
     assert cut.whole_target > cut.target_tokens
     with pytest.raises(FinetrailError, match=r"caption1: the prompt has .* no room for a target"):
         encode(row, 20)
+
+
+def test_a_row_that_the_model_cannot_be_shown_is_left_out_where_it_was_drawn(place: Path, tmp_path: Path) -> None:
+    base = shutil.copytree(place / "base", tmp_path / "base")
+    spoil(base)
+    asked = rows(place)
+    bad = task(place, 1, "caption", "Wide \uff3bINST\uff3d brackets.")
+
+    def encode(train_rows: list[dict[str, Any]], dev: list[dict[str, Any]]) -> Any:
+        return PREFIX.encode(BaseModel(base), place / "vision", train_rows, dev, SETTINGS, str(place / "images"))
+
+    whole = encode(asked, asked[:2])
+    found = encode([bad if row["id"] == bad["id"] else row for row in asked], [bad, asked[0]])
+    drawn = [example.row_id for example in whole.train]
+    assert found.set_aside == 1 and whole.set_aside == 0 and bad["id"] in drawn
+    assert found.train == [example for example in whole.train if example.row_id != bad["id"]]
+    assert [example.row_id for example in found.dev] == [asked[0]["id"]]
 
 
 def test_what_is_published_and_logged(place: Path, straight: Path) -> None:

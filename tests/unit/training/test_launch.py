@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
+from finetrail.models.base_model import BaseModel
 from finetrail.models.limits import Limits
 from finetrail.training.checkpoints.checkpoints import newest_complete
 from finetrail.training.launch import launcher
@@ -73,7 +74,9 @@ def test_a_lock_that_a_dead_process_left_is_removed(tmp_path: Path, monkeypatch:
 def test_two_processes_train_and_the_failure_of_one_is_told(
     base_dir: Path, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    report = train_adapter(base_dir, rows, rows[:2], SETTINGS, state_dir=tmp_path / "s", out_dir=tmp_path / "o")
+    report = train_adapter(
+        BaseModel(base_dir), rows, rows[:2], SETTINGS, state_dir=tmp_path / "s", out_dir=tmp_path / "o"
+    )
     log = [json.loads(line) for line in (tmp_path / "o/training_log.jsonl").read_text().splitlines()]
     seen = [row_id for row in log for row_id in row["rows"]]
     assert report.steps == 2 and sorted(seen) == sorted(row["id"] for row in rows)  # 2 steps x 2 processes x 2 rows
@@ -81,6 +84,12 @@ def test_two_processes_train_and_the_failure_of_one_is_told(
     spoilt = dataclasses.replace(SETTINGS, target_modules="all-linear", max_steps=4, **harm)
     with pytest.raises(FinetrailError, match="the loss is not finite at step"):
         train_adapter(
-            base_dir, rows, [], spoilt, state_dir=tmp_path / "s2", out_dir=tmp_path / "o2", saving=Saving(save_steps=1)
+            BaseModel(base_dir),
+            rows,
+            [],
+            spoilt,
+            state_dir=tmp_path / "s2",
+            out_dir=tmp_path / "o2",
+            saving=Saving(save_steps=1),
         )
     assert newest_complete(tmp_path / "s2") is not None

@@ -11,6 +11,7 @@ import pytest
 
 from finetrail.inference.generate import load_model
 from finetrail.inference.likelihood import answer_loss
+from finetrail.models.base_model import BaseModel
 from finetrail.models.limits import Limits
 from finetrail.models.masks import encode_row
 from finetrail.rows.artifacts import write_manifest
@@ -45,7 +46,7 @@ def trained(texts: list[str], rows: list[dict[str, Any]], tmp_path_factory: pyte
     size = replace(SMALL, hidden_size=64, intermediate_size=128)  # bitsandbytes' blocks on a CPU are 64 wide
     build_tiny_base("llama", texts, settings=size, system="", seed=1, out_dir=work / "base")
     write_manifest(work / "base", work / "base/manifest.json", {})
-    train_adapter(work / "base", rows, rows[:2], SETTINGS, state_dir=work / "state", out_dir=work)
+    train_adapter(BaseModel(work / "base"), rows, rows[:2], SETTINGS, state_dir=work / "state", out_dir=work)
     write_manifest(work / "final_adapter", work / "final_adapter/manifest.json", {})
     (work / "eval.jsonl").write_text("".join(dump_row(row) + "\n" for row in rows[:4]))
     return work

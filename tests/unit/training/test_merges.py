@@ -14,6 +14,7 @@ from finetrail.export.gguf_answers import ask_file
 from finetrail.export.gguf_writer import convert_to_gguf
 from finetrail.inference.generate import load_model
 from finetrail.models.base import load_base
+from finetrail.models.base_model import BaseModel
 from finetrail.models.base_tokenizer import prepare_tokenizer
 from finetrail.models.limits import Limits
 from finetrail.models.masks import Example, encode_row
@@ -81,7 +82,7 @@ def trained(
     )  # fmt: skip
     rows = [make_row(session, 0, 1) for session in range(4)]
     tokenizer = AutoTokenizer.from_pretrained(base)
-    report = train_adapter(base, rows, rows[:3], settings, state_dir=work / "state", out_dir=work / "out")
+    report = train_adapter(BaseModel(base), rows, rows[:3], settings, state_dir=work / "state", out_dir=work / "out")
     examples = [encode_row(row, tokenizer, limits) for row in rows[:3]]
     return Trained(base, work / "out" / report.folder, settings, report, examples)
 
@@ -221,8 +222,8 @@ def test_a_resumed_training_of_tied_modules_gives_the_straight_runs_weights(
     work: dict[str, Any] = {"state_dir": tmp_path / "s", "out_dir": tmp_path / "o"}
     for _ in range(2):
         with pytest.raises(Stopped):
-            train_adapter(base, rows, rows[:3], straight.settings, saving=hurried, **work)
-    train_adapter(base, rows, rows[:3], straight.settings, **work)
+            train_adapter(BaseModel(base), rows, rows[:3], straight.settings, saving=hurried, **work)
+    train_adapter(BaseModel(base), rows, rows[:3], straight.settings, **work)
     for path in sorted(straight.folder.iterdir()):
         assert path.read_bytes() == (tmp_path / "o/final_adapter" / path.name).read_bytes(), path.name
 

@@ -8,6 +8,7 @@ import pytest
 
 from finetrail.errors import FinetrailError
 from finetrail.models.base import load_base
+from finetrail.models.base_model import BaseModel
 from finetrail.models.chat_tokens import pad_id
 from finetrail.models.limits import Limits
 from finetrail.models.masks import Example, encode_row
@@ -122,8 +123,8 @@ def test_a_packed_run_resumes_bit_for_bit(base_dir: Path, tmp_path: Path) -> Non
         work["saving"] = Saving(save_steps=2)
         if progress:
             with pytest.raises(Killed):
-                train_adapter(base_dir, rows, rows[:2], settings, **work, progress=progress)
-        report = train_adapter(base_dir, rows, rows[:2], settings, **work)
+                train_adapter(BaseModel(base_dir), rows, rows[:2], settings, **work, progress=progress)
+        report = train_adapter(BaseModel(base_dir), rows, rows[:2], settings, **work)
         weights.append(load_file(tmp_path / name / "out" / "final_adapter" / "adapter_model.safetensors"))
     assert report.rows == len(rows)
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])

@@ -8,6 +8,7 @@ import pytest
 
 from finetrail.chat.messages import Message
 from finetrail.inference.generate import Prompt, load_model, reply_greedily
+from finetrail.models.base_model import BaseModel
 from finetrail.models.chat_tokens import chat_tokens, pad_id
 from finetrail.models.limits import Limits
 from finetrail.models.masks import IGNORED, encode_row, prompt_ids
@@ -57,7 +58,7 @@ def test_a_model_that_pads_with_its_end_learns_to_stop(packing: bool, base: Path
         method="full", weights="fp32", max_steps=60, batch_size=1 if packing else 4, gradient_accumulation=1,
         learning_rate=1e-2, limits=LIMITS, packing=packing,
     )  # fmt: skip
-    train_adapter(base, rows, rows[:2], settings, state_dir=tmp_path / "state", out_dir=tmp_path / "out")
+    train_adapter(BaseModel(base), rows, rows[:2], settings, state_dir=tmp_path / "state", out_dir=tmp_path / "out")
     tuned = tmp_path / "out" / "final_checkpoint"
     tokenizer = AutoTokenizer.from_pretrained(tuned)
     assert pad_id(tokenizer) == chat_tokens(tokenizer).end == tokenizer.convert_tokens_to_ids(EOT)

@@ -126,7 +126,7 @@ def test_new_tokens_that_an_adapter_would_not_train(base: Path, tmp_path: Path) 
     with pytest.raises(
         FinetrailError, match=r"2 new tokens \(<\|im_start\|>, <\|im_end\|>\), whose embeddings"
     ) as refused:
-        train_adapter(base, rows, [], SETTINGS, **work)
+        train_adapter(BaseModel(base), rows, [], SETTINGS, **work)
     assert refused.value.hint == "Add embed_tokens to modules_to_save"
     BaseModel(base).check_new_tokens(["embed_tokens"])
 

@@ -12,6 +12,7 @@ import pytest
 from finetrail.errors import FinetrailError
 from finetrail.inference.generate import answer_sessions, load_model
 from finetrail.inference.likelihood import answer_loss
+from finetrail.models.base_model import BaseModel
 from finetrail.models.limits import Limits
 from finetrail.models.masks import encode_row
 from finetrail.training.merge_weights import merge_adapter
@@ -38,7 +39,7 @@ class Killed(Exception):
 
 def _train(base: Path, rows: list[dict[str, Any]], work: Path, settings: TrainSettings, **more: Any) -> Path:
     given = {"saving": SAVING} | more
-    train_adapter(base, rows, rows[:2], settings, state_dir=work / "state", out_dir=work / "out", **given)
+    train_adapter(BaseModel(base), rows, rows[:2], settings, state_dir=work / "state", out_dir=work / "out", **given)
     return work / "out"
 
 
@@ -138,6 +139,8 @@ def test_merged_model_equals_the_adapter(
     assert (adapted - merged).abs().max() < 1e-5
     assert (adapted - untuned).abs().max() > 1e-3
     assert (merged_dir / "model.safetensors").exists() and tokenizer.chat_template
+    config = json.loads((merged_dir / "config.json").read_text())
+    assert config["rope_theta"] == config["rope_parameters"]["rope_theta"], "as transformers 4 reads it"
 
 
 @cpu_only
@@ -181,13 +184,13 @@ def test_prediction_never_reads_gold(trained: Path, base_dir: Path, rows: list[d
 
 def test_no_rows_is_an_error(base_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(FinetrailError, match="no rows to train on"):
-        train_adapter(base_dir, [], [], SETTINGS, state_dir=tmp_path / "s", out_dir=tmp_path / "o")
+        train_adapter(BaseModel(base_dir), [], [], SETTINGS, state_dir=tmp_path / "s", out_dir=tmp_path / "o")
 
 
 def test_a_row_with_an_image_is_refused(base_dir: Path, tmp_path: Path) -> None:
     rows = [make_row(0, 0), make_row(1, 0) | {"image": "a.png"}]
     with pytest.raises(FinetrailError, match=rf"{rows[1]['id']}: .*this model reads text only"):
-        train_adapter(base_dir, rows, [], SETTINGS, state_dir=tmp_path / "s", out_dir=tmp_path / "o")
+        train_adapter(BaseModel(base_dir), rows, [], SETTINGS, state_dir=tmp_path / "s", out_dir=tmp_path / "o")
 
 
 def test_full_precision_of_the_base(base_dir: Path) -> None:

@@ -14,6 +14,7 @@ from finetrail.errors import FinetrailError
 from finetrail.inference.generate import answer_sessions, load_model
 from finetrail.inference.likelihood import answer_loss
 from finetrail.models.base import adapter_targets, load_base
+from finetrail.models.base_model import BaseModel
 from finetrail.models.image_inputs import IMAGE_TOKEN, Vision, load_vision
 from finetrail.models.limits import Limits
 from finetrail.models.masks import IGNORED, encode_row, encode_rows
@@ -141,7 +142,7 @@ def train(
     base: Path, rows: list[dict[str, Any]], pictures: Path, work: Path, settings: TrainSettings, **more: Any
 ) -> Any:
     return train_adapter(
-        base,
+        BaseModel(base),
         rows,
         rows[:2],
         settings,

@@ -1,7 +1,6 @@
 """What a model answers to test questions, and how likely it finds the original answers: the rows of predictions."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +8,7 @@ from finetrail.examples.swapped_images import swapped_rows
 from finetrail.inference.generate import Answer, LookUp, answer_sessions, load_model
 from finetrail.inference.likelihood import AnswerLoss, answer_loss, option_losses
 from finetrail.models.base_model import BaseModel
+from finetrail.models.control_tokens import SetAside
 from finetrail.models.image_inputs import Vision
 from finetrail.models.limits import Limits
 from finetrail.models.masks import choose_images, encode_row
@@ -54,11 +54,6 @@ def described(loss: AnswerLoss) -> Row:
     return {"nats": round(loss.nats, 6), "tokens": loss.tokens}
 
 
-def options_of(row: Row, measure: Callable[[], list[AnswerLoss]]) -> Row:
-    """Return what is measured of a row's options, where it has some."""
-    return {"options": [described(loss) for loss in measure()]} if "choice" in row else {}
-
-
 class Counting(NamedTuple):
     """What is told of the work: it wraps the rows whose losses are measured; it is called with (answered, in all)."""
 
@@ -76,6 +71,9 @@ def predictions(
 ) -> Iterator[tuple[Row, Answer]]:
     """Yield the prediction of each test row, and the answer that it was made of.
 
+    A row that the model cannot be shown keeps its prediction, with the reason as ``set_aside``: what could not be had
+    of it is an empty answer, and None for a loss or for the options.
+
     Args:
         asked: the model.
         rows: the fold's test rows.
@@ -83,11 +81,16 @@ def predictions(
         counting: what is told of the work.
         look_up: gives a row other evidence before it is answered, and before the loss of its own answer is measured;
             None for the evidence of the row.
+
+    Raises:
+        FinetrailError: see `finetrail.models.control_tokens.SetAside.check`.
     """
     model, tokenizer, limits, vision = asked
-    losses = _losses(asked, counting.losses(rows), look_up)
+    aside = SetAside()
+    losses = _losses(asked, counting.losses(rows), look_up, aside)
     others = {row["id"]: swapped_rows(row, rows) if vision and row.get("image") else [] for row in rows}
-    swapped = _losses(asked, (row | {"image": other["image"]} for row in rows for other in others[row["id"]]), look_up)
+    with_others = (row | {"image": other["image"]} for row in rows for other in others[row["id"]])
+    swapped = _losses(asked, with_others, look_up, aside)
     answers = answer_sessions(
         model,
         tokenizer,
@@ -100,9 +103,13 @@ def predictions(
         progress=counting.turns,
     )
     for row, answer, loss in zip(rows, answers, losses, strict=True):
-        options = partial(option_losses, model, tokenizer, row, answer.text, limits, vision)
-        shown = others[row["id"]]
-        behind = [{"id": other["id"], "nats": described(next(swapped))["nats"]} for other in shown]
+        if answer.set_aside is not None:
+            aside.reasons[row["id"]] = answer.set_aside  # told by `answer_sessions`
+        behind = [
+            {"id": other["id"], "nats": round(found.nats, 6)}
+            for other in others[row["id"]]
+            if (found := next(swapped)) is not None
+        ]
         prediction = {
             "id": row["id"],
             "parents": row["parents"],
@@ -112,23 +119,46 @@ def predictions(
             "answer": answer.text,
             "stopped": answer.stopped,
             **({} if answer.refusal_nats is None else {"refusal": {"nats": round(answer.refusal_nats, 6)}}),
-            "loss": described(loss),
+            "loss": loss and described(loss),
             **({"swapped": behind} if vision is not None and row.get("image") is not None else {}),
-            **options_of(row, options),
+            **({"options": _options(asked, row, answer, aside)} if "choice" in row else {}),
         }
+        if row["id"] in aside.reasons:
+            prediction["set_aside"] = aside.reasons[row["id"]]
         yield prediction, answer
+    aside.check(len(rows))
 
 
-def _losses(asked: Predictor, rows: Iterable[Row], look_up: LookUp | None) -> Iterator[AnswerLoss]:
-    """Measure the loss of each row's own answer, behind its gold history."""
-    seen = rows if look_up is None else _looked_up(rows, look_up)
-    encoded = (encode_row(row, asked.tokenizer, asked.limits, vision=asked.vision) for row in seen)
-    return answer_loss(asked.model, encoded, asked.vision)
+def _losses(
+    asked: Predictor, rows: Iterable[Row], look_up: LookUp | None, aside: SetAside
+) -> Iterator[AnswerLoss | None]:
+    """Measure the loss of each row's own answer, behind its gold history; None where the model cannot be shown it."""
+    for row in rows if look_up is None else _looked_up(rows, look_up):
+        loss = None
+        with aside.unfit(row["id"]):
+            if "unfit" in row:
+                raise row["unfit"]
+            encoded = encode_row(row, asked.tokenizer, asked.limits, vision=asked.vision)
+            (loss,) = answer_loss(asked.model, [encoded], asked.vision)
+        yield loss
+
+
+def _options(asked: Predictor, row: Row, answer: Answer, aside: SetAside) -> list[Row] | None:
+    """Measure the options of a choice behind what was said; None where they cannot be shown."""
+    measured = None
+    with aside.unfit(row["id"]):
+        if answer.set_aside is None:
+            found = option_losses(asked.model, asked.tokenizer, row, answer.text, asked.limits, asked.vision)
+            measured = [described(loss) for loss in found]
+    return measured
 
 
 def _looked_up(rows: Iterable[Row], look_up: LookUp) -> Iterator[Mapping[str, Any]]:
     """Give rows the evidence that is found for them on the gold history; history and answer stay."""
     for batch in in_batches(rows, BATCH):
         for row, found in zip(batch, look_up(batch, [row["history"] for row in batch]), strict=True):
+            if "unfit" in found:
+                yield found
+                continue
             *system, asks, _ = found["messages"]
             yield {**found, "messages": [*system, *row["history"], asks, row["messages"][-1]]}

@@ -58,6 +58,8 @@ class Talk:
             "evidence": [],
         }
         (found,) = self._student.look_up([asked], [self._history])
+        if "unfit" in found:
+            raise found["unfit"]
         prompt = fit_prompt(found, self._history, tokenizer, limits, self._most, vision)
         ((text, _),) = reply_greedily(model, tokenizer, [prompt], self._most, vision)
         self._history += [

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from finetrail.chat.bounded_template import render_template
 from finetrail.chat.messages import Message
 from finetrail.errors import FinetrailError
+from finetrail.models.base import is_vision, model_class
 from finetrail.models.control_tokens import chat_ids, control_tokens
 from finetrail.models.model_folder import load_adapter, load_weights, read_config, read_processor, read_tokenizer
 from finetrail.rows.records import derive_seed
@@ -45,15 +46,13 @@ class LoadedModel:
 
     def __init__(self, options: "Namespace") -> None:
         import torch
-        import transformers
 
         self.name = options.name
         config = read_config(options.model, revision=options.revision)
-        self.sees = getattr(config, "vision_config", None) is not None
-        kind = transformers.AutoModelForImageTextToText if self.sees else transformers.AutoModelForCausalLM
+        self.sees = is_vision(config)
         placed = {"device_map": "auto"} if options.device == "gpu" else {}
         model = load_weights(
-            kind,
+            model_class(config),
             options.model,
             revision=options.revision,
             dtype=getattr(torch, options.dtype),

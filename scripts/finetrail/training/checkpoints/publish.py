@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.errors import FinetrailError
-from finetrail.models.tokenizer_names import name_as_released
+from finetrail.models.released_names import name_as_released
 from finetrail.rows.artifacts import read_json, write_json
 
 ADAPTER = "final_adapter"

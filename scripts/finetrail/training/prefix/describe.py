@@ -57,8 +57,12 @@ class Describer:
         pixels = pixels_of(Path(self.images, row["image"]["path"]), self.eyes.settings.image_size)[None]
         return pixels, self.eyes.classify(pixels)[0]
 
-    def write(self, row: Row, decoding: Decoding) -> tuple[str, str]:
-        """Return the text, and the class that the classifier gave the image."""
+    def write(self, row: Row, decoding: Decoding) -> str:
+        """Return the text.
+
+        Raises:
+            UnfitRow: the model cannot be shown the row.
+        """
         import torch
 
         pixels, name = self.look(row)
@@ -81,7 +85,8 @@ class Describer:
                 eos_token_id=chat_tokens(self.tokenizer).end,
                 pad_token_id=pad_id(self.tokenizer),
             ).tolist()
-        return self.tokenizer.decode(made, skip_special_tokens=True).strip(), name
+        text: str = self.tokenizer.decode(made, skip_special_tokens=True).strip()
+        return text
 
     def nats(self, row: Row, shown: Row) -> tuple[float, int]:
         """Return how unlikely the row's own text is behind the image of a row, in nats, and its tokens.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetrail.models.base_model import BaseModel
+from finetrail.models.control_tokens import SetAside
 from finetrail.models.masks import Example
 from finetrail.rows.artifacts import read_json
 from finetrail.training.prefix import prefix_worker
@@ -14,7 +15,7 @@ from finetrail.training.prefix.drawing import draw_rows
 from finetrail.training.prefix.prefix_rows import CLASS_TOKENS, TaskExample, build_task_dataset, encode_task
 from finetrail.training.prefix.prefix_trainer import SAMPLES, build_prefix_trainer
 from finetrail.training.settings.train_settings import TrainSettings
-from finetrail.training.trainer_parts import TrainerParts
+from finetrail.training.trainer_parts import EncodedSplits, TrainerParts
 from finetrail.vision.image_encoder import CLASSES
 
 if TYPE_CHECKING:
@@ -24,21 +25,23 @@ logger = logging.getLogger(__name__)
 
 
 def encode_drawn(
-    base_dir: Path,
+    base: BaseModel,
     vision_dir: Path | None,
     train_rows: Sequence[Mapping[str, Any]],
     eval_rows: Sequence[Mapping[str, Any]],
     settings: TrainSettings,
     images: str | None,
-) -> tuple[list[Example], list[Example]]:
+) -> EncodedSplits:
     """Encode rows, the train rows as often and in the order in which they are drawn; dev rows of drawn tasks once.
 
+    A row that this model cannot be shown is left out where it was drawn.
+
     Raises:
-        FinetrailError: no rows of a task, a row that does not fit, or a tokenizer that would teach the wrong thing.
+        FinetrailError: no rows of a task, a template that fails at most rows, a row that does not fit, or a tokenizer
+            that would teach the wrong thing.
     """
     prefix = settings.prefix
     assert prefix is not None and vision_dir is not None
-    base = BaseModel(base_dir)
     base.check(loss=settings.loss, max_length=settings.limits.max_length)
     encode = partial(
         encode_task,
@@ -49,7 +52,12 @@ def encode_drawn(
         images=images,
     )
     drawn, counts = draw_rows([str(row["kind"]) for row in train_rows], prefix.phases, settings.seed)
-    known = {place: encode(train_rows[place]) for place in sorted(set(drawn))}
+    aside, known, dev_aside = SetAside(), dict[int, TaskExample](), SetAside()
+    places = sorted(set(drawn))
+    for place in places:
+        with aside.unfit(str(train_rows[place]["id"])):
+            known[place] = encode(train_rows[place])
+    aside.check(len(places))
     for number, phase in enumerate(counts, start=1):
         shown = ", ".join(f"{task} {count}" for task, count in sorted(phase.items()))
         logger.info("phase %d draws: %s", number, shown)
@@ -57,7 +65,12 @@ def encode_drawn(
     if cut:
         logger.warning("%d of %d targets are cut, and get no end token (limits.max_length)", cut, len(known))
     tasks = {task for phase in counts for task in phase}
-    return [known[place] for place in drawn], [encode(row) for row in eval_rows if row["kind"] in tasks]
+    asked, dev = [row for row in eval_rows if row["kind"] in tasks], list[Example]()
+    for row in asked:
+        with dev_aside.unfit(str(row["id"])):
+            dev.append(encode(row))
+    dev_aside.check(len(asked))
+    return EncodedSplits([known[place] for place in drawn if place in known], dev, len(aside.reasons))
 
 
 def _dataset(examples: Sequence[TaskExample], _settings: TrainSettings | None) -> "Dataset":

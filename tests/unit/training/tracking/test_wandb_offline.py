@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from finetrail.errors import FinetrailError
+from finetrail.models.base_model import BaseModel
 from finetrail.models.limits import Limits
 from finetrail.rows.records import sha256_file
 from finetrail.training.checkpoints.attempts import read_attempts, segments
@@ -37,7 +38,9 @@ def train(
     base: Path, rows: list[dict[str, Any]], work: Path, tracking: Tracking | None, code: str | None = None, **more: Any
 ) -> Path:
     saving = Saving(save_steps=2, tracking=tracking, code=code)
-    train_adapter(base, rows, rows[:2], SETTINGS, state_dir=work / "state", out_dir=work / "out", saving=saving, **more)
+    train_adapter(
+        BaseModel(base), rows, rows[:2], SETTINGS, state_dir=work / "state", out_dir=work / "out", saving=saving, **more
+    )
     return work / "out"
 
 
@@ -134,7 +137,9 @@ def test_a_model_that_is_trained_whole_is_never_made_an_artifact_of(
 ) -> None:
     settings = dataclasses.replace(SETTINGS, method="full", learning_rate=1e-3)
     saving = Saving(save_steps=2, tracking=dataclasses.replace(TRACKING, answers=0))
-    train_adapter(base_dir, rows, rows[:2], settings, state_dir=tmp_path / "s", out_dir=tmp_path / "o", saving=saving)
+    train_adapter(
+        BaseModel(base_dir), rows, rows[:2], settings, state_dir=tmp_path / "s", out_dir=tmp_path / "o", saving=saving
+    )
     assert list((tmp_path / "s" / FOLDER).rglob("*.wandb")) and not list((tmp_path / "s" / FOLDER).rglob("*.zip"))
     assert Registry(tmp_path / "s" / FOLDER).entries() == {}
 
@@ -176,7 +181,7 @@ def test_the_best_model_comes_back_with_the_latest(
 
     def run(work: Path, **more: Any) -> TrainReport:
         folders: dict[str, Any] = {"state_dir": work / "state", "out_dir": work / "out"}
-        return train_adapter(base_dir, rows, dev, settings, saving=saving, **folders, **more)
+        return train_adapter(BaseModel(base_dir), rows, dev, settings, saving=saving, **folders, **more)
 
     best = run(tmp_path / "straight").published_step
     assert best < 4
