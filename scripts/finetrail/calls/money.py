@@ -10,6 +10,9 @@ from typing import Any
 from finetrail.calls.budget import Budget
 
 LOGGER = logging.getLogger(__name__)
+# Versions of one model that a job tells apart; a server that names another one with each reply has no more of them.
+MOST_VERSIONS = 100
+OTHERS = "(others)"
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._phases: dict[str, Tally] = {}
         self._servers: dict[tuple[str, str, str], int] = {}
+        self._versions: Counter[str] = Counter()
 
     def count(self, phase: str, name: str) -> None:
         """Add one to a counter of `Tally`."""
@@ -190,10 +194,14 @@ class Ledger:
             tally.completion_tokens += usage.completion_tokens
             tally.usd += usd
             tally.unpriced_calls += price is None
-            first = server not in self._servers
+            is_new = server not in self._servers
+            if is_new and self._versions[asked] >= MOST_VERSIONS:
+                server, is_new = (asked, OTHERS, ""), False
             self._servers[server] = self._servers.get(server, 0) + 1
-            known = [one for one in self._servers if one[0] == asked]
-        if first and len(known) == 2:
+            self._versions[asked] += is_new
+            is_second = is_new and self._versions[asked] == 2
+            known = [one for one in self._servers if one[0] == asked] if is_second else []
+        if known:
             LOGGER.warning(
                 "%s answers as %s: the answers of this job are not all of one model (its meta file counts them)",
                 asked,

@@ -12,6 +12,7 @@ from typing import Any
 
 from finetrail.calls.commit import Committer
 from finetrail.calls.faults import UNASKED, Failed
+from finetrail.calls.interrupts import interrupts_of_runner
 from finetrail.calls.money import Ledger
 from finetrail.calls.paying_step import check_budget, check_quarantine, patience_of, run_budget, share_of
 from finetrail.calls.segment import StoredCall
@@ -136,7 +137,7 @@ def recall_rows(step: Step, rows: Iterable[Row]) -> Iterator[Recalled]:
 
 def _recall_rows(step: Step, rows: Iterable[Row], store: CallStore, ledger: Ledger) -> Iterator[Recalled]:
     total = quarantined = left = 0
-    with asyncio.Runner() as runner, _entered(runner, step, store, ledger) as web:
+    with interrupts_of_runner(), asyncio.Runner() as runner, _entered(runner, step, store, ledger) as web:
         progress = Searching(ledger, web.searcher.caller.in_flight, step.pulse.latest, step.pulse.ended)
         step.pulse.watch(progress, leads=True)
         patience = patience_of(step, progress.known_total)
