@@ -33,7 +33,7 @@ class Cleaner:
     def __init__(self, key: str = "") -> None:
         self._key = key
         self._forms = _forms(key) if key else ()
-        # A run of backslashes is looked at from its beginning only: from each of them, it would take the square of time.
+        # A run of backslashes is looked at from its beginning only: from each of them takes the square of the time.
         ways = [_written(key[0], r"(?<!\\)"), *map(_written, key[1:])] if key else []
         self._encoded = re.compile("".join(ways), re.I) if key else None
 

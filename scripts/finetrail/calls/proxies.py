@@ -34,7 +34,7 @@ def proxy_of(url: str) -> str | None:
 
 
 def _problem(proxy: str) -> str | None:
-    """Say why a proxy cannot be used; None where it can. What is no address may be part of a password: it is not shown."""
+    """Say why a proxy cannot be used; None where it can. What is no address is not shown: it may hold a password."""
     try:
         parts = urlsplit(proxy)
         whole = bool(parts.hostname) and parts.port != 0
