@@ -13,6 +13,7 @@ LOGGER = logging.getLogger(__name__)
 # Versions of one model that a job tells apart; a server that names another one with each reply has no more of them.
 MOST_VERSIONS = 100
 OTHERS = "(others)"
+LONGEST_QUOTE = 200
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,20 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+
+    @classmethod
+    def stored(cls, said: Any) -> "Usage | None":
+        """Read what a record of the store says; None where it says nothing.
+
+        Raises:
+            TypeError: it is no usage, so that the record is not one of ours.
+        """
+        if said is None:
+            return None
+        usage = cls(**said)
+        if any(type(count) is not int or count < 0 for count in vars(usage).values()):
+            raise TypeError(f"no whole numbers of tokens: {said!r}"[:LONGEST_QUOTE])
+        return usage
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
