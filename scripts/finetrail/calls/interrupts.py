@@ -68,9 +68,9 @@ class InterruptibleRunner:
             KeyboardInterrupt: another one came.
         """
         loop = self.get_loop()
-        self._task = loop.create_task(coroutine)
+        task = self._task = loop.create_task(coroutine)
         try:
-            return loop.run_until_complete(self._task)
+            return loop.run_until_complete(task)
         except asyncio.CancelledError:
             if not self._heard:
                 raise
