@@ -68,7 +68,8 @@ class InterruptibleRunner:
             KeyboardInterrupt: another one came.
         """
         loop = self.get_loop()
-        task = self._task = loop.create_task(coroutine)
+        task = loop.create_task(coroutine)
+        self._task = task
         try:
             return loop.run_until_complete(task)
         except asyncio.CancelledError:
