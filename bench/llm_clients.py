@@ -94,6 +94,7 @@ async def _ask_once(client: "AsyncOpenAI", calls: int) -> dict[str, Any]:
 
     numbers = iter(range(calls))
     good = 0
+    given_up: Counter[str] = Counter()
 
     async def worker() -> None:
         nonlocal good
@@ -102,13 +103,20 @@ async def _ask_once(client: "AsyncOpenAI", calls: int) -> dict[str, Any]:
                 reply = await client.chat.completions.create(
                     model="m", messages=messages(number), temperature=0.0, seed=1
                 )
-            except openai.OpenAIError:
-                continue
-            good += bool(reply.choices[0].message.content)
+            except openai.OpenAIError as error:
+                given_up.update([_why(error)])
+            else:
+                good += bool(reply.choices[0].message.content)
 
     async with client:
         await asyncio.gather(*(worker() for _ in range(AT_ONCE)))
-    return {"answers": good}
+    return {"answers": good, "given_up": dict(given_up)}
+
+
+def _why(error: BaseException) -> str:
+    """Say why a call brought no answer: the kind of the error, and its status."""
+    status = getattr(error, "status_code", None)
+    return f"{type(error).__name__} {status}" if status else type(error).__name__
 
 
 def plain_loop(url: str, calls: int) -> dict[str, Any]:
@@ -116,23 +124,29 @@ def plain_loop(url: str, calls: int) -> dict[str, Any]:
     import openai
     from tenacity import retry, stop_after_attempt, wait_random_exponential
 
+    given_up: Counter[str] = Counter()
+
     async def run() -> int:
         semaphore = asyncio.Semaphore(AT_ONCE)
         client = openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, timeout=TIMEOUT_S)
 
-        @retry(wait=wait_random_exponential(min=1, max=60), stop=stop_after_attempt(6))
+        @retry(wait=wait_random_exponential(min=1, max=60), stop=stop_after_attempt(6), reraise=True)
         async def ask(number: int) -> str | None:
             reply = await client.chat.completions.create(model="m", messages=messages(number), temperature=0.0, seed=1)
             return reply.choices[0].message.content
 
         async def guarded(number: int) -> str | None:
             async with semaphore:
-                return await ask(number)
+                try:
+                    return await ask(number)
+                except openai.OpenAIError as error:
+                    given_up.update([_why(error)])
+                    return None
 
         async with client:
             return sum(map(bool, await asyncio.gather(*(guarded(number) for number in range(calls)))))
 
-    return {"answers": asyncio.run(run())}
+    return {"answers": asyncio.run(run()), "given_up": dict(given_up)}
 
 
 def curator(url: str, calls: int) -> dict[str, Any]:

@@ -51,7 +51,8 @@ class Worker:
         """Work on an item; return what comes of it, or `Failed`.
 
         Raises:
-            FinetrailError: a library is missing, or no process can be started, which is no fault of the item.
+            FinetrailError: a library is missing, no process can be started, or a signal ended it, which is no fault of
+                the item.
         """
         connection = self._started()
         megabytes = self._bounds.memory_bytes >> 20
@@ -62,7 +63,12 @@ class Worker:
                 return Failed(f"not read within {self._bounds.seconds:g} s")
             answer = connection.recv()
         except (EOFError, OSError):
+            process = self._process
             self.close()
+            if process.exitcode == -signal.SIGTERM:  # sent to all of a job, as SLURM does
+                raise FinetrailError(
+                    "a process that reads what strangers made was ended by SIGTERM", hint="Run this step again"
+                ) from None
             return Failed(f"its parser crashed (it may use {megabytes} MB)")
         if isinstance(answer, ImportError):
             raise FinetrailError(f"a library that reads files is missing: {answer}", hint="Set the environment up anew")

@@ -76,7 +76,7 @@ class _Visit:
         return backoff_s(key, tried)
 
     def bounded(self, wait: float, most: float) -> float | None:
-        """Cut a wait for a server that refuses, so that it is not waited for longer while it answers nobody.
+        """Cut a wait that a server asks for, so that it is not waited for longer while it answers nobody.
 
         Args:
             wait: the seconds that it asks for.
@@ -283,8 +283,11 @@ class Caller(Generic[R]):
         hopeless = visit.has_end(fault, self.endpoint.max_retries)
         wait = visit.wait_after(fault, request.key)
         limited = fault.kind == "limited"
-        if limited:
-            wait = self._bounded(visit, wait, fault, request)
+        if limited or fault.retry_after is not None:
+            bounded = self._bounded(visit, wait, fault)
+            if bounded is None and limited:
+                raise self._waited_long(wait, fault, request)
+            hopeless, wait = hopeless or bounded is None, bounded or 0.0
         if not (hopeless or lane.answered or limited):
             # In its place: until somebody is answered, no further row is sent there.
             await self._rest(asyncio.sleep(wait))
@@ -297,22 +300,11 @@ class Caller(Generic[R]):
             raise failed
         return wait
 
-    def _bounded(self, visit: _Visit, wait: float, fault: Fault, request: R) -> float:
-        """Return for how long a server that refuses is waited for.
-
-        Raises:
-            FinetrailError: it has been waited for long enough.
-        """
+    def _bounded(self, visit: _Visit, wait: float, fault: Fault) -> float | None:
+        """Return for how long a server that asks to wait is waited for; None where it has been for long enough."""
         most = self.endpoint.max_wait_s
         bounded = visit.bounded(wait, most)
-        if bounded is None:
-            raise FinetrailError(
-                f"nobody was answered for {most:g} s, and the server asks to wait for {wait:.0f} s more; it says: "
-                f"{fault.error}",
-                where=f"{self.endpoint.entry}, phase {request.phase!r}, row {request.row_id}",
-                hint="Run again later: what was paid is kept; or raise llm.max_wait_s, the longest wait",
-            )
-        if wait > LONG_WAIT_S and not self._has_told_of_wait:
+        if bounded is not None and wait > LONG_WAIT_S and not self._has_told_of_wait:
             self._has_told_of_wait = True
             LOGGER.warning(
                 "%s asks to wait for %.0f s, of which %.0f s are waited (llm.max_wait_s: %g); it says: %s",
@@ -323,3 +315,11 @@ class Caller(Generic[R]):
                 fault.error,
             )
         return bounded
+
+    def _waited_long(self, wait: float, fault: Fault, request: R) -> FinetrailError:
+        return FinetrailError(
+            f"nobody was answered for {self.endpoint.max_wait_s:g} s, and the server asks to wait for {wait:.0f} s "
+            f"more; it says: {fault.error}",
+            where=f"{self.endpoint.entry}, phase {request.phase!r}, row {request.row_id}",
+            hint="Run again later: what was paid is kept; or raise llm.max_wait_s, the longest wait",
+        )

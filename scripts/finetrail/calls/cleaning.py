@@ -1,10 +1,10 @@
 """What a server says, before anybody sees it: without our key, without characters that steer a terminal."""
 
 import base64
-import html
-import json
 import re
 import unicodedata
+from functools import cache
+from html.entities import html5
 from typing import Any
 from urllib.parse import quote, quote_plus
 
@@ -33,7 +33,9 @@ class Cleaner:
     def __init__(self, key: str = "") -> None:
         self._key = key
         self._forms = _forms(key) if key else ()
-        self._encoded = re.compile("".join(map(_written, key)), re.I) if key else None
+        # A run of backslashes is looked at from its beginning only: from each of them takes the square of the time.
+        ways = [_written(key[0], r"(?<!\\)"), *map(_written, key[1:])] if key else []
+        self._encoded = re.compile("".join(ways), re.I) if key else None
 
     def text(self, text: str) -> str:
         """Return a text as it is kept: controls taken out, half characters replaced, the key hidden."""
@@ -85,17 +87,21 @@ def _forms(key: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(form for form in found if form))
 
 
-def _written(character: str) -> str:
-    """Return a pattern of one character of the key, as it is or as URLs, JSON and HTML write it."""
+def _written(character: str, before_backslash: str = "") -> str:
+    """Return a pattern of one character of the key, as it is or as URLs, JSON, other languages and HTML write it."""
     code = ord(character)
     percent = re.sub("%", "%(?:25)*", quote(character, safe="")) if quote(character, safe="") != character else ""
-    ways = {
+    ways = [
         re.escape(character),
+        rf"{before_backslash}\\+(?:{re.escape(character)}|u{code:04x}|x{code:02x})",
         percent or f"%(?:25)*{code:02x}",
-        rf"\\+u{code:04x}",
         f"&#0*{code};",
         f"&#x0*{code:x};",
-        re.escape(html.escape(character)),
-        re.escape(json.dumps(character)[1:-1]),
-    }
-    return f"(?:{'|'.join(sorted(ways))})"
+        *_names(character),
+    ]
+    return f"(?:{'|'.join(ways)})"
+
+
+@cache
+def _names(character: str) -> list[str]:
+    return sorted(f"&{re.escape(name)}" for name, value in html5.items() if value == character)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PIECE = 1 << 16
 LARGE_BODY = 1 << 20
+# After a standstill of this process, for so long an answer that has come meanwhile may be read.
+MOST_LATE_S = 2.0
 NOBODY_THERE = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH}
 PROXY_WANTS_CREDENTIALS = 407
 NO_WAY_HINT = "Check that proxy: http_proxy, https_proxy and no_proxy, or `site.proxies` on a cluster"
@@ -78,9 +80,11 @@ class HttpClient:
         import aiohttp
 
         content = io.BytesIO(body) if body is not None and len(body) > LARGE_BODY else body
+        limit = asyncio.timeout(None)
+        alarm = _set_alarm(limit, self._endpoint.timeout_s)
         try:
             async with (
-                asyncio.timeout(self._endpoint.timeout_s),
+                limit,
                 self._open().request(
                     method, url, headers=headers, data=content, proxy=self._proxy, allow_redirects=False
                 ) as response,
@@ -97,6 +101,8 @@ class HttpClient:
             self._judge_proxy(error.status, error.message)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise Failed(self._fault_of(error)) from error
+        finally:
+            alarm.cancel()
         self._check_way(response.status, response.headers)
         return Came(response.status, response.headers, bytes(pieces))
 
@@ -143,3 +149,18 @@ class HttpClient:
                 where=self._endpoint.entry,
                 hint=f"If that is the right server, make it {self._endpoint.entry}.base_url",
             )
+
+
+def _set_alarm(limit: asyncio.Timeout, seconds: float) -> asyncio.TimerHandle:
+    """End a limit after some seconds, but not before what came while this process stood still has been read.
+
+    A process that is stopped (Ctrl-Z, a node under load) would else pay again for answers that are there.
+    """
+    loop = asyncio.get_running_loop()
+    due = loop.time() + seconds
+
+    def ring() -> None:
+        now = loop.time()
+        limit.reschedule(now + min(now - due, MOST_LATE_S))
+
+    return loop.call_at(due, ring)

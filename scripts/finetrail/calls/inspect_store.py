@@ -17,6 +17,7 @@ from pathlib import Path
 
 from finetrail.calls.cleaning import Cleaner
 from finetrail.calls.index import Entry, write_index
+from finetrail.calls.money import Usage
 from finetrail.calls.ownership import claim
 from finetrail.calls.segment import SUFFIX, StoredCall, decode, scan, scan_entries
 from finetrail.calls.verify_store import verify_folder
@@ -86,8 +87,7 @@ def stats(folder: Path) -> int:
     table: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     keys = set()
     for call in read_calls(folder):
-        usage = call.answer.get("usage") or {}
-        counts = {"calls": 1} | {name: usage.get(name, 0) for name in COUNTED[1:]}
+        counts = {"calls": 1} | _tokens_of(call)
         for phase in (Cleaner().message(call.paid.get("phase")), "(all phases)"):
             table[_asked(call), phase].update(counts)
         table["(all models)", "(all phases)"].update(counts)
@@ -98,6 +98,15 @@ def stats(folder: Path) -> int:
         print(f"{model:{model_width}}  {phase:{phase_width}}", *(f"{counts[name]:>18,}" for name in COUNTED))
     print(f"{len(keys)} different requests")
     return 0
+
+
+def _tokens_of(call: StoredCall) -> dict[str, int]:
+    """Return the tokens of a record; 0 where it does not say them, or says what it likes (it may be from elsewhere)."""
+    try:
+        usage = Usage.stored(call.answer.get("usage")) or Usage()
+    except TypeError:
+        usage = Usage()
+    return {name: getattr(usage, name) for name in COUNTED[1:]}
 
 
 def _asked(call: StoredCall) -> str:

@@ -10,6 +10,10 @@ from typing import Any
 from finetrail.calls.budget import Budget
 
 LOGGER = logging.getLogger(__name__)
+# Versions of one model that a job tells apart; a server that names another one with each reply has no more of them.
+MOST_VERSIONS = 100
+OTHERS = "(others)"
+LONGEST_QUOTE = 200
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,20 @@ class Usage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+
+    @classmethod
+    def stored(cls, said: Any) -> "Usage | None":
+        """Read what a record of the store says; None where it says nothing.
+
+        Raises:
+            TypeError: it is no usage, so that the record is not one of ours.
+        """
+        if said is None:
+            return None
+        usage = cls(**said)
+        if any(type(count) is not int or count < 0 for count in vars(usage).values()):
+            raise TypeError(f"no whole numbers of tokens: {said!r}"[:LONGEST_QUOTE])
+        return usage
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -147,6 +165,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._phases: dict[str, Tally] = {}
         self._servers: dict[tuple[str, str, str], int] = {}
+        self._versions: Counter[str] = Counter()
 
     def count(self, phase: str, name: str) -> None:
         """Add one to a counter of `Tally`."""
@@ -190,10 +209,14 @@ class Ledger:
             tally.completion_tokens += usage.completion_tokens
             tally.usd += usd
             tally.unpriced_calls += price is None
-            first = server not in self._servers
+            is_new = server not in self._servers
+            if is_new and self._versions[asked] >= MOST_VERSIONS:
+                server, is_new = (asked, OTHERS, ""), False
             self._servers[server] = self._servers.get(server, 0) + 1
-            known = [one for one in self._servers if one[0] == asked]
-        if first and len(known) == 2:
+            self._versions[asked] += is_new
+            is_second = is_new and self._versions[asked] == 2
+            known = [one for one in self._servers if one[0] == asked] if is_second else []
+        if known:
             LOGGER.warning(
                 "%s answers as %s: the answers of this job are not all of one model (its meta file counts them)",
                 asked,

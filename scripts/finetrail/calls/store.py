@@ -144,7 +144,7 @@ class CallStore:
             return used
 
     def newest(self, most: int = SAMPLE) -> Iterator[StoredCall]:
-        """Yield some of the calls, evenly spread over each segment, the newest segments first: for estimates.
+        """Yield some of the store's own calls, evenly spread over each segment, the newest first: for estimates.
 
         Args:
             most: how many calls of one segment are read.
@@ -154,7 +154,7 @@ class CallStore:
             for offset, length in zip(columns.offsets[::step].tolist(), columns.lengths[::step].tolist(), strict=True):
                 with self._lock:
                     found = self._found(number, offset, length)
-                if found is not None:
+                if found is not None and found.is_own:
                     yield found.call
 
     def stats(self) -> StoreStats:

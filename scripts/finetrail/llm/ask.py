@@ -119,13 +119,12 @@ def open_engine(step: Step) -> Iterator[Engine]:
     bounds = {"max_wait_s": settings["max_wait_s"]}
     endpoints = [endpoint_of(name, entry | bounds).shared(share) for name, entry in settings["endpoints"].items()]
     again, budget = settings["ask_again"], run_budget(settings)
-    with (
-        CallStore(results_folder() / "calls") as store,
-        Engine(endpoints, store, mode=settings["mode"], budget=budget, ask_again=again) as engine,
-    ):
+    with CallStore(results_folder() / "calls") as store:
+        engine = Engine(endpoints, store, mode=settings["mode"], budget=budget, ask_again=again)
         try:
-            yield engine
-        finally:
+            with engine:
+                yield engine
+        finally:  # once it is closed: what was under way until then is paid, too
             step.facts["llm"] = step.facts.get("llm", {}) | _compared_with_run(step, engine.totals)
             step.journal.facts["llm"] = step.facts["llm"]  # a failed attempt's record says what it paid, too
 

@@ -182,8 +182,11 @@ class ChatAnswer:
 
         Raises:
             NotAsAsked: its text is not of the form that was asked for.
+            LookupError, TypeError, AttributeError: it is no answer of a model.
         """
         said, schema = call.answer, request.schema
+        if not isinstance(said["text"], str):
+            raise TypeError("its text is none")
         if UNUSABLE in said and schema is None:
             raise NotAsAsked(said[UNUSABLE])
         parsed = (parse_answer if UNUSABLE in said else read_kept)(said["text"], schema)
@@ -196,7 +199,7 @@ class ChatAnswer:
             finish_reason=said["finish_reason"],
             model=said["model"],
             fingerprint=said["fingerprint"],
-            usage=said["usage"] and Usage(**said["usage"]),
+            usage=Usage.stored(said["usage"]),
             from_store=from_store,
             logprobs=said.get("logprobs"),
             enclosed=parsed.enclosed,

@@ -12,6 +12,7 @@ from typing import Any
 
 from finetrail.calls.commit import Committer
 from finetrail.calls.faults import UNASKED, Failed
+from finetrail.calls.interrupts import InterruptibleRunner
 from finetrail.calls.money import Ledger
 from finetrail.calls.paying_step import check_budget, check_quarantine, patience_of, run_budget, share_of
 from finetrail.calls.segment import StoredCall
@@ -136,7 +137,7 @@ def recall_rows(step: Step, rows: Iterable[Row]) -> Iterator[Recalled]:
 
 def _recall_rows(step: Step, rows: Iterable[Row], store: CallStore, ledger: Ledger) -> Iterator[Recalled]:
     total = quarantined = left = 0
-    with asyncio.Runner() as runner, _entered(runner, step, store, ledger) as web:
+    with InterruptibleRunner() as runner, _entered(runner, step, store, ledger) as web:
         progress = Searching(ledger, web.searcher.caller.in_flight, step.pulse.latest, step.pulse.ended)
         step.pulse.watch(progress, leads=True)
         patience = patience_of(step, progress.known_total)
@@ -159,21 +160,21 @@ def _recall_rows(step: Step, rows: Iterable[Row], store: CallStore, ledger: Ledg
 
 
 @contextlib.contextmanager
-def _entered(runner: asyncio.Runner, step: Step, store: CallStore, ledger: Ledger) -> Iterator[_Web]:
+def _entered(runner: InterruptibleRunner, step: Step, store: CallStore, ledger: Ledger) -> Iterator[_Web]:
     """Open what the rows share in the runner's loop, and close it there."""
     stack = AsyncExitStack()
 
     async def enter() -> _Web:
         return await stack.enter_async_context(_open_web(step, store, ledger))
 
-    web = runner.run(enter())
+    web = runner.finish(enter())
     try:
         yield web
     except BaseException as error:
-        runner.run(_leave(stack, error, web.under_way))
+        runner.finish(_leave(stack, error, web.under_way))
         raise
     else:
-        runner.run(_leave(stack, None, web.under_way))
+        runner.finish(_leave(stack, None, web.under_way))
 
 
 async def _leave(stack: AsyncExitStack, error: BaseException | None, rows: "set[asyncio.Task[Recalled]]") -> None:
@@ -184,7 +185,9 @@ async def _leave(stack: AsyncExitStack, error: BaseException | None, rows: "set[
     await stack.__aexit__(type(error) if error else None, error, error.__traceback__ if error else None)
 
 
-def _windowed(runner: asyncio.Runner, web: _Web, rows: Iterable[Row]) -> Iterator[tuple[Row, "asyncio.Task[Recalled]"]]:
+def _windowed(
+    runner: InterruptibleRunner, web: _Web, rows: Iterable[Row]
+) -> Iterator[tuple[Row, "asyncio.Task[Recalled]"]]:
     """Keep some rows under way, and yield them in their order."""
     most = ROWS_A_SEARCH * web.searcher.caller.endpoint.max_concurrency
     waiting: deque[tuple[Row, asyncio.Task[Recalled]]] = deque()

@@ -3,6 +3,8 @@
 import argparse
 import asyncio
 import json
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +15,12 @@ import yaml
 from aiohttp import web
 
 from finetrail.calls.budget import Budget, Spent
-from finetrail.calls.money import Price, Usage
+from finetrail.calls.money import MOST_VERSIONS, OTHERS, Ledger, Price, Usage
 from finetrail.calls.paying_step import asking_parser
 from finetrail.calls.store import CallStore
 from finetrail.config.current import RUN_CONFIG_VARIABLE
 from finetrail.llm.ask import Model, ask_rows, open_engine
+from finetrail.llm.engine import Engine
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message
 from finetrail.llm.schemas import ANSWER_VERDICT
 from finetrail.step.step import Step, add_input, add_output, run_step
@@ -182,6 +185,17 @@ def test_jobs_of_a_run_share_what_they_paid(tmp_path: Path) -> None:
     assert Budget(usd=1.0, folder=tmp_path / "another_run").spent() == Spent(0, 0.0)
 
 
+def test_a_server_that_is_another_version_each_time_fills_no_memory() -> None:
+    ledger = Ledger()
+    for number in range(10_000):
+        ledger.pay("label", "m", f"m-{number}", None, Usage(1, 1), 1.0)
+    totals = ledger.totals()
+    assert len(totals["models"]) == MOST_VERSIONS + 1
+    assert sum(one["calls"] for one in totals["models"]) == 10_000
+    assert {"asked": "m", "answered": OTHERS, "fingerprint": None, "calls": 9_900} in totals["models"]
+    assert totals["models_that_changed"] == ["m"]
+
+
 def test_a_line_half_written_waits(tmp_path: Path) -> None:
     other = tmp_path / ".job.1-ab.paid"
     other.write_bytes(b"0.5\n0.2")
@@ -311,6 +325,31 @@ def test_a_step_stops_with_one_message_and_goes_on_with_a_higher_budget(
     assert llm["answers"]["usd"] == pytest.approx(ROWS * USD_A_CALL)
     expected = {"calls": 1.0, "prompt_tokens": 10.0, "completion_tokens": 5.0, "usd": pytest.approx(USD_A_CALL)}
     assert llm["answers"]["per_row"] == expected
+
+
+def test_what_comes_in_while_a_step_is_ended_is_in_its_record(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    closing, close = threading.Event(), Engine.close
+
+    def noted(engine: Engine) -> None:
+        closing.set()
+        close(engine)
+
+    async def interrupts(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        if number == AT_ONCE:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        assert await asyncio.to_thread(closing.wait, 60)
+        return completion(VERDICT)
+
+    monkeypatch.setattr(Engine, "close", noted)
+    job.server.handler = interrupts
+    job.configure("first", {"m": {"input": 2.0, "output": 8.0}}, {"timeout_s": 60.0})
+    assert job.start() == 1
+    assert len(job.server.bodies) == AT_ONCE, "no call begins after the signal"
+    (record,) = job.records("first")
+    assert record["status"] == "interrupted"
+    assert record["llm"]["calls_made"] == AT_ONCE and record["llm"]["usd"] == pytest.approx(AT_ONCE * USD_A_CALL)
+    with CallStore(job.root / "results" / "calls") as store:
+        assert store.stats().calls == AT_ONCE
 
 
 def test_a_model_without_a_price_costs_an_unknown_amount(job: Job) -> None:

@@ -16,9 +16,13 @@ import pytest
 from aiohttp import web
 
 from finetrail.calls.caller import Caller
+from finetrail.calls.cleaning import Cleaner
+from finetrail.calls.faults import Failed
+from finetrail.calls.http_client import Came, HttpClient
 from finetrail.calls.money import Price
 from finetrail.calls.store import CallStore
 from finetrail.errors import FinetrailError
+from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
 from finetrail.llm.request import CallFailure, ChatAnswer, ChatRequest, Message, Sampling
 from finetrail.llm.schemas import RELEVANCE
@@ -28,6 +32,8 @@ from tests.unit.small_png import small_png
 
 Ask = Callable[..., ChatRequest]
 SCHEMA: dict[str, Any] = {"schema": RELEVANCE.schema, "schema_name": RELEVANCE.name}
+# How long what must happen is waited for: it decides nothing, and a loaded machine may need it.
+PATIENCE_S = 60.0
 GOOD_JSON = '{"reason": "because", "relevant": true}'
 
 
@@ -208,7 +214,7 @@ def test_closing_the_engine_waits_for_no_second_attempt_of_what_was_under_way(
     async def refuse(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
         if number == 1:
             return await echo(number, body, request)
-        await asyncio.to_thread(closing.wait)
+        await asyncio.to_thread(closing.wait, PATIENCE_S)
         return refusal(429, "in an hour", {"Retry-After": "3600"})
 
     harness.server.handler = refuse
@@ -217,7 +223,10 @@ def test_closing_the_engine_waits_for_no_second_attempt_of_what_was_under_way(
     with CallStore(harness.folder) as store, Engine([harness.endpoint()], store) as engine:
         run = engine.run([ask(str(number)) for number in range(20)])
         next(run)
-        engine.close()
+        close = threading.Thread(target=engine.close, daemon=True)
+        close.start()
+        close.join(PATIENCE_S)
+        assert not close.is_alive(), "it waits for what is not under way"
     assert closing.is_set() and all(seconds < 60 for seconds in waits), waits
 
 
@@ -245,6 +254,48 @@ def test_broken_connections_timeouts_and_garbage_are_tried_again(harness: Harnes
     harness.server.handler = broken
     assert answers(harness.run([ask("a")], timeout_s=0.4))[0].text == "answer to a"
     assert len(harness.server.bodies) == 4
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_what_came_while_this_process_stood_still_is_read(server: FakeServer, *, in_time: bool) -> None:
+    """Stopped by Ctrl-Z, or without a processor: the time is over, but the answer is there, and paid for."""
+    arrived, may_answer, answered = threading.Event(), threading.Event(), threading.Event()
+
+    async def told(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        arrived.set()
+        await asyncio.to_thread(may_answer.wait, PATIENCE_S)
+        response = await echo(number, body, request)
+        await response.prepare(request)
+        await response.write_eof()
+        answered.set()
+        return response
+
+    async def call() -> Came:
+        loop, stood_still_s = asyncio.get_running_loop(), 0.0
+        clock = loop.time
+        loop.time = lambda: clock() + stood_still_s  # type: ignore[method-assign]
+        endpoint = Endpoint("fake", "openai", server.url, timeout_s=2 * PATIENCE_S)
+        client = HttpClient(endpoint, server.url, Cleaner())
+        body = b'{"messages": [{"content": "a"}]}'
+        url = f"{server.url}/chat/completions"
+        calling = asyncio.create_task(client.call("POST", url, headers={}, body=body, most=1000))
+        assert await asyncio.to_thread(arrived.wait, PATIENCE_S)
+        if in_time:
+            may_answer.set()
+            assert answered.wait(PATIENCE_S), "the loop stands still meanwhile"
+        stood_still_s = 4 * PATIENCE_S
+        try:
+            return await calling
+        finally:
+            may_answer.set()
+            await client.close()
+
+    server.handler = told
+    if in_time:
+        assert b"answer to a" in asyncio.run(call()).body
+    else:
+        with pytest.raises(Failed, match="no answer within 120 s"):
+            asyncio.run(call())
 
 
 def test_a_poison_row_does_not_stop_the_others(harness: Harness, ask: Ask) -> None:

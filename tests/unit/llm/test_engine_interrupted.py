@@ -14,15 +14,17 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from finetrail.calls.inspect_store import read_calls
+from finetrail.calls.store import CallStore
 from finetrail.llm.schemas import RELEVANCE
 from tests.unit.llm.fake_llm import FakeServer, Harness, asked, completion, make_request
-from tests.unit.llm.test_engine_calls import GOOD_JSON, answers
+from tests.unit.llm.test_engine_calls import GOOD_JSON, PATIENCE_S, answers
 
 ROOT = Path(__file__).parents[3]
 LATENCY_S = 0.05
 
 RUN = """
-import logging, sys
+import logging, signal, sys
 sys.path.insert(0, sys.argv[4])
 from pathlib import Path
 from tests.unit.llm.fake_llm import make_request
@@ -30,7 +32,9 @@ from finetrail.llm.endpoints import Endpoint
 from finetrail.llm.engine import Engine
 from finetrail.llm.schemas import RELEVANCE
 from finetrail.calls.store import CallStore
+from finetrail.step.step import _raise_interrupted
 logging.basicConfig(level=logging.INFO)
+signal.signal(signal.SIGTERM, _raise_interrupted)
 endpoint = Endpoint("fake", "openai", sys.argv[1], max_concurrency=8, timeout_s=60.0)
 schema = {"schema": RELEVANCE.schema, "schema_name": RELEVANCE.name}
 try:
@@ -45,6 +49,45 @@ except KeyboardInterrupt:
 def begin(server: FakeServer, store: Path, rows: int) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", RUN, server.url, str(store), str(rows), str(ROOT)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+
+
+def test_what_came_between_sigterm_and_sigkill_is_kept(server: FakeServer, tmp_path: Path) -> None:
+    """SLURM's way to end a job: it is told, and after KillWait killed."""
+    at_once, rows, folder = 4, 20, tmp_path / "calls"
+    all_here, told = asyncio.Event(), asyncio.Event()
+
+    async def half_are_quick(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        if number == at_once:
+            all_here.set()
+        await told.wait()
+        if number > at_once // 2:
+            await asyncio.sleep(3600)
+        return completion(GOOD_JSON)
+
+    server.handler = half_are_quick
+    with begin(server, folder, rows) as process:
+        try:
+            assert process.stderr is not None
+            asyncio.run_coroutine_threadsafe(asyncio.wait_for(all_here.wait(), PATIENCE_S), server.loop).result()
+            process.send_signal(signal.SIGTERM)
+            assert any("waiting for 4 calls that are under way" in line for line in process.stderr)
+            server.loop.call_soon_threadsafe(told.set)
+            while len(list(read_calls(folder))) < at_once // 2:
+                assert process.poll() is None
+        finally:
+            process.kill()
+    assert len(server.bodies) == at_once, "no call begins after SIGTERM"
+    with CallStore(folder) as store:
+        assert store.verify().damaged == []
+    server.handler = answer_at_once
+    schema: dict[str, Any] = {"schema": RELEVANCE.schema, "schema_name": RELEVANCE.name}
+    requests = [make_request(str(number), **schema) for number in range(rows)]
+    assert len(answers(Harness(server, folder).run(requests))) == rows
+    assert len(server.bodies) == at_once + rows - at_once // 2, "what came is paid for once"
+
+
+async def answer_at_once(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+    return completion(GOOD_JSON)
 
 
 @dataclass

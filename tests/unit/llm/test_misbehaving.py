@@ -170,6 +170,9 @@ CASES: dict[str, Case] = {
     "a day's wait": Case(
         status(429, "tomorrow", **{"Retry-After": "86400"}), 0, 3 * ROWS, "it says: HTTP 429: tomorrow <key>", 0
     ),
+    "a day's wait of another status": Case(
+        status(500, "tomorrow", **{"Retry-After": "86400"}), 0, 2 * ROWS, "it says: HTTP 500: tomorrow <key>", 0
+    ),
     "a redirect": Case(
         status(307, "there", Location=f"http://127.0.0.1:9/{KEY}"), 0, ROWS, "us on to http://127.0.0.1:9/<key>", 0
     ),

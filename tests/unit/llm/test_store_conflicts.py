@@ -252,8 +252,27 @@ def test_processes_that_pay_for_one_key_publish_what_replay_gives(server: FakeSe
     assert rows < len(server.bodies) <= 2 * rows
 
 
-def test_a_record_of_another_kind_is_named(harness: Harness) -> None:
+GOOD_ANSWER: dict[str, Any] = {
+    "text": "t", "finish_reason": "stop", "model": "m", "fingerprint": None, "usage": None, "logprobs": None
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"pages": []},
+        GOOD_ANSWER | {"text": 5},
+        GOOD_ANSWER | {"usage": "x"},
+        GOOD_ANSWER | {"usage": {"prompt_tokens": "9"}},
+        GOOD_ANSWER | {"usage": {"prompt_tokens": -9, "completion_tokens": 1}},
+    ],
+)
+def test_a_record_of_another_kind_is_named(
+    harness: Harness, answer: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
     request = make_request("1")
-    keep(harness.folder, StoredCall.make(request.key, {"pages": []}, request.canonical, {"phase": "x"}))
+    keep(harness.folder, StoredCall.make(request.key, answer, request.canonical, {"phase": "x"}))
+    assert main(["stats", str(harness.folder)]) == 0
+    assert "1 different requests" in capsys.readouterr().out
     with pytest.raises(FinetrailError, match="holds no reply of a model for this request"):
         harness.run([request])

@@ -121,6 +121,25 @@ def test_a_proxy_of_another_kind_is_refused(harness: Harness, monkeypatch: pytes
     assert "secret-word" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://user:secret-word@host:port",
+        "http://user:secret-word@host:99999",
+        "http://user:secret-word@",
+        "http://user:secret-word@[::1",
+        "user:secret-word",
+    ],
+)
+def test_a_proxy_that_is_no_address_is_named_by_its_variable(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("all_proxy", proxy)
+    with pytest.raises(FinetrailError, match="variable all_proxy: the address of the proxy has no host") as caught:
+        harness.run([make_request("a")], base_url="http://models.example.invalid/v1", max_retries=0)
+    assert "secret-word" not in str(caught.value)
+
+
 def test_no_redirect_is_followed(
     harness: Harness, server: FakeServer, elsewhere: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -515,7 +515,8 @@ def test_a_day_is_not_waited_for(there: Web, capsys: pytest.CaptureFixture[str])
     assert "it says: HTTP 429: come back tomorrow" in capsys.readouterr().err
 
 
-def test_interrupts_at_any_search_pay_for_nothing_twice(there: Web) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupts_at_any_search_pay_for_nothing_twice(there: Web, number: signal.Signals) -> None:
     rows = [
         {"id": f"r{number}", "question": "q", "calls": [], "queries": [{"text": f"q{number}", "origin": "question"}]}
         for number in range(40)
@@ -524,12 +525,13 @@ def test_interrupts_at_any_search_pay_for_nothing_twice(there: Web) -> None:
     there.run(rows=[])  # writes the configuration
     write_jsonl(there.folder / "queries.jsonl", rows)
     moments = sorted(random.Random(18).sample(range(1, 40), 3))
-    victims: list[subprocess.Popen[bytes]] = []
+    victims: list[subprocess.Popen[str]] = []
+    said: list[str] = []
 
     async def slow(request: web.Request) -> web.StreamResponse:
         if moments and len(there.searches()) >= moments[0]:
             moments.pop(0)
-            victims[-1].send_signal(signal.SIGINT)
+            victims[-1].send_signal(number)
         await asyncio.sleep(0.05)
         return await there.search(request)
 
@@ -537,11 +539,13 @@ def test_interrupts_at_any_search_pay_for_nothing_twice(there: Web) -> None:
     command = [sys.executable, str(SCRIPT), *there.arguments()]
     while not victims or victims[-1].returncode:
         assert len(victims) < 5
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             victims.append(process)
             try:
-                process.wait(120)
+                said.append(process.communicate(timeout=120)[1])
             finally:
                 process.kill()
     assert [victim.returncode for victim in victims] == [1, 1, 1, 0]
+    end = "interrupted SIGTERM" if number == signal.SIGTERM else "interrupted"
+    assert [f"search_passages failed: {end}\n" in text for text in said] == [True] * 3 + [False], said
     assert sorted(there.searches()) == sorted(f"q{number}" for number in range(40))

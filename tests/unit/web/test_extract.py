@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from finetrail.errors import FinetrailError
 from finetrail.isolated import Bounds
 from finetrail.web.extract import Extractors, PageText, extract, extractor_name
 from finetrail.web.fetch import Fetched, FetchFailed
@@ -116,6 +117,25 @@ def test_a_page_that_ends_the_parser_harms_no_other() -> None:
     found = [one.text if isinstance(one, PageText) else str(one) for one in asyncio.run(run())]
     crashed = "its text cannot be extracted (its parser crashed (it may use 667 MB))"
     assert found == ["one", crashed, "two", "three", crashed, "four"]
+
+
+def end_by_signal(one: Fetched) -> PageText:
+    """Stands for a process that SLURM ends, with all others of its job."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+    return PageText("", "")
+
+
+def test_a_signal_is_no_fault_of_the_page() -> None:
+    async def run() -> None:
+        extractors = Extractors(1, end_by_signal)
+        try:
+            with pytest.raises(FinetrailError, match="was ended by SIGTERM"):
+                await extractors.extract(page(b"one"))
+        finally:
+            extractors.close()
+
+    asyncio.run(run())
 
 
 def test_the_extractor_has_its_version_in_its_name() -> None:
