@@ -98,7 +98,17 @@ def text_models(run: RunConfig) -> list[str]:
     return sorted({*TEXT_CONTROLS, *(model for recipe in run.recipes.values() for model in models_of(recipe))})
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether an original file or folder is there; what DVC holds counts."""
+    return path.exists() or path.with_name(f"{path.name}.dvc").exists()
+
+
 def source_paths(recipe: RecipeConfig, key: str) -> list[Path]:
-    """Return the original files, or the folder, that a key of `source` names."""
+    """Return the original files, or the folder, that a key of `source` names.
+
+    A folder of images need not be there where images are fetched: records may name all of theirs by address.
+    """
     named = getattr(recipe.source, key)
+    if key == "images" and named and recipe.source.fetch is not None and not is_there(Path(named)):
+        return []
     return [Path(path) for path in ([named] if isinstance(named, str) else named or [])]
