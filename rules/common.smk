@@ -60,6 +60,7 @@ from finetrail.workflow.traits import (
     has_report,
     judge_is_tested,
     judges_texts,
+    needed_paths,
     neural_models,
     plain_model,
     recalling,

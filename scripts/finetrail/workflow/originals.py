@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from finetrail.config.recipe import RecipeConfig, RunConfig
-from finetrail.workflow.traits import is_there, searches_a_corpus, source_paths
+from finetrail.workflow.traits import is_there, needed_paths, searches_a_corpus
 
 _KEYS = ("files", "held_out", "corpus", "images", "questions")
 
@@ -43,7 +43,7 @@ def missing_files(run: RunConfig) -> Iterator[str]:
         for key in _KEYS:
             if key == "corpus" and not searches_a_corpus(recipe):
                 continue
-            for path in source_paths(recipe, key):
+            for path in needed_paths(recipe, key):
                 if not is_there(path):
                     yield (
                         f"{name}: source.{key}: {path} does not exist. Put it there or name another in"

@@ -104,11 +104,15 @@ def is_there(path: Path) -> bool:
 
 
 def source_paths(recipe: RecipeConfig, key: str) -> list[Path]:
-    """Return the original files, or the folder, that a key of `source` names.
-
-    A folder of images need not be there where images are fetched: records may name all of theirs by address.
-    """
+    """Return the original files, or the folder, that a key of `source` names."""
     named = getattr(recipe.source, key)
-    if key == "images" and named and recipe.source.fetch is not None and not is_there(Path(named)):
-        return []
     return [Path(path) for path in ([named] if isinstance(named, str) else named or [])]
+
+
+def needed_paths(recipe: RecipeConfig, key: str) -> list[Path]:
+    """Return what a key of `source` names and must be there: all, but for local images where images are fetched.
+
+    Records may name all of theirs by address.
+    """
+    spared = key == "images" and recipe.source.fetch is not None
+    return [path for path in source_paths(recipe, key) if is_there(path) or not spared]
