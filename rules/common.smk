@@ -25,7 +25,7 @@ from finetrail.cluster.site_lines import library_line, shell_lines
 from finetrail.config.load import load_config
 from finetrail.config.sections.serve import settings_digest
 from finetrail.config.recipe import PHASES
-from finetrail.config.warnings import memory_warnings
+from finetrail.config.warnings import warnings_of
 from finetrail.config.current import (
     PLAN_VARIABLE,
     RUN_CONFIG_VARIABLE,
@@ -60,6 +60,7 @@ from finetrail.workflow.traits import (
     has_report,
     judge_is_tested,
     judges_texts,
+    needed_paths,
     neural_models,
     plain_model,
     recalling,
@@ -213,9 +214,8 @@ def check_before_jobs():
             raise WorkflowError("\n".join(missing))
         if workflow.remote_exec:
             return
-        for name, recipe in CONFIG.recipes.items():
-            for warning in memory_warnings(name, recipe):
-                logger.warning(warning)
+        for warning in warnings_of(CONFIG):
+            logger.warning(warning)
         for warning in check_own_servers(CONFIG) if CONFIG.llm.mode == "live" else ():
             logger.warning(warning)
     except FinetrailError as error:

@@ -18,11 +18,12 @@ rule merge_adapter:
 
 
 rule choose_merge:
-    """Merge an adapter of QLoRA into the base whose export is the better one on dev rows."""
+    """Merge an adapter of QLoRA into the base whose export is the better one on dev rows, else on train rows."""
     input:
         base=base_manifest,
         adapter=adapter_manifest,
         eval=fold_file("eval"),
+        train=fold_file("train"),
     output:
         manifest="<results>/{recipe}/models/{model}/{fold}/final_merged_checkpoint/manifest.json",
         report="<results>/{recipe}/models/{model}/{fold}/merge.json",

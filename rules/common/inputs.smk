@@ -164,9 +164,8 @@ def asked_rows(wildcards):
 
 def predicting_manifest(wildcards):
     """Return the manifest of what predicts: a model trained whole, else the base (with its adapter)."""
-    if wildcards.model != "base" and trained_whole(
-        CONFIG.recipe(wildcards.recipe), wildcards.model
-    ):
+    recipe = CONFIG.recipe(wildcards.recipe)
+    if wildcards.model != "base" and trained_whole(recipe, wildcards.model):
         return model_manifest(wildcards, "final_checkpoint")
     return base_manifest(wildcards)
 

@@ -7,7 +7,7 @@ def source_of(*keys):
         lambda wildcards: [
             path
             for key in keys
-            for path in source_paths(CONFIG.recipe(wildcards.recipe), key)
+            for path in needed_paths(CONFIG.recipe(wildcards.recipe), key)
         ]
     )
 

@@ -1,6 +1,7 @@
 """Merge an adapter into its base model, in single precision."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,8 @@ from finetrail.training.merge_weights import merge_adapter
 
 ENVIRONMENT = "train"
 
+LOGGER = logging.getLogger("finetrail.merge_adapter")
+
 
 def work(step: Step, args: argparse.Namespace) -> None:
     """Publish the merged model's folder."""
@@ -19,6 +22,7 @@ def work(step: Step, args: argparse.Namespace) -> None:
     facts = {"kind": "merged", "base": sha256_file(args.base), "adapter": sha256_file(args.adapter)}
     folder = step.folder(args.manifest.parent, args.manifest, facts)
     merge_adapter(args.base.parent, args.adapter.parent, folder)
+    LOGGER.info("merged model saved to: %s", args.manifest.parent)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

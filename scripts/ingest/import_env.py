@@ -22,13 +22,11 @@ RECIPE = "documents"
 LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
 SECRET = re.compile(r"KEY|TOKEN(?!S)|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.I)
 WRITER, JUDGE = "teacher", "judge"
-ENDPOINTS = {"openai": "openai", "claude": "anthropic", "gemini": "gemini", "local": "own_server"}
-# What is still to be set for an endpoint, and where to look.
-TO_DO = {
-    "anthropic": "llm.endpoints.anthropic (docs/llm.md has its entry)",
-    "gemini": "llm.endpoints.gemini (docs/llm.md has its entry)",
-    "own_server": "llm.endpoints.own_server.base_url, where your server listens (config/config.yaml)",
-}
+OPENAI = "openai"  # has the models that the recipe names
+# The original's names of providers, and the endpoints of config/config.yaml.
+ENDPOINTS = {"openai": "openai", "claude": "anthropic", "gemini": "gemini", "local": "ollama"}
+# What a provider refuses in every request (docs/llm.md), so that it is left out.
+REFUSED: dict[str, dict[str, None]] = {"anthropic": {"temperature": None, "top_p": None}, "gemini": {"seed": None}}
 OWN_PLACE = "every file has its place under results/documents"
 # What has no key of a recipe, and why.
 ELSEWHERE = {
@@ -146,7 +144,8 @@ def overlay(variables: Sequence[Variable]) -> tuple[dict[str, Any], list[str]]:
         else:
             reason = ELSEWHERE.get(variable.name, "unknown, nothing was taken over")
             said.append(f"{variable.name}: {reason}")
-    return tree, said + _same_for_judge(tree) + _left_to_do(tree)
+    said += _same_for_judge(tree)
+    return tree, said + _left_out(tree) + _left_to_do(tree)
 
 
 def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
@@ -168,15 +167,24 @@ def _same_for_judge(tree: dict[str, Any]) -> list[str]:
     return [f"no PIPELINE_VALIDATION_* for synthesize.{JUDGE}.{name}: as for synthesize.{WRITER}" for name in taken]
 
 
+def _left_out(tree: dict[str, Any]) -> list[str]:
+    """Leave out of each request what its provider refuses."""
+    said = []
+    for name in (WRITER, JUDGE):
+        endpoint = tree.get("synthesize", {}).get(name, {}).get("endpoint")
+        if refused := REFUSED.get(endpoint):
+            _set(tree, f"synthesize.{name}.extra_body", dict(refused))
+            said.append(f"synthesize.{name}.extra_body: {', '.join(refused)} not sent, which {endpoint} refuses")
+    return said
+
+
 def _left_to_do(tree: dict[str, Any]) -> list[str]:
     todo = []
     if "hub" in tree.get("base_model", {}):
         todo.append("to do: base_model.revision, the commit of the hub that the model is taken from")
-    models = {name: tree.get("synthesize", {}).get(name, {}) for name in (WRITER, JUDGE)}
-    used = {model.get("endpoint") for model in models.values()}
-    todo += [f"to do: {what}" for name, what in TO_DO.items() if name in used]
-    for name, model in models.items():
-        if model.get("endpoint") in TO_DO and "model" not in model:
+    for name in (WRITER, JUDGE):
+        model = tree.get("synthesize", {}).get(name, {})
+        if model.get("endpoint", OPENAI) != OPENAI and "model" not in model:
             todo.append(f"to do: synthesize.{name}.model, a model of {model['endpoint']}")
     return todo
 

@@ -159,6 +159,7 @@ def train_and_publish(
     if settings.adapter:
         step.manifest_facts(args.manifest.parent, {"least_peft": least_peft(folder)})
     step.facts["training"] = vars(outcome)
+    LOGGER.info("%s saved to: %s", "adapter" if settings.adapter else "model", args.manifest.parent)
     return folder
 
 

@@ -28,6 +28,7 @@ DECLARED = {
     "finetrail/step/progress.py",
     "finetrail/step/reporter.py",
     "finetrail/training/checkpoints/failures.py",
+    "finetrail/training/announce.py",
     "finetrail/training/memory_estimate.py",
     "finetrail/training/tracking/tracker.py",
     "finetrail/training/tracking/wandb_run.py",

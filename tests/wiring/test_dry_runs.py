@@ -116,6 +116,17 @@ def test_every_target_beside_the_originals_commands_can_be_planned(project: Work
     assert named <= places(project.dry_run(*sorted(named), config=choice("documents", "full")))
 
 
+def test_one_half_of_cal_is_a_target_that_needs_nothing_of_the_other(project: Workspace) -> None:
+    named = re.findall(r"-- (results/cal/[\w./]+)", text("docs/recipes/cal.md"))
+    assert [path.split("/")[2] for path in named] == ["models", "ollama", "metrics"]
+    for target, last in zip(named, ("choose_merge", "check_parity", "score_answers"), strict=True):
+        made = {path for path in places(project.dry_run(target, config=choice("cal", "full"))) if "results" in path}
+        assert any(path.startswith("results/cal/folds/DA/") for path in made)
+        assert not [path for path in made if "/DB" in path or "/full/" in path]
+        jobs = project.planned(target, config=choice("cal", "full"))  # as far as is known before the fold is made
+        assert (jobs["make_folds"], jobs[last]) == (1, 1)
+
+
 def test_the_files_of_the_page_of_documents_are_those_that_its_rules_make(project: Workspace) -> None:
     lines = re.findall(r"^\| (`[^|]*) \| (`\w+`(?:, `\w+`)*) \|", text("docs/recipes/documents.md"), re.M)
     said = {rule for _, rules in lines for rule in re.findall(r"`(\w+)`", rules)}

@@ -255,7 +255,7 @@ def _whole_answers_carry_loss(recipe: RecipeConfig) -> Iterator[Finding]:
 
 def _vision_fits(recipe: RecipeConfig) -> Iterator[Finding]:
     """What is known not to work for a vision model, as far as the configuration tells that it is one."""
-    if recipe.base_model is None or not _reads_images(recipe.base_model):
+    if recipe.base_model is None or not reads_images(recipe.base_model):
         return
     if recipe.export is not None and recipe.export.format == "gguf":
         yield Finding(
@@ -272,7 +272,7 @@ def _vision_fits(recipe: RecipeConfig) -> Iterator[Finding]:
             )
 
 
-def _reads_images(choice: BaseModelChoice) -> bool:
+def reads_images(choice: BaseModelChoice) -> bool:
     """Whether the base is a vision model, as far as can be told before it is fetched."""
     if choice.path is not None:
         config = Path(choice.path, "config.json")

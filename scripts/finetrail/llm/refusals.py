@@ -21,7 +21,7 @@ MODERATION_WORDS = re.compile(r"moderation|flagged|safety|content (policy|filter
 CREDIT_WORDS = re.compile(r"credit balance|insufficient[_ ](credit|fund|balance|quota)", re.I)
 SCHEMA_WORDS = re.compile(r"response_format|json[_ ]?schema|invalid schema|grammar|guided|structured output", re.I)
 MODEL_WORDS = re.compile(
-    r"\bmodel\b.{0,80}\b(not found|not exist|unknown|no such|not supported)|(invalid|unknown|no such) model", re.I
+    r"\bmodels?\b.{0,80}\b(not found|not exist|unknown|no such|not supported)|(invalid|unknown|no such) model", re.I
 )
 LONGEST_WORDS = re.compile(r"max(_completion)?_tokens\W.{0,40}too large", re.I)
 CONTEXT_LIMIT = re.compile(r"context (?:length|window|size)\D{0,20}(\d+)", re.I)
@@ -29,7 +29,7 @@ SAME_FOR_ALL = ("temperature", "top_p", "max_tokens", "seed", "n", "logprobs", "
 NAMES = "|".join(SAME_FOR_ALL)
 PARAMETER = re.compile(
     rf"(?:parameter|argument|unknown name|not support)[^a-z]*(?P<before>{NAMES})\b"
-    rf"|\b(?P<after>{NAMES})\b[^a-z]*(?:is|are) not (?:supported|enabled|allowed)",
+    rf"|\b(?P<after>{NAMES})\b[^a-z]*(?:(?:is|are) (?:not (?:supported|enabled|allowed)|deprecated)|cannot both be)",
     re.I,
 )
 
@@ -173,5 +173,7 @@ def _is_about_key(status: int, message: str) -> bool:
 
 def _is_about_model(body: Mapping[str, Any], message: str) -> bool:
     if body.get("code") == "model_not_found" or body.get("param") == "model":
+        return True
+    if body.get("type") == "not_found_error" and message.startswith("model:"):  # so says Anthropic
         return True
     return MODEL_WORDS.search(message) is not None

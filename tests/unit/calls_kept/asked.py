@@ -133,6 +133,7 @@ PUBLISHED = {
     "crag_mm": Case("crag_mm", CONVERSATIONS),
     "crag_mm_images": Case("crag_mm_images", CONVERSATIONS),
     "documents": Case("documents", ("generate_qa", "validate_qa")),
+    "documents_local": Case("documents_local", ("generate_qa", "validate_qa")),
     "hotpotqa": Case("hotpotqa", ()),
     "weatherqa": Case("weatherqa", ("describe_images", "link_captions", "summarize_discussions")),
 }
@@ -216,8 +217,15 @@ SWITCHED_ON = {
     ),
 }
 CASES = PUBLISHED | SWITCHED_ON
-# Where a model is asked, and for what price, is no part of a key: the project file's own entries may be edited.
-ENDPOINTS = {name: {"kind": "openai", "base_url": "http://127.0.0.1:9/v1"} for name in ("openai", "own_server")}
+# Where a model is asked, and for what price, is no part of a key: the project file's own entries may be edited. What a
+# server of ours loads is.
+ENDPOINTS = {
+    name: entry
+    if entry["kind"] in ("vllm", "transformers")
+    else {"kind": "openai", "base_url": "http://127.0.0.1:9/v1"}
+    for name, entry in yaml.safe_load((ROOT / "config" / "config.yaml").read_text())["llm"]["endpoints"].items()
+    if entry["kind"] != "offline"
+}
 PAGES = ("HTTPS://Example.org/a b?x=1#top", "https://example.org/caf\u00e9", "https://example.org/a%20b?x=1")
 FOUND = [{"url": url, "title": f"Page {number}"} for number, url in enumerate(PAGES)]
 

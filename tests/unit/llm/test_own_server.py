@@ -153,6 +153,11 @@ def test_a_missing_interpreter_says_how_to_make_it(
         own_server("vllm", server(), str(folder), None)
     with pytest.raises(FinetrailError, match=r"\.venv-vllm-cpu/bin/python.*\(make env-vllm VLLM=cpu\)"):
         own_server("vllm", server(device="cpu"), str(folder), None)
+    own_server("transformers", server(device="cpu"), str(folder), None)
+    with monkeypatch.context() as conda:  # the environment of data steps has no torch
+        conda.setattr("finetrail.serving.command_lines.find_spec", lambda name: None)
+        with pytest.raises(FinetrailError, match=rf"{tmp_path}/.venv/bin/python.*\(make env\)"):
+            own_server("transformers", server(device="cpu"), str(folder), None)
     with pytest.raises(FinetrailError, match=r"/nowhere/python.*`serve.python`") as caught:
         own_server("transformers", server(python="/nowhere/python"), str(folder), None)
     assert "env-vllm" not in str(caught.value)

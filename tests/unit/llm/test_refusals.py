@@ -61,6 +61,23 @@ REFUSED = [
         "refuses the setting seed",
         "extra_body: {seed: null}",
     ),
+    # Anthropic, of models since Claude Opus 4.1 and Opus 4.7
+    (
+        400,
+        {
+            "error": {
+                "message": "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+            }
+        },
+        "refuses the setting top_p",
+        "extra_body: {top_p: null}",
+    ),
+    (
+        400,
+        {"error": {"message": "`temperature` is deprecated for this model."}},
+        "refuses the setting temperature",
+        "extra_body: {temperature: null}",
+    ),
     (
         400,
         {"error": {"message": "Logprobs is not enabled for models/m"}},

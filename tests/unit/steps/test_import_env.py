@@ -1,6 +1,7 @@
 """A config.env becomes an overlay that the configuration takes, and no key leaves it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -71,20 +72,22 @@ def test_what_is_left_to_do_is_said(folder: Path, capsys: pytest.CaptureFixture[
     Path("config.env").write_text("FINETUNE_MODEL_NAME=a/b\nPIPELINE_LLM_PROVIDER=local\n")
     assert import_env.main(["config.env"]) == 0
     assert "to do: base_model.revision" in (said := capsys.readouterr().err)
-    assert "to do: llm.endpoints.own_server.base_url" in said
-    assert "to do: synthesize.teacher.model, a model of own_server" in said
+    assert "to do: synthesize.teacher.model, a model of ollama" in said
 
 
 @pytest.mark.parametrize(
     ("more", "judge"),
     [
-        ("", {"endpoint": "own_server", "model": "llama2:7b"}),
-        ("PIPELINE_VALIDATION_MODEL=strict\n", {"endpoint": "own_server", "model": "strict"}),
-        ("PIPELINE_VALIDATION_PROVIDER=Claude\n", {"endpoint": "anthropic"}),
+        ("", {"endpoint": "ollama", "model": "llama2:7b"}),
+        ("PIPELINE_VALIDATION_MODEL=strict\n", {"endpoint": "ollama", "model": "strict"}),
+        (
+            "PIPELINE_VALIDATION_PROVIDER=Claude\n",
+            {"endpoint": "anthropic", "extra_body": {"temperature": None, "top_p": None}},
+        ),
     ],
 )
 def test_pairs_are_validated_where_they_are_written_unless_it_is_said(
-    folder: Path, capsys: pytest.CaptureFixture[str], more: str, judge: dict[str, str]
+    folder: Path, capsys: pytest.CaptureFixture[str], more: str, judge: dict[str, Any]
 ) -> None:
     """Who has a model of his own does not find his pairs sent to another provider."""
     Path("config.env").write_text(f"PIPELINE_LLM_PROVIDER=local\nPIPELINE_LLM_MODEL=llama2:7b\n{more}")

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from finetrail.rows.records import read_jsonl
 from finetrail.splits.shuffles import shuffle_rows
 from folds import split_dataset
+from ingest.readers import responses
 from tests.conftest import ROOT
 
 
@@ -39,6 +41,20 @@ def test_it_runs_alone_and_prints_the_published_lines(folder: Path) -> None:
     groups = {line: line for line in lines}
     rows = shuffle_rows()(groups, {"DA": 0.5, "DB": 0.5}, 42, {})
     assert {row["id"] for row in rows if row["split"] == "DA"} == set(shuffled[:5454])
+
+
+def test_the_bundled_examples_are_laid_out_as_the_original_lays_them_out(folder: Path) -> None:
+    bundled = ROOT / "data/cal/finished"
+    source, halves = bundled / "CAL_inference.jsonl", [f"{name}/train.jsonl" for name in ("DA", "DB")]
+    assert split_dataset.main([str(source), "--output1", halves[0], "--output2", halves[1]]) == 0
+    assert [Path(half).read_bytes() for half in halves] == [(bundled / half).read_bytes() for half in halves]
+    for file in (source, *(bundled / half for half in halves)):
+        rows = [line.row for line in read_jsonl(file)]
+        records = list(responses.read_records([file], images_root=None))
+        assert [row.keys() for row in rows] == [{"prompt", "response"}] * len(records)
+        assert [(record["question"], record["answer"]) for record in records] == [(*row.values(),) for row in rows]
+        assert all(record["choice"]["options"][2] == "Unknown" for record in records)
+        assert {record["choice"]["key"] for record in records} == {0, 1, 2}
 
 
 def test_defaults_and_bytes(folder: Path) -> None:

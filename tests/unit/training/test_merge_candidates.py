@@ -39,6 +39,11 @@ def test_the_loss_decides_where_rows_tell_the_candidates_apart() -> None:
     assert choose_merge(one, near) == ("dequantized", "kl")  # type: ignore[arg-type]
 
 
+def test_without_dev_rows_the_distance_decides_alone() -> None:
+    assert choose_merge(None, {"original": 0.2, "dequantized": 0.1}) == ("dequantized", "train")
+    assert choose_merge(None, {"original": 0.1, "dequantized": 0.2}) == ("original", "train")
+
+
 @pytest.fixture(scope="module")
 def trained(texts: list[str], rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with base, adapter and dev rows, as the rules would have left them."""
@@ -49,6 +54,9 @@ def trained(texts: list[str], rows: list[dict[str, Any]], tmp_path_factory: pyte
     train_adapter(BaseModel(work / "base"), rows, rows[:2], SETTINGS, state_dir=work / "state", out_dir=work)
     write_manifest(work / "final_adapter", work / "final_adapter/manifest.json", {})
     (work / "eval.jsonl").write_text("".join(dump_row(row) + "\n" for row in rows[:4]))
+    many = [{**row, "id": f"row{number}"} for number, row in enumerate(rows * 20)]
+    (work / "train.jsonl").write_text("".join(dump_row(row) + "\n" for row in many))
+    (work / "none.jsonl").write_text("")
     return work
 
 
@@ -63,9 +71,12 @@ def settings_of(export: dict[str, str] | None) -> str:
     return json.dumps(whole | ({"export": export} if export else {}))
 
 
-def chosen(run_script: Callable[..., Any], work: Path, out: Path, export: dict[str, str] | None) -> dict[str, Any]:
+def chosen(
+    run_script: Callable[..., Any], work: Path, out: Path, export: dict[str, str] | None, dev: str = "eval.jsonl"
+) -> dict[str, Any]:
     done = run_script(
-        "export/choose_merge.py", "--base", work / "base/manifest.json", "--eval", work / "eval.jsonl",
+        "export/choose_merge.py", "--base", work / "base/manifest.json", "--eval", work / dev,
+        "--train", work / "train.jsonl",
         "--adapter", work / "final_adapter/manifest.json", "--settings", settings_of(export),
         "--manifest", out / "final_merged_checkpoint/manifest.json", "--report", out / "merge.json",
         "--meta", out / "merged.meta.json",
@@ -73,6 +84,8 @@ def chosen(run_script: Callable[..., Any], work: Path, out: Path, export: dict[s
     assert done.returncode == 0, done.stderr
     assert {path.name for path in out.iterdir()} == {"final_merged_checkpoint", "merge.json", "merged.meta.json"}
     report: dict[str, Any] = json.loads((out / "merge.json").read_text())
+    assert ("dev_loss" in done.stderr) == (dev == "eval.jsonl"), "what train rows say is no score"
+    assert f"merged model saved to: {out / 'final_merged_checkpoint'}" in done.stderr
     assert report["kept"] == json.loads((out / "final_merged_checkpoint/manifest.json").read_text())["into"]
     return report
 
@@ -92,6 +105,19 @@ def test_both_candidates_are_measured_as_they_would_ship(
         assert math.isclose(dequantized["dev_loss"], report["trained"]["dev_loss"], abs_tol=1e-4)
     else:
         assert min(original["mean_kl"], dequantized["mean_kl"]) > 1e-5
+
+
+@pytest.mark.heavy
+def test_without_dev_rows_train_rows_choose_and_score_nothing(
+    run_script: Callable[..., Any], trained: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    report = chosen(run_script, trained, out, {"format": "gguf", "quantization": "f32"}, dev="none.jsonl")
+    assert (report["decided_by"], report["rows"], report["runtime"]) == ("train", 16, "llama.cpp")
+    assert "trained" not in report
+    assert all(candidate.keys() == {"mean_kl"} for candidate in report["candidates"].values())
+    nearest = min(report["candidates"], key=lambda name: report["candidates"][name]["mean_kl"])
+    assert report["kept"] == nearest
 
 
 @pytest.mark.long

@@ -9,6 +9,8 @@ import pytest
 from finetrail.config.load import load_config
 from finetrail.config.sections.schema import result_keys
 from finetrail.config.sections.train import TrainedModel
+from finetrail.models.model_folder import read_config
+from finetrail.training.announce import announce
 from finetrail.training.settings.hardware import Hardware
 from finetrail.training.settings.machine_choices import Choices, choose
 from finetrail.training.settings.train_settings import Saving, TrainSettings, train_settings
@@ -55,6 +57,19 @@ def no_deepspeed_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Arguments with DeepSpeed tell accelerate by the environment, which the next test must not inherit."""
     for name in ("ACCELERATE_USE_DEEPSPEED", "ACCELERATE_MIXED_PRECISION"):
         monkeypatch.setenv(name, "false" if "USE" in name else "no")
+
+
+@pytest.mark.parametrize(("dev", "said"), [(0, "(No validation set)"), (7, "Size of the validation set: 7.")])
+def test_a_training_says_what_it_trains(base_dir: Path, dev: int, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    settings = TrainSettings(method="qlora", rank=8, alpha=16, learning_rate=1e-4, epochs=3.0)
+    trainable, parameters = count_parameters(read_config(base_dir), settings)
+    with caplog.at_level("INFO"):
+        announce(5454, dev, base_dir, settings)
+    assert caplog.messages == [
+        f"Size of the train set: 5454. {said}",
+        f"trainable params: {trainable} || all params: {parameters} || trainable%: {100 * trainable / parameters:.4f}",
+    ]
+    assert 0 < trainable < parameters
 
 
 def test_cal_qlora(tmp_path: Path) -> None:

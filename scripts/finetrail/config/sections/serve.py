@@ -73,7 +73,7 @@ class Serve(Section):
     python: Text | None = operation(
         None,
         "interpreter that has the server's packages; none for that of .venv-vllm, or .venv-vllm-cpu with `device: cpu` "
-        "(vllm), and the step's own (transformers)",
+        "(vllm), and the step's own, or that of .venv where the step has no torch (transformers)",
     )
     tensor_parallel: Count = operation(1, "GPUs that share the model; the rule asks for so many")
     gpu_memory_utilization: Share = operation(0.9, "share of each GPU's memory that the server takes")
