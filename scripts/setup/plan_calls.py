@@ -1,7 +1,8 @@
 """Show what a run would do, and which calls to models it would pay: ``plan_calls.py SNAKEMAKE_ARGUMENTS ...``.
 
 Prints snakemake's dry run, then for each step that asks a model its rows, the calls that the store has, the calls to
-make, and an estimate of their tokens and price. The steps count for themselves (``--plan``), with the code that makes
+make, and an estimate of their tokens and price; then what the jobs ask for that their models need otherwise, with
+status 1 where jobs would fail. The steps count for themselves (``--plan``), with the code that makes
 the calls. Where other jobs must run first, what can be known before is a bound.
 """
 
@@ -18,14 +19,19 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from snakemake.cli import parse_args
+
 from finetrail.cluster.cost import SECONDS_PER_HOUR, History
 from finetrail.cluster.runs import runs
 from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
 from finetrail.config.recipe import RecipeConfig, RunConfig, read_run_config
 from finetrail.digests.code_digest import direct_imports
 from finetrail.errors import FinetrailError
+from finetrail.preflight.machine_checks import check_machines
+from finetrail.preflight.requested_resources import asked_by
 from finetrail.rows.artifacts import read_json
 from finetrail.step.progress import count_lines
+from finetrail.workflow.call_counts import calls_a_record
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 ASKING = {SCRIPTS / "finetrail" / name for name in ("llm/ask.py", "web/search_rows.py")}
@@ -162,30 +168,6 @@ def ask_steps(jobs: Sequence[Job], run_config: Path) -> dict[str, Any]:
     return first
 
 
-def calls_a_record(recipe: RecipeConfig, rule: str) -> int | None:
-    """Return the most calls that a rule makes for one record; None where that is not known."""
-    versions = recipe.synthesize.versions if recipe.synthesize else 0
-    questions = recipe.synthesize.questions if recipe.synthesize else 0
-    most = {
-        "make_queries": int(recipe.queries.enabled),
-        "search_passages": recipe.queries.count if recipe.queries.enabled else 1,
-        "label_listwise": 1,
-        "label_relevance": recipe.rerank.keep_chunks,
-        "label_relevance_second": recipe.rerank.keep_chunks,
-        "generate_answers": versions,
-        "write_reasoning": versions,
-        "judge_answers": versions,
-        "generate_qa": 1,
-        "describe_images": len(recipe.vision.classes) if recipe.vision else 0,  # an image of each class
-        "link_captions": len(recipe.vision.classes) if recipe.vision else 0,
-        "summarize_discussions": 1,
-        "validate_qa": questions,
-        "judge_texts": 2 * len(recipe.vision.classes) if recipe.vision else 0,  # a caption and a summary of each image
-        "judge_predictions": int(recipe.evaluate is not None and recipe.evaluate.judge is not None),
-    }
-    return most.get(rule)
-
-
 def calls_in_all(recipe: RecipeConfig, rule: str) -> int | None:
     """Return the most calls of a rule whose rows are chosen or brought from elsewhere; None for other rules."""
     calibration = recipe.label.calibration if recipe.label else None
@@ -305,7 +287,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in gpu_hours(planner.to_run):
             print(line)
         print(f"In all: {planner.total()}")
-    return 0
+        submits = parse_args(arguments)[1].executor == "slurm"
+        found = sorted({*check_machines(planner.run, asked_by(printed), submits=submits)})
+        print(*(f"\n{one}" for one in found), sep="", end="\n" if found else "")
+    return int(any(one.level == "error" for one in found))
 
 
 if __name__ == "__main__":
