@@ -1,7 +1,7 @@
 """Write into docs/slurm.md what the jobs of the published recipes ask for, or check it.
 
-All full recipes are planned with ``snakemake --profile slurm -n all`` in a copy of the project that holds empty files in
-the place of original ones. Nothing is asked of the network, or of SLURM.
+All full recipes are planned with ``snakemake --profile slurm -n all`` in a copy of the project that holds empty files
+in the place of original ones. Nothing is asked of the network, or of SLURM.
 """
 
 import argparse
@@ -69,7 +69,8 @@ def plan(folder: Path, recipes: Sequence[str], *options: str) -> tuple[list[Aske
     target = folder / "plan.yaml"
     command = [
         sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", "--sdm", "env-modules", "--cores", "999",
-        "--dry-run", "--printshellcmds", "--config", "scale=full", f"recipes=[{','.join(recipes)}]", *options, "--", "all",
+        "--dry-run", "--printshellcmds", *options,
+        "--config", "scale=full", f"recipes=[{','.join(recipes)}]", "--", "all",
     ]  # fmt: skip
     environment = os.environ | {PLAN_VARIABLE: str(target), "PYTHONPATH": str(folder / "scripts")}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -79,25 +80,23 @@ def plan(folder: Path, recipes: Sequence[str], *options: str) -> tuple[list[Aske
 
 
 def table(jobs: Iterable[Asked], run: RunConfig) -> Iterator[str]:
-    """Yield a line for each kind of job that asks for more than `resources.default` says, by recipe."""
+    """Yield a line for the jobs of a rule that ask for the same, where that is more than `resources.default` says."""
     least = run.resources_for("default")
-    lines: dict[str, None] = {}
+    found: dict[tuple[str, str, str], set[str]] = {}
     for job in jobs:
-        if job.recipe not in run.recipes:
-            continue
         asked = (job.gpus_a_node, job.number("mem_mb"), job.threads, job.number("runtime"))
-        if asked == (0, least["mem_mb"], least["threads"], least["runtime"]):
-            continue
-        lines[_line(job, run)] = None
-    yield from sorted(lines, key=lambda line: line.split("|")[1].split()[0])
+        if job.recipe in run.recipes and asked != (0, least["mem_mb"], least["threads"], least["runtime"]):
+            found.setdefault((job.recipe, job.rule, _demand(job, run)), set()).add(job.model)
+    for (recipe, rule, demand), models in sorted(found.items()):
+        named = ", ".join(sorted(filter(None, models)))
+        yield f"| {recipe}: `{rule}`{f' ({named})' if named else ''} | {demand} |\n"
 
 
-def _line(job: Asked, run: RunConfig) -> str:
+def _demand(job: Asked, run: RunConfig) -> str:
     size = needed(run, job)
-    name = f"{job.recipe}: `{job.rule}`" + (f" ({job.model})" if job.model else "")
-    on_gpu = f"{job.gpus_a_node} | {size.gpu_gb:g}" if size and job.gpus_a_node else "| "
+    on_gpu = f"{job.gpus_a_node} | {size.gpu_gb:g}" if size and job.gpus_a_node else " | "
     hours = ceil(10 * job.number("runtime") / 60) / 10
-    return f"| {name} | {on_gpu} | {ceil(job.number('mem_mb') / 1000)} | {job.threads} | {hours:g} |\n"
+    return f"{on_gpu} | {ceil(job.number('mem_mb') / 1000)} | {job.threads} | {hours:g}"
 
 
 def with_table(page: str, lines: Iterable[str]) -> str:

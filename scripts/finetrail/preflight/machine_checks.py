@@ -20,6 +20,8 @@ from finetrail.workflow.traits import plain_model
 TRAINING = frozenset({"train_adapter", "train_image_prefix"})
 FP32, FP32_STATE = 4, 12
 """Bytes of a trained weight, and of it with the two moments of AdamW."""
+ZIPPED = 0.93
+"""What zip leaves of fp32 weights: signs and exponents repeat themselves, the rest does not."""
 BITS: Mapping[str, float] = {
     "f32": 32, "f16": 16, "bf16": 16, "q8_0": 8.5, "q5_1": 6, "q5_0": 5.5, "q4_1": 5, "q4_0": 4.5
 }  # fmt: skip
@@ -101,7 +103,7 @@ def _artifacts(run: RunConfig, jobs: Sequence[Asked]) -> Iterator[Finding]:
         train = run.recipe(job.recipe).train
         if train is None or train.wandb is None or tuning.method == "full":
             continue
-        size = FP32 * adapter_weights(facts, tuning)
+        size = round(ZIPPED * FP32 * adapter_weights(facts, tuning))
         where = f"recipes.{job.recipe}.train.models.{plain_model(job.model)}.rank"
         if size > LIMIT:
             what = f"the adapter has about {size // MB} MB, an artifact {LIMIT // MB} MB at most: none would be made"

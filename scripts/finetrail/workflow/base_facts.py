@@ -109,13 +109,14 @@ def folder_facts(folder: Path) -> Facts | None:
         config = read_json(folder / "config.json")
         text = config.get("text_config") or config
         return _read(config, text, folder)
-    except (OSError, FinetrailError, AttributeError, TypeError, ValueError, KeyError, ZeroDivisionError):
+    except (OSError, FinetrailError, AttributeError, TypeError, ValueError, LookupError, ZeroDivisionError):
         return None  # what cannot be read is refused by who loads it, with the reason
 
 
 def _read(config: Mapping[str, Any], text: Mapping[str, Any], folder: Path) -> Facts:
     def number(*names: str) -> int:
-        return int(next(text[name] for name in names if text.get(name) is not None))
+        found = [text[name] for name in names if text.get(name) is not None]
+        return int(found[0])
 
     hidden, heads = number("hidden_size", "n_embd", "d_model"), number("num_attention_heads", "n_head", "num_heads")
     layers = number("num_hidden_layers", "n_layer", "num_layers")

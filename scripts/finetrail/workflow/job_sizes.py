@@ -45,6 +45,8 @@ FP32_SHARE = 6
 READ_BYTES = 2e8
 """Bytes a second that weights are read, written and hashed."""
 FETCH_BYTES = 2.5e7
+READING = 2
+"""How many times faster a GPU reads a row than it trains on it, an operation for an operation."""
 CONVERT_BYTES = 5e7
 """Bytes of fp32 a second that are written as GGUF, quantized in Python."""
 STEP_SECONDS = 0.05
@@ -52,7 +54,7 @@ STEP_SECONDS = 0.05
 BANDWIDTH = 1e12
 """Bytes of weights a second that a GPU reads for each written token."""
 ANSWER_BATCH = 16
-ROW_SECONDS = 0.1
+ROW_SECONDS = 0.05
 """What is done beside the model for each row."""
 TOKENIZE_SECONDS = 0.003
 PARITY_TOKENS = 10 * 600
@@ -182,7 +184,7 @@ class JobSizes:
         memory = _memory(held, PROCESS_MB if gpus else PROCESS_MB + 1000 * endpoint.serve.cpu_cache_gb)
         rows = self._rows(("rows",), row_counts.records(self._run, self._name))
         batch = endpoint.serve.batch_size if endpoint.kind == "transformers" else endpoint.max_concurrency
-        speed = self._flops * gpus if gpus else CORE_FLOPS * CPU_THREADS
+        speed = READING * self._flops * gpus if gpus else CORE_FLOPS * CPU_THREADS
         read = self._recipe.limits.max_length * 2 * facts.parameters / speed
         step = max(STEP_SECONDS, held / (BANDWIDTH * max(1, gpus))) if gpus else 2 * facts.parameters / speed
         written = reference.max_tokens * step / (batch if gpus else 1)
@@ -343,7 +345,7 @@ class JobSizes:
         """
         gpu = self._on_gpu(facts)
         held = facts.parameters * (2 if gpu else 4)
-        speed = self._flops if gpu else CORE_FLOPS * CPU_THREADS
+        speed = READING * self._flops if gpu else CORE_FLOPS * CPU_THREADS
         step = max(STEP_SECONDS, held / BANDWIDTH) if gpu else 2 * facts.parameters / speed
         seconds = 2 * held / READ_BYTES + passes * (ROW_SECONDS + self._tokens() * 2 * facts.parameters / speed)
         seconds += written * step
