@@ -15,7 +15,6 @@ from typing import Any
 from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import read_json
 
-CHANGES_NO_RESULT = "what a job asks of the machine changes no result"
 KEPT = Path(__file__).with_name("base_facts.json")
 SMALL = 20_000_000
 """Weights below which a model is tiny: its jobs ask for what `resources` says, as if there were none."""

@@ -112,6 +112,11 @@ class JobResources:
         most = int(self.entry.get("max_mem_mb", 2 * least))
         return min(least * attempt, max(most, least))
 
+    def most(self) -> dict[str, int]:
+        """Return the most memory, minutes and cores that a job of some recipe asks for at first."""
+        jobs = list(self._kinds())
+        return {key: max(self._asked(job, key) for job in jobs) for key in ("mem_mb", "runtime", "threads")}
+
     def minutes(self, job: JobOf) -> int:
         """Return the time limit of a job."""
         return self._asked(job, "runtime")

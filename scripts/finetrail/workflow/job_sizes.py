@@ -20,8 +20,6 @@ from finetrail.workflow.base_facts import NEEDS_GPU, Facts
 from finetrail.workflow.models_loaded import ModelsLoaded
 from finetrail.workflow.traits import plain_model, recalling, reporting
 
-CHANGES_NO_RESULT = "what a job asks of the machine changes no result"
-
 MB, GB = 10**6, 10**9
 MARGIN = 2.0
 START_MINUTES = 10
@@ -411,8 +409,9 @@ class JobSizes:
             return None
         whole = 4 * facts.parameters
         files = 1 if export.quantization == "f32" else 2
-        asked = (1 + files) * PARITY_TOKENS * 2 * facts.parameters / (CORE_FLOPS * CPU_THREADS)
-        seconds = 2 * whole / READ_BYTES + files * whole / CONVERT_BYTES + asked
+        read = PARITY_TOKENS * 2 * facts.parameters / CORE_FLOPS
+        # torch takes all cores, llama.cpp one.
+        seconds = 2 * whole / READ_BYTES + files * whole / CONVERT_BYTES + read / CPU_THREADS + files * read
         return Size(0, _memory(whole, CPU_PROCESS_MB), minutes(seconds), CPU_THREADS, 0.0, whole // MB)
 
     def _laid_out(self) -> Size | None:

@@ -8,8 +8,6 @@ from finetrail.config.sections.llm import Endpoint, ModelReference
 from finetrail.config.sections.places import is_folder
 from finetrail.workflow.base_facts import ASSUMED, TINY, Facts, folder_facts, hub_facts
 
-CHANGES_NO_RESULT = "what a job asks of the machine changes no result"
-
 
 class ModelsLoaded:
     """What is known of the models of one recipe; None of a model that the recipe does not name.

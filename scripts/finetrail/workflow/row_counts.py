@@ -7,7 +7,6 @@ from typing import Any
 
 from finetrail.config.recipe import RecipeConfig, RunConfig
 
-CHANGES_NO_RESULT = "what a job asks of the machine changes no result"
 ASSUMED_RECORDS = 10_000
 """Original records of a recipe that says nothing (`source.records`, `limit`) and has read none yet."""
 PASSAGES_A_RECORD = 10

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from finetrail.config.load import LoadedConfig, load_config
 from finetrail.preflight import machine_checks
 from finetrail.preflight.finding import Finding
 from finetrail.preflight.machine_checks import check_machines, written_bytes
 from finetrail.preflight.requested_resources import Asked, asked_by
+from finetrail.workflow.planning_warnings import planning_warnings
+from setup import plan_calls, preflight
 from tests.workspace import ROOT
 
 DRY_RUN = """\
@@ -135,3 +138,40 @@ def test_a_gated_model_without_a_token_is_said_once(tmp_path: Path, monkeypatch:
     elsewhere = {"cache": str(tmp_path / "cache")}
     assert found(run_of("crag_mm", site=elsewhere), fetch), "jobs look for it below site.cache"
     assert not found(run_of("cal"), Asked("fetch_model", 1, PLENTY, "cal", "", "scripts/train/fetch_model.py"))
+
+
+def planned(run: LoadedConfig, monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+    """Let a program plan the job of DRY_RUN, in place of Snakemake."""
+
+    def dry_run(arguments: Any, folder: Path) -> tuple[int, str]:
+        (folder / "run_config.yaml").write_text(yaml.safe_dump(run.merged()))
+        return 0, DRY_RUN.partition("rule judge")[0]
+
+    monkeypatch.setattr(module, "dry_run", dry_run)
+
+
+def test_a_plan_says_so_and_ends_with_status_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned(run_of("crag_mm"), monkeypatch, plan_calls)
+    assert plan_calls.main(["--cores", "1"]) == 1
+    assert "error: resources.train_adapter.gpus: train_adapter of crag_mm starts 4" in capsys.readouterr().out
+    planned(load_config(ROOT, config={"recipes": ["crag_mm"], "scale": "tutorial"}), monkeypatch, plan_calls)
+    assert plan_calls.main(["--cores", "1"]) == 0
+
+
+def test_preflight_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    planned(run_of("crag_mm"), monkeypatch, preflight)
+    monkeypatch.setattr(preflight.endpoint_checks, "check_endpoints", lambda run: [])
+    monkeypatch.setattr(preflight.base_checks, "check_hub_bases", lambda run: [])
+    found, jobs = preflight.check(["--cores", "1"])
+    assert jobs == 1
+    assert {"resources.train_adapter.gpus", "resources.train_adapter.mem_mb"} <= {one.where for one in found}
+
+
+def test_a_base_that_is_not_known_is_said_before_a_run(tmp_path: Path) -> None:
+    base = {"hub": "someone/Model-1.5B", "revision": "a" * 40}
+    unknown = run_of("documents", overrides={"documents": {"base_model": base}}, results_dir=str(tmp_path))
+    (line,) = planning_warnings(unknown)
+    assert line.startswith("documents: base_model: nothing is known") and "1.5 billion" in line
+    assert not list(planning_warnings(run_of("documents")))
