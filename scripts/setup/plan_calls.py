@@ -69,6 +69,7 @@ class Job:
     outputs: tuple[str, ...]
     command: str
     gpus: int = 0
+    minutes: int = 0
 
     @classmethod
     def parse(cls, kind: str, rule: str, body: str, command: str) -> "Job":
@@ -80,7 +81,9 @@ class Job:
         name = " ".join([rule, *wildcards.values()])
         is_shard = "shards" in wildcards
         files_of = (files["input"], files["output"])
-        return cls(rule, kind == "checkpoint", recipe, name, is_shard, *files_of, command, gpus_of(said))
+        limit = re.search(r"\bruntime=(\d+)", said.get("resources", ""))
+        minutes = int(limit[1]) if limit else 0
+        return cls(rule, kind == "checkpoint", recipe, name, is_shard, *files_of, command, gpus_of(said), minutes)
 
     def asks(self) -> bool:
         """Say whether the job's script asks a model or searches the web."""
@@ -100,24 +103,26 @@ def gpus_of(said: Mapping[str, str]) -> int:
 
 
 def gpu_hours(jobs: Sequence[Job]) -> Iterator[str]:
-    """Render what the jobs with GPUs are expected to take, from earlier ones."""
+    """Render what the jobs with GPUs are expected to take, from earlier ones, else from their time limits."""
     with_gpus = [job for job in jobs if job.gpus]
     if not with_gpus:
         return
     history = History.read(runs(Path.cwd()))
     form = f"{{:<{NAME_WIDTH}}} {{:>5}} {{:>8}} {{:>10}}  {{}}"
     yield form.format("GPU-hours", "GPUs", "hours", "GPU-hours", "measured on")
-    total, unknown = 0.0, 0
+    total, most, unknown = 0.0, 0.0, 0
     for job in with_gpus:
         expected = history.expect(job.rule, job.recipe, job.outputs)
         if expected.seconds is None:
+            hours = job.minutes / 60
             unknown += 1
-            yield form.format(job.name, job.gpus, "?", "?", expected.basis)
+            most += hours * job.gpus
+            yield form.format(job.name, job.gpus, f"<{hours:.1f}", f"<{hours * job.gpus:.1f}", expected.basis)
             continue
         hours = expected.seconds / SECONDS_PER_HOUR
         total += hours * job.gpus
         yield form.format(job.name, job.gpus, f"{hours:.2f}", f"{hours * job.gpus:.2f}", expected.basis)
-    more = f", and those of {unknown} jobs that are not known" if unknown else ""
+    more = f", and by their time limits at most {most:.0f} of {unknown} jobs that are not known" if unknown else ""
     yield f"In all: about {total:.2f} GPU-hours{more}\n"
 
 

@@ -84,8 +84,8 @@ def _memory(job: Asked, size: Size, *, submits: bool) -> Iterator[Finding]:
     if given < size.weights_mb:
         what = f"{job.rule} of {job.recipe} would be given {given} MB, and the weights alone are {size.weights_mb} MB"
         key = f"resources.{job.rule.removesuffix('_shard')}.mem_mb"
-        level = "error" if submits else "warning"
-        yield Finding(level, key, what, f"Take the key out, or set it to {size.mem_mb}")
+        fix = f"Take the key out, or set it to {size.mem_mb}"
+        yield Finding("error" if submits else "warning", key, what, fix)
 
 
 def _trained(run: RunConfig, jobs: Sequence[Asked]) -> Iterator[tuple[Asked, TrainedModel, Facts]]:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from finetrail.config.load import LoadedConfig, load_config
-from finetrail.preflight import machine_checks
+from finetrail.preflight import base_checks, endpoint_checks
 from finetrail.preflight.finding import Finding
 from finetrail.preflight.machine_checks import check_machines, written_bytes
 from finetrail.preflight.requested_resources import Asked, asked_by
@@ -22,7 +22,7 @@ rule train_adapter:
     output: b
     wildcards: recipe=crag_mm, model=lora_shuffled, fold=fold0
     threads: 8
-    resources: mem_mb=4000, gpu=2
+    resources: mem_mb=4000, runtime=90, gpu=2
 Shell command: python scripts/train/train_adapter.py --recipe crag_mm 2> log 1>&2
 
 rule judge_answers:
@@ -41,7 +41,7 @@ def _place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("HF_TOKEN", "here")
     roomy = os.statvfs_result((4096, 4096, 10**9, 10**9, 10**9, 10**6, 10**6, 10**6, 0, 255))
-    monkeypatch.setattr(machine_checks.os, "statvfs", lambda _: roomy)
+    monkeypatch.setattr("os.statvfs", lambda _: roomy)
 
 
 def run_of(recipe: str, **config: Any) -> LoadedConfig:
@@ -110,9 +110,9 @@ def test_a_disk_without_room_for_checkpoints_merge_and_export_is_refused(monkeyp
     }  # fmt: skip
     jobs = [Asked(name, 1, PLENTY[:1], "documents", "lora", f"scripts/{of}/{name}.py") for name, of in scripts.items()]
     sizes = {job.rule: written_bytes(run, job) for job in jobs}
-    assert sizes["merge_adapter"][0] == 4 * 7_248_023_552 and sizes["check_parity"] == (0, 4 * 7_248_023_552)
+    assert sizes["merge_adapter"][0] == 4 * 7_248_023_552 and sizes["check_parity"] == (0.0, 4.0 * 7_248_023_552)
     full = os.statvfs_result((4096, 4096, 10**9, 10**7, 10**7, 10**6, 10**6, 10**6, 0, 255))
-    monkeypatch.setattr(machine_checks.os, "statvfs", lambda _: full)
+    monkeypatch.setattr("os.statvfs", lambda _: full)
     one = next(one for one in found(run, *jobs) if one.where == "results_dir")
     assert one.level == "error" and "has 41 GB left" in one.what and "merge_adapter of documents, 29 GB" in one.what
 
@@ -155,15 +155,17 @@ def test_a_plan_says_so_and_ends_with_status_1(
 ) -> None:
     planned(run_of("crag_mm"), monkeypatch, plan_calls)
     assert plan_calls.main(["--cores", "1"]) == 1
-    assert "error: resources.train_adapter.gpus: train_adapter of crag_mm starts 4" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "error: resources.train_adapter.gpus: train_adapter of crag_mm starts 4" in printed
+    assert "by their time limits at most 3 of 1 jobs that are not known" in printed, "two GPUs for 90 minutes"
     planned(load_config(ROOT, config={"recipes": ["crag_mm"], "scale": "tutorial"}), monkeypatch, plan_calls)
     assert plan_calls.main(["--cores", "1"]) == 0
 
 
 def test_preflight_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     planned(run_of("crag_mm"), monkeypatch, preflight)
-    monkeypatch.setattr(preflight.endpoint_checks, "check_endpoints", lambda run: [])
-    monkeypatch.setattr(preflight.base_checks, "check_hub_bases", lambda run: [])
+    monkeypatch.setattr(endpoint_checks, "check_endpoints", lambda run: [])
+    monkeypatch.setattr(base_checks, "check_hub_bases", lambda run: [])
     found, jobs = preflight.check(["--cores", "1"])
     assert jobs == 1
     assert {"resources.train_adapter.gpus", "resources.train_adapter.mem_mb"} <= {one.where for one in found}
