@@ -41,7 +41,7 @@ def check_machines(run: RunConfig, jobs: Iterable[Asked], *, submits: bool) -> I
         size = needed(run, job)
         if size is not None:
             yield from _gpus(run, job, size)
-            yield from _memory(job, size, submits=submits)
+            yield from _memory(run, job, size, submits=submits)
     yield from _artifacts(run, jobs)
     yield from _gated(run, jobs)
     yield from _room(run, jobs)
@@ -57,8 +57,14 @@ def needed(run: RunConfig, job: Asked) -> Size | None:
     return resources.size(JobOf(job.recipe, job.model or None, merges=job.merges))
 
 
+def _entry(run: RunConfig, job: Asked) -> str:
+    """Name the entry of `resources` that a job has: its rule's, else that of the rule whose script it runs."""
+    rule, script = job.rule.removesuffix("_shard"), Path(job.script).stem
+    return script if rule not in run.resources and script in run.resources else rule
+
+
 def _gpus(run: RunConfig, job: Asked, size: Size) -> Iterator[Finding]:
-    key = f"resources.{job.rule.removesuffix('_shard')}.gpus"
+    key = f"resources.{_entry(run, job)}.gpus"
     given = job.gpus_a_node
     of_job = f"{job.rule} of {job.recipe}"
     if size.gpus and not given:
@@ -73,17 +79,17 @@ def _gpus(run: RunConfig, job: Asked, size: Size) -> Iterator[Finding]:
         yield Finding("warning", key, what, f"Take the key out, or set it to {size.gpus}")
     if given and run.site.gpu_gb and size.gpu_gb > run.site.gpu_gb:
         what = f"{of_job} needs about {size.gpu_gb:g} GB on each GPU, and site.gpu_gb is {run.site.gpu_gb:g}"
-        fix = f"Name larger GPUs (resources.{job.rule}.gpu_model and site.gpu_gb)"
+        fix = f"Name larger GPUs (resources.{_entry(run, job)}.gpu_model and site.gpu_gb)"
         if Path(job.script).stem in TRAINING:
             fix += ", or lower limits.max_length, take the method qlora, or more GPUs with launch.deepspeed_stage"
         yield Finding("error", "site.gpu_gb", what, fix)
 
 
-def _memory(job: Asked, size: Size, *, submits: bool) -> Iterator[Finding]:
+def _memory(run: RunConfig, job: Asked, size: Size, *, submits: bool) -> Iterator[Finding]:
     given = job.number("mem_mb")
     if given < size.weights_mb:
         what = f"{job.rule} of {job.recipe} would be given {given} MB, and the weights alone are {size.weights_mb} MB"
-        key = f"resources.{job.rule.removesuffix('_shard')}.mem_mb"
+        key = f"resources.{_entry(run, job)}.mem_mb"
         fix = f"Take the key out, or set it to {size.mem_mb}"
         yield Finding("error" if submits else "warning", key, what, fix)
 

@@ -18,7 +18,7 @@ class Asked:
     Attributes:
         rule: the rule.
         options: other resources, by Snakemake's names.
-        recipe, model: of the job's path; empty where it names none.
+        recipe, model, fold: of the job's path; empty where it names none.
         script: what it runs; empty where the dry run does not show it.
         merges: whether it only merges what its shards wrote.
     """
@@ -28,6 +28,7 @@ class Asked:
     options: tuple[tuple[str, str], ...] = field(repr=False)
     recipe: str = ""
     model: str = ""
+    fold: str = ""
     script: str = ""
     merges: bool = False
 
@@ -71,8 +72,8 @@ def _parsed(rule: str, body: str, script: str) -> Asked | None:
     pairs = (pair.partition("=")[::2] for pair in lines.get("resources", "").split(", "))
     options = tuple((name, value) for name, value in pairs if name not in {"tmpdir", "mem", "mem_mib"})
     named = dict(pair.partition("=")[::2] for pair in lines.get("wildcards", "").split(", "))
-    of_job = (named.get("recipe", ""), named.get("model", ""), script, "/shards/" in lines.get("input", ""))
-    return Asked(rule, int(lines.get("threads", "1")), options, *of_job)
+    place = (named.get(name, "") for name in ("recipe", "model", "fold"))
+    return Asked(rule, int(lines.get("threads", "1")), options, *place, script, "/shards/" in lines.get("input", ""))
 
 
 def submitted(jobs: Iterable[Asked], run: RunConfig) -> list[Asked]:

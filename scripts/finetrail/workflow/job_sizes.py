@@ -60,6 +60,8 @@ PARITY_TOKENS = 10 * 600
 SEARCH_FLOPS = 1e9
 """Products a second of a core in an exact search."""
 QUERY_TOKENS = 40
+MOCK_MB, MOCK_SECONDS = 32_000, 0.5
+"""Memory and seconds a query of the benchmark's own search; its package says neither, so these are guesses."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ class JobSizes:
             "rerank_passages": self._pairs,
             "index_vectors": self._vectors,
             "recall_passages": lambda: self._recalled(recalling(self._recipe)),
+            "search_mock": self._mock,
             "evaluate_retrieval": lambda: self._recalled(reporting(self._recipe)),
             "predict_answers": self._predicted,
             "predict_as_deployed": self._predicted,
@@ -293,6 +296,13 @@ class JobSizes:
         seconds += queries * count * facts.hidden / (SEARCH_FLOPS * CPU_THREADS)
         size = self._read_by_encoder(facts, seconds, PROCESS_MB + count * facts.hidden * 4 // MB)
         return replace(size, threads=CPU_THREADS)
+
+    def _mock(self) -> Size | None:
+        """The benchmark's own search loads an encoder of texts, one of images, and its whole index."""
+        if self._recipe.recall is None or self._recipe.recall.backend != "cragmm":
+            return None
+        queries = self._rows(("rows",), row_counts.records(self._run, self._name))
+        return Size(1, MOCK_MB, minutes(queries * MOCK_SECONDS), THREADS_A_GPU, 8.0)
 
     def _read_by_encoder(self, facts: Facts, seconds: float, beside: int, most: int | None = None) -> Size:
         """Return what a job needs in which an encoder or a cross-encoder reads many texts."""

@@ -49,7 +49,7 @@ def run_of(recipe: str, **config: Any) -> LoadedConfig:
 
 
 def training(recipe: str, model: str, *options: tuple[str, str]) -> Asked:
-    return Asked("train_adapter", 4, options, recipe, model, "scripts/train/train_adapter.py")
+    return Asked("train_adapter", 4, options, recipe, model, "fold0", "scripts/train/train_adapter.py")
 
 
 def found(run: LoadedConfig, *jobs: Asked, submits: bool = True) -> list[Finding]:
@@ -59,7 +59,7 @@ def found(run: LoadedConfig, *jobs: Asked, submits: bool = True) -> list[Finding
 def test_jobs_are_read_with_their_recipe_model_and_script() -> None:
     train, judge = asked_by(DRY_RUN)
     assert (train.recipe, train.model, train.script) == ("crag_mm", "lora_shuffled", "scripts/train/train_adapter.py")
-    assert not train.merges and judge.merges and judge.model == ""
+    assert train.fold == "fold0" and not train.merges and judge.merges and judge.model == ""
 
 
 def test_more_processes_than_gpus_are_refused_with_the_key() -> None:
@@ -86,7 +86,9 @@ def test_less_memory_than_the_weights_is_refused_where_a_cluster_would_end_the_j
     assert one.level == "error" and one.where == "resources.train_adapter.mem_mb"
     assert "given 2000 MB, and the weights alone are 14496 MB" in one.what and "set it to 23000" in one.fix
     assert [one.level for one in found(run_of("documents"), little, submits=False)] == ["warning"]
-    merging = Asked("merge_adapter", 8, (("mem_mb", "20000"),), "documents", "lora", "scripts/export/merge_adapter.py")
+    merging = Asked(
+        "merge_adapter", 8, (("mem_mb", "20000"),), "documents", "lora", script="scripts/export/merge_adapter.py"
+    )
     assert "28992 MB" in found(run_of("documents"), merging)[0].what
 
 
@@ -108,8 +110,13 @@ def test_a_disk_without_room_for_checkpoints_merge_and_export_is_refused(monkeyp
         "fetch_model": "train", "train_adapter": "train", "merge_adapter": "export", "convert_gguf": "export",
         "check_parity": "export",
     }  # fmt: skip
-    jobs = [Asked(name, 1, PLENTY[:1], "documents", "lora", f"scripts/{of}/{name}.py") for name, of in scripts.items()]
+    jobs = [
+        Asked(name, 1, PLENTY[:1], "documents", "lora", script=f"scripts/{of}/{name}.py")
+        for name, of in scripts.items()
+    ]
     sizes = {job.rule: written_bytes(run, job) for job in jobs}
+    kept = sum(stays for stays, _ in sizes.values())
+    assert kept == pytest.approx(14.5e9 + 29e9 + 7.7e9 + 0.042e9 * (3 * 12 + 4), rel=0.02)
     assert sizes["merge_adapter"][0] == 4 * 7_248_023_552 and sizes["check_parity"] == (0.0, 4.0 * 7_248_023_552)
     full = os.statvfs_result((4096, 4096, 10**9, 10**7, 10**7, 10**6, 10**6, 10**6, 0, 255))
     monkeypatch.setattr("os.statvfs", lambda _: full)
@@ -127,7 +134,7 @@ def test_an_artifact_above_its_bound_is_said_before_the_training(rank: int, said
 
 
 def test_a_gated_model_without_a_token_is_said_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fetch = Asked("fetch_model", 1, PLENTY, "crag_mm", "", "scripts/train/fetch_model.py")
+    fetch = Asked("fetch_model", 1, PLENTY, "crag_mm", script="scripts/train/fetch_model.py")
     assert not found(run_of("crag_mm"), fetch)
     monkeypatch.delenv("HF_TOKEN")
     monkeypatch.setenv("HF_HOME", str(tmp_path))
@@ -137,7 +144,7 @@ def test_a_gated_model_without_a_token_is_said_once(tmp_path: Path, monkeypatch:
     assert not found(run_of("crag_mm"), fetch)
     elsewhere = {"cache": str(tmp_path / "cache")}
     assert found(run_of("crag_mm", site=elsewhere), fetch), "jobs look for it below site.cache"
-    assert not found(run_of("cal"), Asked("fetch_model", 1, PLENTY, "cal", "", "scripts/train/fetch_model.py"))
+    assert not found(run_of("cal"), Asked("fetch_model", 1, PLENTY, "cal", script="scripts/train/fetch_model.py"))
 
 
 def planned(run: LoadedConfig, monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
