@@ -72,8 +72,9 @@ def _parsed(rule: str, body: str, script: str) -> Asked | None:
     pairs = (pair.partition("=")[::2] for pair in lines.get("resources", "").split(", "))
     options = tuple((name, value) for name, value in pairs if name not in {"tmpdir", "mem", "mem_mib"})
     named = dict(pair.partition("=")[::2] for pair in lines.get("wildcards", "").split(", "))
-    place = (named.get(name, "") for name in ("recipe", "model", "fold"))
-    return Asked(rule, int(lines.get("threads", "1")), options, *place, script, "/shards/" in lines.get("input", ""))
+    recipe, model, fold = (named.get(name, "") for name in ("recipe", "model", "fold"))
+    merges = "/shards/" in lines.get("input", "")
+    return Asked(rule, int(lines.get("threads", "1")), options, recipe, model, fold, script, merges)
 
 
 def submitted(jobs: Iterable[Asked], run: RunConfig) -> list[Asked]:

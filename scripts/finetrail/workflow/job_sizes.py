@@ -217,7 +217,8 @@ class JobSizes:
         operations = (6 if tuning.method == "full" else 4) + (2 if tuning.gradient_checkpointing else 0)
         world = processes * tuning.launch.nodes
         speed = self._flops * world if self._on_gpu(facts) else CORE_FLOPS * CPU_THREADS * world
-        width = 4 if tuning.method == "full" and tuning.weights == "fp32" else 2
+        whole = tuning.method == "full" and tuning.weights == "fp32"
+        width = 4 if whole or not self._on_gpu(facts) else 2
         copies = 1 if tuning.method == "qlora" else processes  # four bits are made on the GPU, tensor by tensor
         held = facts.parameters * width
         offloaded = {"none": 0, "optimizer": 12 * adapter_weights(facts, tuning), "all": 16 * facts.parameters}

@@ -1,5 +1,6 @@
 """What jobs ask for by themselves: no large base without a GPU, memory for its weights, time for its rows."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,6 +138,16 @@ def test_an_unknown_base_is_sized_by_its_name() -> None:
     base = {"hub": "someone/Model-70B", "revision": "a" * 40}
     unknown = loaded("documents", overrides={"documents": {"base_model": base}})
     assert size(unknown, "predict_answers", "lora").weights_mb == 140_000
+
+
+def test_a_small_model_of_a_folder_stays_on_cores_with_memory_for_fp32(tmp_path: Path) -> None:
+    config = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9}
+    config |= {"num_key_value_heads": 3, "vocab_size": 49152, "torch_dtype": "bfloat16", "tie_word_embeddings": True}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    run = loaded("documents", overrides={"documents": {"base_model": {"path": str(tmp_path)}}})
+    one = size(run, "train_adapter", "lora")
+    assert (one.gpus, one.gpu_gb, one.threads) == (0, 0.0, 8)
+    assert one.weights_mb == pytest.approx(538, abs=2) and one.mem_mb == 7000, "538 MB in fp32"
 
 
 SERVER = {"endpoints": {"own": {"kind": "transformers", "serve": {"tensor_parallel": 2}}}}
