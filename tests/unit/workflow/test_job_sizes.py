@@ -141,7 +141,12 @@ def test_an_unknown_base_is_sized_by_its_name() -> None:
 
 
 def test_a_small_model_of_a_folder_stays_on_cores_with_memory_for_fp32(tmp_path: Path) -> None:
-    config = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9}
+    config: dict[str, Any] = {
+        "hidden_size": 576,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 30,
+        "num_attention_heads": 9,
+    }
     config |= {"num_key_value_heads": 3, "vocab_size": 49152, "torch_dtype": "bfloat16", "tie_word_embeddings": True}
     (tmp_path / "config.json").write_text(json.dumps(config))
     run = loaded("documents", overrides={"documents": {"base_model": {"path": str(tmp_path)}}})
