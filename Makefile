@@ -79,6 +79,7 @@ lint: $(READY)  ## style, types, formats, generated files, snakemake --lint
 	python scripts/setup/make_requirements.py --check
 	python scripts/setup/generate_config_docs.py --check
 	python scripts/setup/generate_chain_picture.py --check
+	python scripts/setup/generate_machine_table.py --check
 
 # Bytecode is kept whatever the user's settings say: the tests start hundreds of processes of the same modules.
 test test-%: export PYTHONDONTWRITEBYTECODE :=
@@ -203,9 +204,10 @@ bench-peers:  ## install the clients of others that the bench compares with, eac
 dvc.yaml: Snakefile $(wildcard rules/*.smk rules/common/*.smk config/recipes/*.yaml config/tutorial/*.yaml) scripts/setup/write_dvc_stages.py | $(READY)
 	python scripts/setup/write_dvc_stages.py
 
-docs: $(READY) dvc.yaml  ## write what is generated: config/schema.json, config/reference.md, the picture in README.md, dvc.yaml
+docs: $(READY) dvc.yaml  ## write what is generated: config/schema.json, config/reference.md, the picture in README.md, the table in docs/slurm.md, dvc.yaml
 	python scripts/setup/generate_config_docs.py
 	python scripts/setup/generate_chain_picture.py
+	python scripts/setup/generate_machine_table.py
 
 clean:  ## remove the tutorial's results (its call store too), logs and benchmarks
 	rm -rf results/tutorial logs/tutorial benchmarks/tutorial

@@ -25,7 +25,6 @@ from finetrail.cluster.site_lines import library_line, shell_lines
 from finetrail.config.load import load_config
 from finetrail.config.sections.serve import settings_digest
 from finetrail.config.recipe import PHASES
-from finetrail.config.warnings import warnings_of
 from finetrail.config.current import (
     PLAN_VARIABLE,
     RUN_CONFIG_VARIABLE,
@@ -42,7 +41,7 @@ from finetrail.serving.offline.teacher import teacher_digest
 from finetrail.digests.prompt_text import read_prompt
 from finetrail.rows.records import canonical_json, sha256_file
 from finetrail.workflow import originals
-from finetrail.workflow.job_resources import JobResources
+from finetrail.workflow.job_resources import JobOf, JobResources
 from finetrail.workflow.known_form import known_form
 from finetrail.workflow.models_asked import (
     check_own_servers,
@@ -50,6 +49,7 @@ from finetrail.workflow.models_asked import (
     served_files,
     served_manifests,
 )
+from finetrail.workflow.planning_warnings import planning_warnings
 from finetrail.workflow.targets import Targets
 from finetrail.workflow.traits import (
     TEXT_CONTROLS,
@@ -214,7 +214,7 @@ def check_before_jobs():
             raise WorkflowError("\n".join(missing))
         if workflow.remote_exec:
             return
-        for warning in warnings_of(CONFIG):
+        for warning in planning_warnings(CONFIG):
             logger.warning(warning)
         for warning in check_own_servers(CONFIG) if CONFIG.llm.mode == "live" else ():
             logger.warning(warning)

@@ -10,26 +10,31 @@ def job_resources(rule):
     return JobResources(CONFIG, name, Path(script).stem, script.declared, LLM_SHARES)
 
 
+def of_job(found):
+    """Return the function by which Snakemake asks for something of a job."""
+    return lambda wildcards, input: found(JobOf.of(wildcards, input))
+
+
 def executor_resources(rule):
     """Return a rule's resources, threads aside, as the executor knows them; None asks for nothing."""
     job, declared = job_resources(rule), rule.params.script.declared
 
-    def gpus(wildcards, input):
-        return 0 if is_merging(input) else job.gpus(wildcards.recipe)
-
     def slurm(name):
-        return lambda wildcards, input: job.slurm(gpus(wildcards, input))[name]
+        return of_job(lambda one: job.slurm(job.gpus(one))[name])
 
-    named = job.fixed() | {"mem_mb": lambda wildcards, attempt: job.memory(attempt)}
+    named = job.fixed() | {
+        "mem_mb": lambda wildcards, input, attempt: job.memory(
+            JobOf.of(wildcards, input), attempt
+        ),
+        "runtime": of_job(job.minutes),
+    }
     named |= {
         name: slurm(name) for name in SLURM if job.slurm(0)[name] or job.slurm(1)[name]
     }
     if job.any_gpus():
-        named["gpu"] = gpus
+        named["gpu"] = of_job(job.gpus)
     if declared.asks or declared.searches:
-        named["llm"] = lambda wildcards, input: (
-            0 if is_merging(input) else job.shares(wildcards.recipe)
-        )
+        named["llm"] = of_job(lambda one: 0 if one.merges else job.shares(one.recipe))
     return named | (spread_resources(job, named) if job.several_nodes() else {})
 
 
@@ -37,7 +42,7 @@ def spread_resources(job, named):
     """Return the resources of a rule some of whose jobs have several nodes; GPUs are then asked for by node."""
 
     def nodes(wildcards):
-        count = job.nodes(wildcards.recipe, wildcards.model)
+        count = job.nodes(JobOf.of(wildcards))
         return count if count > 1 else None
 
     def alone(name):
@@ -47,7 +52,7 @@ def spread_resources(job, named):
 
     def extra(wildcards, input):
         if nodes(wildcards):
-            return job.spread()
+            return job.spread(JobOf.of(wildcards, input))
         return (
             named["slurm_extra"](wildcards, input) if "slurm_extra" in named else None
         )
@@ -62,8 +67,3 @@ def retries_of(rule):
     Only who submits a job tries again: the workflow inside of it would multiply the attempts, with the same memory.
     """
     return 0 if workflow.remote_exec else job_resources(rule).entry.get("retries")
-
-
-def is_merging(input):
-    """Say whether a job only merges shards: it asks no model."""
-    return bool(getattr(input, "shards", None))

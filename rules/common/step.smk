@@ -211,7 +211,7 @@ def equip_rules():
         step.restart_times = retries_of(step)
         asked = Resources.from_mapping(executor_resources(step))
         step.resources.update(asked)
-        step.resources["_cores"] = job_resources(step).entry["threads"]
+        step.resources["_cores"] = of_job(job_resources(step).threads)
         # What the command line says stands above the configuration.
         step.resources.update(settings._parsed_overwrite_resources.get(step.name, {}))
         if threads := settings._parsed_overwrite_threads.get(step.name):

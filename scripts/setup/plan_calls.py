@@ -1,7 +1,8 @@
 """Show what a run would do, and which calls to models it would pay: ``plan_calls.py SNAKEMAKE_ARGUMENTS ...``.
 
 Prints snakemake's dry run, then for each step that asks a model its rows, the calls that the store has, the calls to
-make, and an estimate of their tokens and price. The steps count for themselves (``--plan``), with the code that makes
+make, and an estimate of their tokens and price; then what the jobs ask for that their models need otherwise, with
+status 1 where jobs would fail. The steps count for themselves (``--plan``), with the code that makes
 the calls. Where other jobs must run first, what can be known before is a bound.
 """
 
@@ -18,6 +19,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from snakemake.cli import parse_args
+
 from finetrail.cluster.cost import SECONDS_PER_HOUR, History
 from finetrail.cluster.runs import runs
 from finetrail.config.current import PLAN_VARIABLE, RUN_CONFIG_VARIABLE
@@ -25,8 +28,11 @@ from finetrail.config.recipe import RecipeConfig, RunConfig, read_run_config
 from finetrail.digests.code_digest import direct_imports
 from finetrail.errors import FinetrailError
 from finetrail.preflight.base_checks import unseen_bases
+from finetrail.preflight.machine_checks import check_machines
+from finetrail.preflight.requested_resources import asked_by
 from finetrail.rows.artifacts import read_json
 from finetrail.step.progress import count_lines
+from finetrail.workflow.call_counts import calls_a_record
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 ASKING = {SCRIPTS / "finetrail" / name for name in ("llm/ask.py", "web/search_rows.py")}
@@ -64,6 +70,7 @@ class Job:
     outputs: tuple[str, ...]
     command: str
     gpus: int = 0
+    minutes: int = 0
 
     @classmethod
     def parse(cls, kind: str, rule: str, body: str, command: str) -> "Job":
@@ -75,7 +82,9 @@ class Job:
         name = " ".join([rule, *wildcards.values()])
         is_shard = "shards" in wildcards
         files_of = (files["input"], files["output"])
-        return cls(rule, kind == "checkpoint", recipe, name, is_shard, *files_of, command, gpus_of(said))
+        limit = re.search(r"\bruntime=(\d+)", said.get("resources", ""))
+        minutes = int(limit[1]) if limit else 0
+        return cls(rule, kind == "checkpoint", recipe, name, is_shard, *files_of, command, gpus_of(said), minutes)
 
     def asks(self) -> bool:
         """Say whether the job's script asks a model or searches the web."""
@@ -95,24 +104,26 @@ def gpus_of(said: Mapping[str, str]) -> int:
 
 
 def gpu_hours(jobs: Sequence[Job]) -> Iterator[str]:
-    """Render what the jobs with GPUs are expected to take, from earlier ones."""
+    """Render what the jobs with GPUs are expected to take, from earlier ones, else from their time limits."""
     with_gpus = [job for job in jobs if job.gpus]
     if not with_gpus:
         return
     history = History.read(runs(Path.cwd()))
     form = f"{{:<{NAME_WIDTH}}} {{:>5}} {{:>8}} {{:>10}}  {{}}"
     yield form.format("GPU-hours", "GPUs", "hours", "GPU-hours", "measured on")
-    total, unknown = 0.0, 0
+    total, most, unknown = 0.0, 0.0, 0
     for job in with_gpus:
         expected = history.expect(job.rule, job.recipe, job.outputs)
         if expected.seconds is None:
+            hours = job.minutes / 60
             unknown += 1
-            yield form.format(job.name, job.gpus, "?", "?", expected.basis)
+            most += hours * job.gpus
+            yield form.format(job.name, job.gpus, f"<{hours:.1f}", f"<{hours * job.gpus:.1f}", expected.basis)
             continue
         hours = expected.seconds / SECONDS_PER_HOUR
         total += hours * job.gpus
         yield form.format(job.name, job.gpus, f"{hours:.2f}", f"{hours * job.gpus:.2f}", expected.basis)
-    more = f", and those of {unknown} jobs that are not known" if unknown else ""
+    more = f", and by their time limits at most {most:.0f} of {unknown} jobs that are not known" if unknown else ""
     yield f"In all: about {total:.2f} GPU-hours{more}\n"
 
 
@@ -161,30 +172,6 @@ def ask_steps(jobs: Sequence[Job], run_config: Path) -> dict[str, Any]:
         if plan["to_make"]:
             first["basis"] = plan["basis"]
     return first
-
-
-def calls_a_record(recipe: RecipeConfig, rule: str) -> int | None:
-    """Return the most calls that a rule makes for one record; None where that is not known."""
-    versions = recipe.synthesize.versions if recipe.synthesize else 0
-    questions = recipe.synthesize.questions if recipe.synthesize else 0
-    most = {
-        "make_queries": int(recipe.queries.enabled),
-        "search_passages": recipe.queries.count if recipe.queries.enabled else 1,
-        "label_listwise": 1,
-        "label_relevance": recipe.rerank.keep_chunks,
-        "label_relevance_second": recipe.rerank.keep_chunks,
-        "generate_answers": versions,
-        "write_reasoning": versions,
-        "judge_answers": versions,
-        "generate_qa": 1,
-        "describe_images": len(recipe.vision.classes) if recipe.vision else 0,  # an image of each class
-        "link_captions": len(recipe.vision.classes) if recipe.vision else 0,
-        "summarize_discussions": 1,
-        "validate_qa": questions,
-        "judge_texts": 2 * len(recipe.vision.classes) if recipe.vision else 0,  # a caption and a summary of each image
-        "judge_predictions": int(recipe.evaluate is not None and recipe.evaluate.judge is not None),
-    }
-    return most.get(rule)
 
 
 def calls_in_all(recipe: RecipeConfig, rule: str) -> int | None:
@@ -308,7 +295,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for line in unseen_bases(planner.run):
             print(line)
         print(f"In all: {planner.total()}")
-    return 0
+        submits = parse_args(arguments)[1].executor == "slurm"
+        found = sorted({*check_machines(planner.run, asked_by(printed), submits=submits)})
+        print(*(f"\n{one}" for one in found), sep="", end="\n" if found else "")
+    return int(any(one.level == "error" for one in found))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from snakemake.cli import parse_args
 
 from finetrail.config.recipe import RunConfig, read_run_config
 from finetrail.errors import FinetrailError
-from finetrail.preflight import base_checks, cluster_checks, endpoint_checks, place_checks
+from finetrail.preflight import base_checks, cluster_checks, endpoint_checks, machine_checks, place_checks
 from finetrail.preflight.finding import Finding
 from finetrail.preflight.partitions import read_partitions, read_settings
 from finetrail.preflight.requested_resources import Asked, asked_by, submitted
@@ -28,7 +28,7 @@ DEPLOYMENT = ("--software-deployment-method", "--sdm", "--deployment-method", "-
 def check_cluster(run: RunConfig, jobs: Sequence[Asked], first_look: int) -> Iterator[Finding]:
     """Check what SLURM would be asked for."""
     partitions, settings = read_partitions(), read_settings()
-    most = {job.rule: most_memory(run, job.rule) for job in jobs}
+    most = {job.rule: most_memory(run, job) for job in jobs}
     found = cluster_checks.check_jobs(jobs, partitions, most)
     found += cluster_checks.check_accounts(jobs, settings)
     yield from found
@@ -50,10 +50,10 @@ def without_conda(arguments: Sequence[str]) -> list[str]:
     return [DEPLOYMENT[0], "env-modules", *kept]
 
 
-def most_memory(run: RunConfig, rule: str) -> int:
-    """Return the memory in MB that the last attempt of a rule's job may ask for."""
-    asked = run.resources_for(rule.removesuffix("_shard"))
-    return int(max(asked.get("max_mem_mb", 2 * asked["mem_mb"]), asked["mem_mb"]))
+def most_memory(run: RunConfig, job: Asked) -> int:
+    """Return the memory in MB that the last attempt of a job may ask for."""
+    asked = job.number("mem_mb")
+    return int(max(run.resources_for(job.rule.removesuffix("_shard")).get("max_mem_mb", 2 * asked), asked))
 
 
 def check(arguments: Sequence[str]) -> tuple[list[Finding], int]:
@@ -70,16 +70,18 @@ def check(arguments: Sequence[str]) -> tuple[list[Finding], int]:
         if status:
             raise FinetrailError(printed.strip(), hint="The workflow itself must be right first")
         run = read_run_config(Path(folder) / "run_config.yaml")
-    jobs = submitted(asked_by(printed), run)
+    asked = asked_by(printed)
+    jobs = submitted(asked, run)
     found = place_checks.check_places(Path.cwd(), run.results, run.site)
     found += place_checks.check_quota()
     found += place_checks.check_tools({str(one) for one in options.software_deployment_method}, Path.cwd())
     found += endpoint_checks.check_endpoints(run)
     found += base_checks.check_hub_bases(run)
+    found += machine_checks.check_machines(run, asked, submits=options.executor == "slurm")
     if options.executor == "slurm":
         first_look = getattr(options, "slurm_init_seconds_before_status_checks", 40)
         found += check_cluster(run, jobs, int(first_look))
-    return sorted(set(found)), len(jobs)
+    return sorted(set(found)), len({(job.rule, job.threads, job.options) for job in jobs})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -4,10 +4,24 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from finetrail.cluster import efficiency, runs
-from finetrail.config.recipe import read_run_config
+from finetrail.config.recipe import RunConfig, read_run_config
 from finetrail.errors import FinetrailError
+from finetrail.workflow.declared import read_declared
+from finetrail.workflow.job_resources import JobResources
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+
+
+def asked_of(run: RunConfig, rule: str) -> dict[str, Any]:
+    """Return the most that jobs of a rule asked for, by the configuration or by the models that they load."""
+    asked = run.resources_for(rule)
+    for script in SCRIPTS.glob(f"*/{rule}.py"):
+        jobs = JobResources(run, rule, rule, read_declared(script), 1)
+        asked |= jobs.most()
+    return asked
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FinetrailError as error:
         print(error, file=sys.stderr)
         return 1
-    rows = [(one, run.resources_for(one.rule.removesuffix("_shard"))) for one in used]
+    rows = [(one, asked_of(run, one.rule.removesuffix("_shard"))) for one in used]
     print(*efficiency.table(rows), sep="\n")
     advice = {
         one.rule: better for one, asked in rows if not asked["local"] and (better := efficiency.advise(one, asked))

@@ -71,11 +71,11 @@ OPERATION_RESOURCES = """resources={default: {mem_mb: 900, max_mem_mb: 990, runt
     train_adapter: {threads: 2, gpus: 1, partition: long, gpu_model: a100, constraint: big, account: ours, qos: high},
     judge_answers: {llm: 2, retries: 3}, score_answers: {local: false}}"""
 OPERATION_SITE = """site={cpu_partition: cpu, gpu_partition: gpu, preemptible: [cpu], setup: ['true'], scratch: /tmp,
-    cache: /tmp/cache, conda_prefix: /tmp/conda, container: /tmp/none.sif, free_gb: 1,
+    cache: /tmp/cache, conda_prefix: /tmp/conda, container: /tmp/none.sif, free_gb: 1, gpu_gb: 24.0, gpu_tflops: 9.0,
     proxies: {http: 'http://127.0.0.1:9',
     https: 'http://127.0.0.1:9', none: localhost},
     master: {partition: cpu, account: ours, runtime: 9, mem_mb: 99, threads: 3}}"""
-OPERATION_OVERRIDES = """overrides={crag_mm: {
+OPERATION_OVERRIDES = """overrides={crag_mm: {source: {records: 9},
     queries: {model: {endpoint: other}},
     recall: {http: {search_endpoint: other, service: mine, custom: {params: {}, results: r, fields: {url: u},
         key_header: X-Key, key_param: key}}}, label: {model: {endpoint: other}},

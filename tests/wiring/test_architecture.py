@@ -270,7 +270,7 @@ def test_every_rule_that_asks_a_model_can_be_shared_out() -> None:
 def test_every_rule_that_asks_a_server_has_its_share_and_can_be_planned() -> None:
     """Beside the models' servers these are services of search; what asks must also be known to the plan's bounds."""
     asking = {name: (path, body) for path, name, body in rules() if "asking_parser(" in script_of(path, name)}
-    bounds = (SCRIPTS / "setup/plan_calls.py").read_text(encoding="utf-8")
+    bounds = (SCRIPTS / "finetrail/workflow/call_counts.py").read_text(encoding="utf-8")
     for name, (path, body) in asking.items():
         said = declared(path, name)
         assert f'"{name}": ' in bounds, name

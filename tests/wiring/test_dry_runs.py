@@ -10,6 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from finetrail.config.load import load_config
+from finetrail.preflight.machine_checks import needed
+from finetrail.preflight.requested_resources import asked_by
+from finetrail.workflow.job_sizes import Size
 from tests.workspace import ROOT, Workspace
 
 RECIPES = sorted(path.stem for path in (ROOT / "config" / "recipes").glob("*.yaml"))
@@ -41,6 +45,13 @@ base_model: {tiny: llama}
 train: {models: {lora: {method: lora, learning_rate: 1e-4, epochs: 1}}}
 evaluate: {resamples: 100}
 """
+# Shows the script of each job; the tests that plan all of a full recipe share one dry run.
+COMMANDS = ("--printshellcmds", "--cores", "99")
+ON_GPU = {
+    "train_adapter", "train_whole_model", "train_image_prefix", "train_image_encoder", "train_reranker",
+    "predict_answers", "predict_as_deployed", "predict_texts", "measure_latency", "choose_merge", "index_vectors",
+    "recall_by_meaning", "score_candidates",
+}  # fmt: skip
 VARIANT = "extends: {recipe}\nlimit: 50\n"
 
 
@@ -95,9 +106,24 @@ def variants(names: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_can_be_planned_at_full_scale(project: Workspace, recipe: str) -> None:
-    made = places(project.dry_run("all", config=choice(recipe, "full")))
+    made = places(project.dry_run("all", config=choice(recipe, "full"), options=COMMANDS))
     assert f"results/{recipe}/audit/files.json" in made
     assert {path for path in made if path.split("/")[1] != recipe} == set()
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_job_of_a_full_recipe_asks_for_what_its_model_needs(project: Workspace, recipe: str) -> None:
+    jobs = asked_by(project.dry_run("all", config=choice(recipe, "full"), options=COMMANDS))
+    run = load_config(project.root, config={"recipes": [recipe], "scale": "full"})
+    least = run.resources_for("default")
+    sized = {job: size for job in jobs if (size := needed(run, job)) is not None}
+    assert {job.rule for job in sized} >= {"fetch_model"} and len(sized) >= 6
+    for job in (job for job in jobs if job.recipe):
+        size = sized.get(job, Size())
+        asked = (job.gpus_a_node, job.number("mem_mb"), job.number("runtime"))
+        entry = (size.gpus, max(size.mem_mb, least["mem_mb"]), max(size.minutes, least["runtime"]))
+        assert asked == entry, job.rule
+        assert (job.rule in ON_GPU) == bool(job.gpus_a_node), job.rule
 
 
 @pytest.mark.parametrize("recipe", TUTORIALS)

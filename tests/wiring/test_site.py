@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 
 from tests.workspace import Workspace
 
@@ -42,13 +43,22 @@ def test_gpu_jobs_go_to_the_gpu_partition_and_no_other_does(project: Workspace) 
     assert {(job["mem_mb"], job["slurm_account"]) for job in found.values()} == {("4000", "ours")}
 
 
+LARGE = """overrides={crag_mm: {base_model: {hub: Qwen/Qwen3-4B-Instruct-2507,
+    revision: cdbee75f17c01a7cc42f958dc650907174af0554}}}"""
+
+
 @pytest.mark.parametrize("name", ["university", "national"])
-def test_the_example_sites_are_valid(project: Workspace, name: str) -> None:
+def test_the_example_sites_are_complete(project: Workspace, name: str) -> None:
     example = project.root / "config/sites" / f"{name}.yaml"
     (project.root / "config/site.yaml").write_text(example.read_text())
-    found = asked(project.dry_run("all"))
-    assert int(found["train_adapter"]["gpu"]) >= 1
-    assert found["train_adapter"]["slurm_partition"] != found["merge_adapter"]["slurm_partition"]
+    site = yaml.safe_load(example.read_text())["site"]
+    found = asked(project.dry_run("all", config=(" ".join(LARGE.split()),)))
+    with_gpus = {rule for rule, job in found.items() if job.get("gpu", "0") != "0"}
+    assert with_gpus == {"train_adapter", "predict_answers"}
+    for rule, job in found.items():
+        assert job["slurm_partition"] == site["gpu_partition" if rule in with_gpus else "cpu_partition"], rule
+        assert job.get("gpu_model") == ("a100" if rule in with_gpus else None), rule
+    assert int(found["merge_adapter"]["mem_mb"]) > 16000 and int(found["check_parity"]["mem_mb"]) > 16000
 
 
 def test_a_training_on_several_nodes_asks_for_as_much_on_each(project: Workspace) -> None:

@@ -47,15 +47,23 @@ PHASES: dict[str, tuple[str, ...]] = {
 
 
 class Resources(Section):
-    """What a rule's job asks for; a key left out is taken from the entry `default`, then as said below."""
+    """What a rule's job asks for; a key left out is taken from the entry `default`, then as said below.
 
-    mem_mb: Count | None = operation(None, "memory, in MB; 2000 where nothing is said")
+    A job that loads a model which is not tiny asks for at least what the model needs, by itself: `mem_mb`, `runtime`,
+    `threads` and `gpus` of the rule's own entry are above that, those of `default` are not.
+    """
+
+    mem_mb: Count | None = operation(None, "memory, in MB; 2000 where nothing is said, more where a model is loaded")
     max_mem_mb: Count | None = operation(
         None, "most memory that growing with the attempts leads to, in MB; twice `mem_mb` where nothing is said"
     )
-    runtime: Count | None = operation(None, "time limit, in minutes; 60 where nothing is said")
-    threads: Count | None = operation(None, "CPU cores; 1 where nothing is said")
-    gpus: Annotated[int, Field(ge=0)] | None = operation(None, "GPUs; 0 where nothing is said")
+    runtime: Count | None = operation(
+        None, "time limit, in minutes; 60 where nothing is said, more where the rows of a model take longer"
+    )
+    threads: Count | None = operation(None, "CPU cores; 1 where nothing is said, more where a model is loaded")
+    gpus: Annotated[int, Field(ge=0)] | None = operation(
+        None, "GPUs; where nothing is said, what the model of the job needs, 0 of a tiny one"
+    )
     partition: Text | None = operation(
         None,
         "SLURM partition; where nothing is said, `site.gpu_partition` of a job with GPUs, else `site.cpu_partition`",

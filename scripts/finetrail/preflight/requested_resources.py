@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 
 from finetrail.config.recipe import RunConfig
 
-JOB = re.compile(r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)+)", re.MULTILINE)
+JOB = re.compile(
+    r"^(?:local)?(?:rule|checkpoint) (\w+):\n((?:    .*\n)+)(?:Shell command: python (\S+))?", re.MULTILINE
+)
 
 
 @dataclass(frozen=True)
@@ -16,11 +18,19 @@ class Asked:
     Attributes:
         rule: the rule.
         options: other resources, by Snakemake's names.
+        recipe, model, fold: of the job's path; empty where it names none.
+        script: what it runs; empty where the dry run does not show it.
+        merges: whether it only merges what its shards wrote.
     """
 
     rule: str
     threads: int
     options: tuple[tuple[str, str], ...] = field(repr=False)
+    recipe: str = ""
+    model: str = ""
+    fold: str = ""
+    script: str = ""
+    merges: bool = False
 
     def get(self, name: str) -> str | None:
         """Return a resource as it is shown; None where the job does not ask for it."""
@@ -55,13 +65,16 @@ def asked_by(printed: str) -> list[Asked]:
     return [one for one in found if one is not None]
 
 
-def _parsed(rule: str, body: str) -> Asked | None:
+def _parsed(rule: str, body: str, script: str) -> Asked | None:
     lines = dict(line.strip().split(": ", 1) for line in body.splitlines() if ": " in line)
     if "output" not in lines:
         return None
     pairs = (pair.partition("=")[::2] for pair in lines.get("resources", "").split(", "))
     options = tuple((name, value) for name, value in pairs if name not in {"tmpdir", "mem", "mem_mib"})
-    return Asked(rule, int(lines.get("threads", "1")), options)
+    named = dict(pair.partition("=")[::2] for pair in lines.get("wildcards", "").split(", "))
+    recipe, model, fold = (named.get(name, "") for name in ("recipe", "model", "fold"))
+    merges = "/shards/" in lines.get("input", "")
+    return Asked(rule, int(lines.get("threads", "1")), options, recipe, model, fold, script, merges)
 
 
 def submitted(jobs: Iterable[Asked], run: RunConfig) -> list[Asked]:

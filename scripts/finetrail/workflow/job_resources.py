@@ -1,17 +1,48 @@
-"""What a rule's jobs ask of the machine or the cluster, from the configuration alone."""
+"""What a rule's jobs ask of the machine or the cluster, from the configuration and facts of the models."""
 
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from finetrail.config.recipe import RunConfig
 from finetrail.config.sections.llm import Endpoint
+from finetrail.config.sections.schema import plain
 from finetrail.config.sections.search import SearchEndpoint
+from finetrail.workflow.call_counts import calls_a_record
 from finetrail.workflow.declared import Declared
+from finetrail.workflow.job_sizes import JobSizes, Size
 from finetrail.workflow.models_asked import model_asked
 from finetrail.workflow.traits import plain_model
 
 ONLINE = frozenset({"fetch_model", "fetch_encoder", "fetch_reranker", "fetch_images"})
 """Rules that need the internet and ask no model."""
+
+
+@dataclass(frozen=True)
+class JobOf:
+    """What tells a job from the others of its rule.
+
+    Attributes:
+        recipe: its recipe.
+        model: the model that its files are named after; None where they name none.
+        shards: how many jobs share its rows.
+        files: its inputs by name, as Snakemake gives them; None where they are not known.
+        merges: whether it only merges what shards wrote.
+    """
+
+    recipe: str
+    model: str | None = None
+    shards: int = 1
+    files: Any = None
+    merges: bool = False
+
+    @classmethod
+    def of(cls, wildcards: Any, files: Any = None) -> "JobOf":
+        """Read a job from its wildcards and inputs."""
+        merges = bool(getattr(files, "shards", None))
+        shards = int(wildcards.get("shards", 1))
+        return cls(wildcards.recipe, wildcards.get("model", None), shards, files, merges)
 
 
 class JobResources:
@@ -27,30 +58,72 @@ class JobResources:
     Attributes:
         entry: the rule's entry under `resources`. Without one of its own, a rule has that of the rule whose script it
             runs. A rule that asks a model never inherits: another model may be served elsewhere.
+        own: the keys of that entry that somebody set, without those of `default`.
     """
 
     def __init__(self, run: RunConfig, rule: str, script: str, declared: Declared, shares: int) -> None:
-        self._run, self._rule, self._declared, self._shares = run, rule, declared, shares
+        self._run, self._rule, self._script, self._declared, self._shares = run, rule, script, declared, shares
         inherits = rule not in run.resources and declared.asks is None
-        self.entry = run.resources_for(script if inherits else rule)
+        name = script if inherits else rule
+        self.entry = run.resources_for(name)
+        named = run.resources.get(name)
+        self.own = {key for key, value in plain(named).items() if value is not None} if named else set()
 
-    def gpus(self, recipe: str) -> int:
-        """Return the GPUs of a job: those of the entry, else those of the server that the job starts."""
-        own = self._run.resources.get(self._rule)
-        if self._declared.asks is None or (own is not None and own.gpus is not None):
-            return int(self.entry["gpus"])
-        asked = model_asked(self._run, recipe, self._declared.asks)
+    def size(self, job: JobOf) -> Size | None:
+        """Return what a job needs by itself; None where it loads no model, or a tiny one."""
+        if job.merges:
+            return None
+        sizes = JobSizes(self._run, job.recipe, job.model, job.files, job.shards)
+        if self._declared.asks is None:
+            return sizes.of(self._rule, self._script)
+        asked = model_asked(self._run, job.recipe, self._declared.asks)
+        calls = calls_a_record(self._run.recipe(job.recipe), self._rule) or 1
+        return sizes.asking(*asked, calls) if asked else None
+
+    def _asked(self, job: JobOf, key: str) -> int:
+        """Return what the rule's own entry says, else what the job needs, but no less than `default`."""
+        if key in self.own:
+            return int(self.entry[key])
+        size = self.size(job)
+        needed = {} if size is None else {**vars(size), "runtime": size.minutes}
+        return max(int(self.entry[key]), int(needed.get(key, 0)))
+
+    def gpus(self, job: JobOf) -> int:
+        """Return the GPUs of a job: those of the entry, else those of its model, or of the server that it starts."""
+        if job.merges:
+            return 0
+        if self._declared.asks is None or "gpus" in self.own:
+            return self._asked(job, "gpus")
+        asked = model_asked(self._run, job.recipe, self._declared.asks)
         return max(int(self.entry["gpus"]), asked[1].gpus if asked else 0)
 
     def any_gpus(self) -> bool:
         """Say whether a job of some recipe may ask for GPUs."""
-        return bool(self.entry["gpus"]) or any(self.gpus(name) for name in self._run.recipes)
+        return bool(self.entry["gpus"]) or any(self.gpus(job) for job in self._kinds())
 
-    def memory(self, attempt: int) -> int:
+    def _kinds(self) -> Iterator[JobOf]:
+        """Yield jobs of each recipe that the rule may have."""
+        for name, recipe in self._run.recipes.items():
+            yield from (JobOf(name, model) for model in (recipe.train.models if recipe.train else (None,)))
+
+    def memory(self, job: JobOf, attempt: int) -> int:
         """Return the memory of an attempt, in MB: each has as much more, up to a bound."""
-        least = int(self.entry["mem_mb"])
+        least = self._asked(job, "mem_mb")
         most = int(self.entry.get("max_mem_mb", 2 * least))
         return min(least * attempt, max(most, least))
+
+    def most(self) -> dict[str, int]:
+        """Return the most memory, minutes and cores that a job of some recipe asks for at first."""
+        jobs = list(self._kinds())
+        return {key: max(self._asked(job, key) for job in jobs) for key in ("mem_mb", "runtime", "threads")}
+
+    def minutes(self, job: JobOf) -> int:
+        """Return the time limit of a job."""
+        return self._asked(job, "runtime")
+
+    def threads(self, job: JobOf) -> int:
+        """Return the cores of a job."""
+        return self._asked(job, "threads")
 
     def slurm(self, gpus: int) -> dict[str, Any]:
         """Return what a job asks of SLURM that depends on whether it wants GPUs."""
@@ -64,22 +137,22 @@ class JobResources:
 
     def fixed(self) -> dict[str, Any]:
         """Return the resources that are the same for all jobs of the rule."""
-        named = {"runtime": "runtime", "slurm_account": "account", "qos": "qos"}
+        named = {"slurm_account": "account", "qos": "qos"}
         return {name: self.entry[key] for name, key in named.items() if self.entry.get(key)}
 
-    def nodes(self, recipe: str, model: str) -> int:
+    def nodes(self, job: JobOf) -> int:
         """Return how many nodes a model is trained on."""
-        train = self._run.recipe(recipe).train
-        return train.models[plain_model(model)].launch.nodes if train else 1
+        train = self._run.recipe(job.recipe).train
+        return train.models[plain_model(job.model or "")].launch.nodes if train else 1
 
     def several_nodes(self) -> bool:
         """Say whether a job of the rule may have several nodes."""
         trained = (recipe.train.models.values() for recipe in self._run.recipes.values() if recipe.train)
         return self._declared.spreads and any(model.launch.nodes > 1 for models in trained for model in models)
 
-    def spread(self) -> str:
+    def spread(self, job: JobOf) -> str:
         """Return what a job on several nodes asks of SLURM besides: one task a node, which starts the processes."""
-        gpus, model = self.entry["gpus"], self.entry.get("gpu_model")
+        gpus, model = self.gpus(job), self.entry.get("gpu_model")
         words = [self.slurm(gpus)["slurm_extra"], "--ntasks-per-node=1"]
         # `gpu` would be the GPUs of all nodes together, however they are spread.
         words += [f"--gpus-per-node={f'{model}:' if model else ''}{gpus}"] if gpus else []

@@ -52,6 +52,11 @@ class Source(Section):
         "what recall searches: files of passages (JSON Lines), folders in the layout of BEIR (`corpus.jsonl`), and "
         "folders of documents of any kind that the reader `documents` knows",
     )
+    records: Count | None = operation(
+        None,
+        "about how many original records the files hold: time limits of jobs follow from it until the records were "
+        "read; 10000 where nothing is said",
+    )
     licence: Text = result(..., "licence of the original records, for the cards")
     citation: Text | None = result(None, "how to cite the original records, for the cards")
 

@@ -92,6 +92,14 @@ class Site(Section):
     free_gb: Annotated[float, Field(ge=0)] = operation(
         10.0, "GB that `make preflight` wants free where results, caches and environments go"
     )
+    gpu_gb: Annotated[float, Field(gt=0)] | None = operation(
+        None, "memory of a GPU of `gpu_partition`, in GB; where it is said, what does not fit is refused before it runs"
+    )
+    gpu_tflops: Annotated[float, Field(gt=0)] = operation(
+        50.0,
+        "10^12 operations a second that a GPU does in training, not its peak; time limits of jobs follow from it: 50 "
+        "is a cautious figure for an A100, 120 for an H100, 15 for a T4",
+    )
     container: Text | None = operation(
         None, "image that rules run in with `--sdm apptainer`: a .sif file, or docker://…; see containers/Containerfile"
     )
