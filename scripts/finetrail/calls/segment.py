@@ -115,13 +115,13 @@ def decode(line: bytes) -> StoredCall:
     Raises:
         ValueError: it is no record, though its checksum fits: nobody of ours has written it.
     """
-    record = json.loads(line)
+    record = json.loads(line.decode("utf-8"))
     del record["check"]
     try:
         call = StoredCall(**record)
     except TypeError as error:
         raise ValueError(f"it has other fields than a record ({error})") from error
-    if not all(isinstance(part, dict) for part in (call.answer, call.request, call.paid)):
+    if not (isinstance(call.answer, dict) and isinstance(call.request, dict) and isinstance(call.paid, dict)):
         raise ValueError("its answer, its request or who paid is no object")
     return call
 

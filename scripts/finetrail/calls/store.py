@@ -70,11 +70,12 @@ class CallStore:
         self._segment_bytes = segment_bytes
         self._lock = threading.Lock()
         self._writer: SegmentWriter | None = None
-        self._readers: OrderedDict[Path, int] = OrderedDict()
+        self._readers: OrderedDict[int, int] = OrderedDict()
         self._paths = sorted(folder.glob(f"*{SUFFIX}"))
         self._parts = [(number, _columns(path)) for number, path in enumerate(self._paths)]
         self._index = MergedIndex(self._parts)
         self._owner = read_ownership(folder)
+        self._foreign = self._brought_from_elsewhere()
         self._numbers = {path: number for number, path in enumerate(self._paths)}
         self._rivals = Rivals(folder, {self._paths[number]: columns.covered for number, columns in self._parts})
         self._fresh: dict[str, list[tuple[int, Entry]]] = {}
@@ -186,22 +187,24 @@ class CallStore:
 
     def _warn_of_strangers(self) -> None:
         """Say which segments were brought from elsewhere and have answers to what the store itself has asked."""
-        strange = [self._owner.owns(path) for path in self._paths].count(False)
-        if not strange:
+        if not self._foreign:
             return
         import numpy as np
 
-        own = [columns.prefixes for number, columns in self._parts if self._owner.owns(self._paths[number])]
+        own = [columns.prefixes for number, columns in self._parts if number not in self._foreign]
         for number, columns in self._parts:
-            path = self._paths[number]
             both = np.intersect1d(columns.prefixes, np.concatenate([np.empty(0, "<u8"), *own])).size
-            if both and not self._owner.owns(path):
+            if both and number in self._foreign:
                 LOGGER.warning(
                     "%s was brought from elsewhere and has answers to %d of this store's own requests; its own are "
                     "used (python -m finetrail.calls.inspect_store verify lists those that differ)",
-                    path,
+                    self._paths[number],
                     both,
                 )
+
+    def _brought_from_elsewhere(self) -> set[int]:
+        """Return the numbers of the segments that are not the store's own."""
+        return {number for number, path in enumerate(self._paths) if not self._owner.owns(path)}
 
     def _begin_segment(self) -> None:
         if self._writer is not None:
@@ -209,6 +212,7 @@ class CallStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._owner.id is None:
             self._owner = claim(self.folder, self._paths)
+            self._foreign = self._brought_from_elsewhere()
         self._index_what_was_left()
         self._writer = SegmentWriter(self.folder, self._owner.id)
         self._number_of(self._writer.path)
@@ -217,6 +221,8 @@ class CallStore:
     def _number_of(self, path: Path) -> int:
         if path not in self._numbers:
             self._numbers[path] = len(self._paths)
+            if not self._owner.owns(path):
+                self._foreign.add(len(self._paths))
             self._paths.append(path)
         return self._numbers[path]
 
@@ -239,10 +245,16 @@ class CallStore:
         return [(number, entry.offset, entry.length) for number, entry in added.get(key, ())]
 
     def _best(self, key: str, answer_sha256: str | None = None) -> StoredCall | None:
-        places = [*self._index.find(key), *self._places(key, self._fresh), *self._places(key, self._news)]
-        records = [self._found(*place) for place in places]
-        found = [one for one in records if one is not None and one.call.key == key]
-        found = [one for one in found if answer_sha256 in (None, one.call.answer_sha256)]
+        places = list(self._index.find(key))
+        if self._fresh or self._news:
+            places += [*self._places(key, self._fresh), *self._places(key, self._news)]
+        found = [
+            one
+            for place in places
+            if (one := self._found(*place)) is not None
+            and one.call.key == key
+            and answer_sha256 in (None, one.call.answer_sha256)
+        ]
         if len(found) < 2:
             return found[0].call if found else None
         return min(found, key=partial(FoundCall.rank, choice=chosen(self.folder, key))).call
@@ -274,9 +286,8 @@ class CallStore:
         Raises:
             FinetrailError: a record of the store's own is damaged.
         """
-        path = self._paths[number]
-        line = os.pread(self._reader(path), length, offset)
-        is_own = self._owner.owns(path)
+        line = os.pread(self._reader(number), length, offset)
+        is_own = number not in self._foreign
         wrong = None if is_whole(line) else "is not as it was written"
         if wrong is None:
             try:
@@ -286,6 +297,7 @@ class CallStore:
                 wrong = f"is none: {error}"
         if wrong is None:
             return FoundCall(call, is_own)
+        path = self._paths[number]
         if not is_own:
             LOGGER.warning(
                 "%s, brought from elsewhere: the record at byte %d %s; it is passed over", path, offset, wrong
@@ -297,13 +309,13 @@ class CallStore:
             hint=f"Restore the segment (dvc checkout), or delete its {INDEX_SUFFIX} if that is wrong",
         )
 
-    def _reader(self, path: Path) -> int:
-        descriptor = self._readers.pop(path, None)
+    def _reader(self, number: int) -> int:
+        descriptor = self._readers.pop(number, None)
         if descriptor is None:
-            descriptor = os.open(path, os.O_RDONLY)
+            descriptor = os.open(self._paths[number], os.O_RDONLY)
             if len(self._readers) >= OPEN_FILES:
                 os.close(self._readers.popitem(last=False)[1])
-        self._readers[path] = descriptor
+        self._readers[number] = descriptor
         return descriptor
 
 
