@@ -53,16 +53,17 @@ def test_every_endpoint_that_is_named_ships() -> None:
 
 
 def test_a_teacher_is_served_by_vllm_on_the_jobs_own_gpus() -> None:
-    teacher = full().recipe("documents_local").synthesize.teacher  # type: ignore[union-attr]
-    assert full().endpoint(teacher.endpoint).gpus == 1
+    run = full()
+    teacher = dict(references(run.recipe("documents_local")))["synthesize.teacher"]
+    assert run.endpoint(teacher.endpoint).gpus == 1
     assert "Qwen3ForCausalLM" in served_by_vllm()["architectures"]
 
 
 def test_the_teacher_of_crag_mm_is_the_model_to_be_tuned() -> None:
     run = full()
     recipe = run.recipe("crag_mm")
-    assert recipe.synthesize is not None and recipe.base_model is not None
-    teacher = recipe.synthesize.teacher
+    teacher = dict(references(recipe))["synthesize.teacher"]
+    assert recipe.base_model is not None
     assert (teacher.model, teacher.revision) == (recipe.base_model.hub, recipe.base_model.revision)
     assert run.endpoint(teacher.endpoint).kind == "transformers"
 
