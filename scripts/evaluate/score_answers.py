@@ -116,13 +116,17 @@ def report_judge(settings: Row, rows: Sequence[Row]) -> Row:
     }
 
 
+def measured_by_all(models: Models) -> set[str]:
+    """Return the ids of the turns that have a loss of every model."""
+    return set.intersection(*(set(loss_units(rows)) for rows in models.values()))
+
+
 def held_out_loss(
     subject: str, models: Models, drawn: Row, metric: str = HELD_OUT_LOSS, rests_on: str = "gold answers"
 ) -> Row:
     """Compare the held-out losses, on the turns that have one of every model."""
-    found = {name: loss_units(rows) for name, rows in models.items()}
-    shared = set.intersection(*(set(units) for units in found.values()))
-    units = {name: {turn: unit for turn, unit in of.items() if turn in shared} for name, of in found.items()}
+    shared = measured_by_all(models)
+    units = {name: loss_units([row for row in rows if row["id"] in shared]) for name, rows in models.items()}
     return compare(metric, subject, units, higher_is_better=False, **drawn) | {"rests_on": rests_on}
 
 
@@ -184,9 +188,10 @@ def score_spans(subject: str, models: Models, drawn: Row) -> Row:
         facts = [row["fact_trained"] for row in asked[subject] if "fact_trained" in row]
         sets[kind] = {"questions": len(asked[subject]), "meaning": said}
         sets[kind] |= {"of_which_a_train_pair_rests_on_the_same_words": sum(facts)} if facts else {}
-        comparisons[f"held_out_loss_{kind}"] = held_out_loss(
-            subject, asked, drawn, f"{ANSWER_LOSS}: {said}", "answers that the teacher wrote"
-        )
+        if measured_by_all(asked):
+            comparisons[f"held_out_loss_{kind}"] = held_out_loss(
+                subject, asked, drawn, f"{ANSWER_LOSS}: {said}", "answers that the teacher wrote"
+            )
         for score, name in SPAN_SCORES.items():
             units = {model: span_units(rows, kind, score) for model, rows in models.items()}
             compared = compare(f"{name}: {said}", subject, units, higher_is_better=True, **drawn)
