@@ -291,7 +291,7 @@ rule format_qa:
         meta="<results>/{recipe}/formatted/{template}_t{threshold}.meta.json",
     wildcard_constraints:
         recipe=recipes_synthesizing("questions"),
-        template="(?!tokenizer_)[a-z0-9]+",
+        template=r"(?!tokenizer_t(10(\.0+)?|[0-9](\.[0-9]+)?)\.(jsonl|meta))[a-z0-9]+",
         threshold="[0-9.]+",
     conda:
         "../envs/data.yaml"

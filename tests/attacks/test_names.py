@@ -11,7 +11,7 @@ from finetrail.cluster.site_lines import library_line
 from finetrail.config.load import load_config
 from finetrail.digests.file_digest import source_digest
 from finetrail.errors import FinetrailError
-from finetrail.models.templates import TEMPLATES
+from finetrail.models.templates import OWN, TEMPLATES
 from finetrail.text.markdown_cell import cell
 from finetrail.workflow.known_form import known_form
 from tests.unit.config.fish_project import Project
@@ -67,9 +67,10 @@ def test_a_form_that_cannot_be_written_is_refused_before_anything_is_made() -> N
         assert known_form(SimpleNamespace(template=template, threshold="7.5")) == []
     with pytest.raises(FinetrailError, match=r"there is no template 'alpca'\. There are: alpaca"):
         known_form(SimpleNamespace(template="alpca", threshold="7.5"))
-    for threshold in ("10.5", "99", "7..5"):
-        with pytest.raises(FinetrailError, match=rf"no pair has a score of {threshold}\. Scores go from 0 to 10"):
-            known_form(SimpleNamespace(template="alpaca", threshold=threshold))
+    for template in ("alpaca", OWN):
+        for threshold in ("10.5", "99", "7..5"):
+            with pytest.raises(FinetrailError, match=rf"no pair has a score of {threshold}\. Scores go from 0 to 10"):
+                known_form(SimpleNamespace(template=template, threshold=threshold))
 
 
 @pytest.mark.parametrize(

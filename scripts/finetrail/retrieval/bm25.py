@@ -10,7 +10,7 @@ from finetrail.retrieval.postings import Corpus, Postings, count_words, open_pos
 from finetrail.retrieval.score_sums import ScoreSums
 from finetrail.retrieval.search_index import Hit, Passage, in_batches
 from finetrail.retrieval.search_words import asked_words
-from finetrail.retrieval.top_k import MORE, best_hits, contenders, is_settled, merge_hits
+from finetrail.retrieval.top_k import MORE, best_hits, best_hits_of_each, contenders, is_settled, merge_hits
 
 if TYPE_CHECKING:
     import bm25s
@@ -22,6 +22,8 @@ SCORE_DIGITS = 4
 """Digits that single-precision sums of word scores keep on every machine."""
 BATCH = 2048
 """Queries that are searched for together."""
+HELD = 100_000
+"""Passages, of some queries together, that are sorted at once; small ones of each would cost their calls."""
 BLOCK = 4_000_000
 """Counts that are weighed at once, which bounds the memory."""
 WORTH_COMPILING = 2e9
@@ -98,7 +100,7 @@ class BM25Index:
         known = [[places[word] for word in query if places[word] >= 0] for query in asked]
         if len(shard.ids) > k + MORE and _work(shard, known) > WORTH_COMPILING:
             return list(self._compiled(scorer, sums, shard, known, k))
-        return [_plain(sums, shard, query, k) for query in known]
+        return list(_plain(sums, shard, known, k))
 
     def _scorer(self, shard: Postings) -> "tuple[bm25s.BM25, ScoreSums]":
         """Return what scores a shard, compiled or not; that of the shard before is let go."""
@@ -155,17 +157,22 @@ def _settled(
     """Take what the compiled search found, unless ties reach beyond it."""
     found = scores > 0
     if not is_settled(scores[found], k, asked, SCORE_DIGITS):
-        return _plain(sums, shard, query, k)
+        return next(_plain(sums, shard, [query], k))
     return best_hits(shard.ids, places[found], scores[found], k, SCORE_DIGITS)
 
 
-def _plain(sums: ScoreSums, shard: Postings, query: list[int], k: int) -> list[Hit]:
-    """Score every passage; the sums are those of the compiled search."""
-    if not query:
-        return []
-    scores = sums.of(query)
-    found = contenders(scores, k, SCORE_DIGITS)
-    return best_hits(shard.ids, found, scores[found], k, SCORE_DIGITS)
+def _plain(sums: ScoreSums, shard: Postings, queries: Iterable[list[int]], k: int) -> Iterator[list[Hit]]:
+    """Score every passage for each query; the sums are those of the compiled search."""
+    found, held = [], 0
+    for query in queries:
+        scores = sums.of(query)
+        places = contenders(scores, k, SCORE_DIGITS)
+        found.append((places, scores[places]))
+        held += len(places)
+        if held > HELD:
+            yield from best_hits_of_each(shard.ids, found, k, SCORE_DIGITS)
+            found, held = [], 0
+    yield from best_hits_of_each(shard.ids, found, k, SCORE_DIGITS)
 
 
 def _sums(shard: Postings, weights: "Floats", query: Sequence[int], found: Sequence[tuple[int, int]]) -> list[float]:
@@ -187,5 +194,5 @@ def _work(shard: Postings, known: Sequence[Sequence[int]]) -> int:
     """Count the additions that a search takes, and the passages that are looked through."""
     import numpy as np
 
-    sizes = np.diff(shard.starts)
-    return int(sum(sizes[query].sum() + len(shard.ids) for query in known if query))
+    words = [word for query in known for word in query]
+    return int(np.diff(shard.starts)[words].sum()) + len(shard.ids) * sum(map(bool, known))

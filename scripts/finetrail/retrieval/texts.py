@@ -1,7 +1,7 @@
 """A list of short texts (ids, words) on disk: read by place, without a Python object for each."""
 
-from bisect import bisect_left
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     Bytes = np.ndarray[Any, np.dtype[np.uint8]]
     Starts = np.ndarray[Any, np.dtype[np.int64]]
+    Places = np.ndarray[Any, np.dtype[np.integer[Any]]]
 
 
 class Texts(Sequence[str]):
@@ -59,7 +60,27 @@ class Texts(Sequence[str]):
             raise IndexError(place)
         return str(self._view[self._starts.item(place) : self._starts.item(place + 1)], "utf-8", "surrogatepass")
 
+    def pick(self, places: "Places") -> list[str]:
+        """Return the texts at some places."""
+        cuts = zip(self._starts[places].tolist(), self._starts[places + 1].tolist(), strict=True)
+        if self._ascii is not None:
+            return [self._ascii[begin:end] for begin, end in cuts]
+        return [str(self._view[begin:end], "utf-8", "surrogatepass") for begin, end in cuts]
+
+    @cached_property
+    def _ascii(self) -> str | None:
+        """All texts in a row where every character is one byte, which is quicker to cut; a copy in memory."""
+        return str(self._view, "ascii") if len(self._raw) and self._raw.max() < 0x80 else None
+
     def find(self, text: str) -> int:
         """Return the place of a text, -1 where it is not; the texts must be sorted."""
-        place = bisect_left(self, text)
-        return place if place < len(self) and self[place] == text else -1
+        wanted = text.encode("utf-8", "surrogatepass")  # as bytes they sort as they do as texts
+        view, at = self._view, self._starts.item
+        low, high = 0, len(self)
+        while low < high:
+            middle = (low + high) // 2
+            if view[at(middle) : at(middle + 1)].tobytes() < wanted:
+                low = middle + 1
+            else:
+                high = middle
+        return low if low < len(self) and view[at(low) : at(low + 1)].tobytes() == wanted else -1

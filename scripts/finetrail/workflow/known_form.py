@@ -15,13 +15,13 @@ def known_form(wildcards: Any) -> list[str]:
         FinetrailError: there is no such template, or no pair can reach the threshold.
     """
     template, threshold = wildcards.template, wildcards.threshold
-    if template not in TEMPLATES:
-        hint = f"There are: {', '.join(TEMPLATES)}; and {OWN}, where the recipe has a base model and one fold"
-        raise FinetrailError(f"there is no template {template!r}", hint=hint)
     try:
         is_reachable = 0 <= float(threshold) <= HIGHEST
     except ValueError:
         is_reachable = False
     if not is_reachable:
         raise FinetrailError(f"no pair has a score of {threshold}", hint=f"Scores go from 0 to {HIGHEST:g}")
+    if template not in TEMPLATES:
+        hint = f"There are: {', '.join(TEMPLATES)}; and {OWN}, where the recipe has a base model and one fold"
+        raise FinetrailError(f"there is no template {template!r}", hint=hint)
     return []

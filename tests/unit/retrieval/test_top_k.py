@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from finetrail.retrieval.texts import Texts
 from finetrail.retrieval.top_k import PICKED, best_hits, contenders
 
 DIGITS = 4
@@ -25,7 +26,7 @@ def drawn(seed: int, kind: str, count: int) -> "np.ndarray[tuple[int], np.dtype[
 @pytest.mark.parametrize("seed", range(5))
 def test_the_best_are_those_of_all_scores(seed: int, kind: str, count: int) -> None:
     scores = drawn(seed, kind, count)
-    ids = [f"{place:05}" for place in range(count)]
+    ids = Texts.of([f"{place:05}" for place in range(count)])
     every = np.flatnonzero(scores > 0)
     some = contenders(scores, K, DIGITS)
     assert best_hits(ids, some, scores[some], K, DIGITS) == best_hits(ids, every, scores[every], K, DIGITS)
