@@ -29,7 +29,7 @@ ENVIRONMENT = "data"
 
 BEYOND = "beyond the limit of the pilot"
 NO_IMAGE = "its image could not be had"
-CLEANED = ("question", "answer", "history", "pair", "choice", "extra")
+CLEANED = ("question", "answer", "history", "pair", "choice", "case", "extra")
 
 
 def pilot(rows: Iterator[Row], limit: int) -> list[Row]:

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from finetrail.isolated import Bounds, Workers
+from finetrail.isolated import Bounds, Failed, Workers
 from finetrail.rows.records import Row
 from finetrail.vision.check_image import BadImage, Checked, check_image, check_within, image_bounds
 from finetrail.web.fetch import PageLimits
@@ -216,3 +216,22 @@ def test_a_picture_that_never_decodes_costs_itself_only(site: Site, tmp_path: Pa
         found = dict(getter.get(urls))
     assert found[urls[0]] == {"reason": "not read within 1 s"}
     assert "sha256" in found[urls[1]]
+
+
+def slow_jpeg(side: int, scans: int) -> bytes:
+    """Return a progressive JPEG whose last scan, of few bytes, comes many times: each goes over the whole picture."""
+    file = io.BytesIO()
+    Image.new("L", (side, side)).save(file, "JPEG", progressive=True)
+    content = file.getvalue()
+    last, end = content.rindex(b"\xff\xda"), len(content) - 2
+    return content[:end] + content[last:end] * scans + content[end:]
+
+
+def test_a_small_jpeg_of_many_scans_ends_at_its_time_limit() -> None:
+    most = 40_000_000
+    content = slow_jpeg(4000, 3500)
+    assert len(content) < 250_000, "it decodes for a minute"
+    with Workers(1, check_within, image_bounds(most, 4.0), (BadImage,)) as checkers:
+        assert checkers.run((content, most)) == Failed("not read within 4 s")
+        good = checkers.run((slow_jpeg(400, 1), most))
+    assert isinstance(good, Checked) and (good.width, good.suffix) == (400, "jpg")
