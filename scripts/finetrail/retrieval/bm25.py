@@ -27,7 +27,7 @@ HELD = 100_000
 BLOCK = 4_000_000
 """Counts that are weighed at once, which bounds the memory."""
 WORTH_COMPILING = 2e9
-"""Scores to be added from which numba's compiling (some ten seconds) pays; below it numpy does the same sums."""
+"""Scores to be added from which numba's compiling (some ten seconds) pays; below it scipy does the same sums."""
 
 
 class BM25Index:

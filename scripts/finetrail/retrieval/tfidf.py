@@ -10,6 +10,7 @@ from finetrail.errors import FinetrailError
 from finetrail.retrieval.postings import Corpus, Postings
 from finetrail.retrieval.search_index import Hit, in_batches
 from finetrail.retrieval.search_words import asked_words
+from finetrail.retrieval.texts import Texts
 from finetrail.retrieval.top_k import MORE, best_hits, is_settled, merge_hits
 
 if TYPE_CHECKING:
@@ -109,9 +110,7 @@ class TfidfIndex:
         return float(self._idf(holding)) if holding else 0.0
 
 
-def _best(
-    queries: "csr_matrix", weights: "csr_matrix", ids: Sequence[str], k: int, threads: int
-) -> Iterator[list[Hit]]:
+def _best(queries: "csr_matrix", weights: "csr_matrix", ids: Texts, k: int, threads: int) -> Iterator[list[Hit]]:
     """Search for a batch; where ties may reach beyond what was found, for more."""
     asked = min(k + MORE, len(ids))
     if not asked:

@@ -56,9 +56,7 @@ def best_hits(ids: Texts, places: "Places", scores: "Scores", k: int, digits: in
     return best_hits_of_each(ids, [(places, scores)], k, digits)[0]
 
 
-def best_hits_of_each(
-    ids: Texts, found: Sequence[tuple["Places", "Scores"]], k: int, digits: int
-) -> list[list[Hit]]:
+def best_hits_of_each(ids: Texts, found: Sequence[tuple["Places", "Scores"]], k: int, digits: int) -> list[list[Hit]]:
     """Return the best `k` of the passages that were scored for each query, best first, ties by id.
 
     Args:

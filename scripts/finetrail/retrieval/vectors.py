@@ -120,7 +120,7 @@ class VectorIndex:
         return found
 
 
-def _best(index: Any, ids: Sequence[str], queries: "np.ndarray[Any, np.dtype[np.float32]]", k: int) -> list[list[Hit]]:
+def _best(index: Any, ids: Texts, queries: "np.ndarray[Any, np.dtype[np.float32]]", k: int) -> list[list[Hit]]:
     """Search for a block of queries; where ties may reach beyond what was found, for more."""
     asked = min(k + MORE, index.ntotal)
     scores, places = index.search(queries, asked)

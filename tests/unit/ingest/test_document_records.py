@@ -263,11 +263,24 @@ def test_control_characters_are_taken_out_of_every_kind_of_record() -> None:
 
 
 def test_control_characters_are_taken_out_of_a_case_but_not_of_the_name_of_its_file() -> None:
-    element = {"image_rel_path": "a\u0001.gif", "cond_name": "scp", "caption": "A low\u0007 is west. It is wide. Air rises. So storms form."}
+    element = {
+        "image_rel_path": "a\u0001.gif",
+        "cond_name": "scp",
+        "caption": "A low\u0007 is west. It is wide. Air rises. So storms form.",
+    }
     case = {"case": "2020_md0001", "global_summary": "Storms\u001b.", "discussion": "Air\u0000 rises."}
     Path("a.jsonl").write_text(json.dumps(case | {"elements": [element]}) + "\n")
     settings = {"limit": None, "source": {"format": "weatherqa", "images": None, "fetch": None}}
-    files = ["--out", "records.jsonl", "--meta", "r.meta.json", "--settings", json.dumps(settings), "--files", "a.jsonl"]
+    files = [
+        "--out",
+        "records.jsonl",
+        "--meta",
+        "r.meta.json",
+        "--settings",
+        json.dumps(settings),
+        "--files",
+        "a.jsonl",
+    ]
     assert ingest_records.main(files) == 0
     (row,) = read_rows(Path("records.jsonl"))
     assert row["answer"] == row["case"]["summary"] == "Storms."

@@ -1,4 +1,4 @@
-"""What is found in the bundled English sets is what was found before words of other scripts were cut, to the last digit.
+"""What is found in the bundled English sets is what was found before words of other scripts were cut, to the digit.
 
 `english_lists.json` was written by the code of commit 49ac980: of each question the SHA-256 of the best 30 passages'
 ids and scores.

@@ -14,9 +14,11 @@ def test_control_characters_stay_and_are_counted(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("FINETRAIL_RUN", str(tmp_path / "run"))
-    Path("corpus.jsonl").write_text(
-        '{"_id": "a", "title": "Cl\\u0099rk", "text": "The clerk\\u0080\\u0099s office."}\n{"_id": "b", "text": "Open."}\n'
+    lines = (
+        '{"_id": "a", "title": "Cl\\u0099rk", "text": "The clerk\\u0080\\u0099s office."}',
+        '{"_id": "b", "text": "Open."}',
     )
+    Path("corpus.jsonl").write_text("\n".join(lines) + "\n")
     settings = json.dumps({"recall": {"chunk_tokens": 250}})
     arguments = ["--files", "corpus.jsonl", "--out", "p.jsonl", "--meta", "p.meta.json", "--settings", settings]
     assert load_passages.main(arguments) == 0
