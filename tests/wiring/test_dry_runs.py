@@ -13,7 +13,9 @@ import yaml
 from finetrail.config.load import load_config
 from finetrail.preflight.machine_checks import needed
 from finetrail.preflight.requested_resources import asked_by
+from finetrail.workflow.declared import read_declared
 from finetrail.workflow.job_sizes import Size
+from finetrail.workflow.models_asked import model_asked
 from tests.workspace import ROOT, Workspace
 
 RECIPES = sorted(path.stem for path in (ROOT / "config" / "recipes").glob("*.yaml"))
@@ -123,7 +125,9 @@ def test_every_job_of_a_full_recipe_asks_for_what_its_model_needs(project: Works
         asked = (job.gpus_a_node, job.number("mem_mb"), job.number("runtime"))
         entry = (size.gpus, max(size.mem_mb, least["mem_mb"]), max(size.minutes, least["runtime"]))
         assert asked == entry, job.rule
-        assert (job.rule in ON_GPU) == bool(job.gpus_a_node), job.rule
+        asks = read_declared(ROOT / job.script).asks
+        served = model_asked(run, recipe, asks) if asks and not job.merges else None
+        assert bool(job.gpus_a_node) == (job.rule in ON_GPU or bool(served and served[1].gpus)), job.rule
 
 
 @pytest.mark.parametrize("recipe", TUTORIALS)
