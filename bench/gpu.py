@@ -144,6 +144,7 @@ def run_ours(
     base: Path, work: Path, size: Size, variant: Variant, steps: int, *, stop: bool = False
 ) -> list[dict[str, Any]]:
     """Train with our trainer, stopped after the first step and resumed if asked for; return the log's rows."""
+    from finetrail.models.base_model import BaseModel
     from finetrail.models.limits import Limits
     from finetrail.training.checkpoints.failures import Stopped
     from finetrail.training.settings.train_settings import Saving, TrainSettings
@@ -171,8 +172,8 @@ def run_ours(
     if stop:
         with contextlib.suppress(Stopped):
             hurried = replace(saving, max_hours=1.0, save_before_minutes=60.0)
-            train_adapter(base, rows, [], settings, state_dir=state, out_dir=out, saving=hurried)
-    train_adapter(base, rows, [], settings, state_dir=state, out_dir=out, saving=saving)
+            train_adapter(BaseModel(base), rows, [], settings, state_dir=state, out_dir=out, saving=hurried)
+    train_adapter(BaseModel(base), rows, [], settings, state_dir=state, out_dir=out, saving=saving)
     return [json.loads(line) for line in (out / "training_log.jsonl").read_text(encoding="utf-8").splitlines()]
 
 

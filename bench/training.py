@@ -104,11 +104,12 @@ def settings_for(method: str, steps: int) -> Any:
 
 def run_ours(base: Path, work: Path, method: str, steps: int, turns: Callable[[], None]) -> list[float]:
     """Train with our trainer; return the loss of each step."""
+    from finetrail.models.base_model import BaseModel
     from finetrail.training.settings.train_settings import Saving
     from finetrail.training.sft import train_adapter
 
     train_adapter(
-        base,
+        BaseModel(base),
         make_rows(),
         [],
         settings_for(method, steps),

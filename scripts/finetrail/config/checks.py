@@ -13,6 +13,7 @@ from finetrail.config.sections.schema import as_section, child, is_mapping
 from finetrail.config.sections.serve import pin_problem
 from finetrail.config.sections.train import BaseModelChoice
 from finetrail.config.yaml_lines import KeyPath
+from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import read_json
 
 
@@ -276,7 +277,10 @@ def reads_images(choice: BaseModelChoice) -> bool:
     """Whether the base is a vision model, as far as can be told before it is fetched."""
     if choice.path is not None:
         config = Path(choice.path, "config.json")
-        return config.is_file() and "vision_config" in read_json(config)
+        try:
+            return config.is_file() and "vision_config" in read_json(config)
+        except FinetrailError:  # the check of base models names it, with its key
+            return False
     name = (choice.hub or "").lower()
     return choice.tiny == "mllama" or ("llama-3.2" in name and "vision" in name)
 

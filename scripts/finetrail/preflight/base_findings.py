@@ -1,5 +1,6 @@
 """What a run would trip over in a base model, tried on a copy of its small files; of weights the headers are read."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +35,12 @@ def findings(name: str, recipe: Mapping[str, Any], folder: Path) -> Iterator[Fin
     from finetrail.models.base_tokenizer import prepare_tokenizer
 
     choice = recipe["base_model"]
+    broken = [path for path in sorted(folder.glob("*.json")) if path.is_file() and _is_broken(path)]
+    for path in broken:
+        fix = "The download may be incomplete: copy the folder again"
+        yield Finding("error", f"recipes.{name}.base_model", f"{path} is not valid JSON", fix)
+    if broken:
+        return
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch)
         for path in (path for pattern in SMALL for path in folder.glob(pattern) if path.is_file()):
@@ -47,6 +54,14 @@ def findings(name: str, recipe: Mapping[str, Any], folder: Path) -> Iterator[Fin
             yield from _exported(name, recipe, base)
     if choice["path"] is not None:  # of the hub, the weights may not be here yet
         yield from attempt(f"recipes.{name}.base_model.path", lambda: BaseModel(folder).parameters)
+
+
+def _is_broken(path: Path) -> bool:
+    try:
+        json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def _trained(name: str, recipe: Mapping[str, Any], base: Any) -> Iterator[Finding]:

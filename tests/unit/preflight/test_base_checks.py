@@ -67,6 +67,13 @@ def test_a_base_that_fits_is_passed(project: Project, base: Path) -> None:
     refuse_unfit_bases(loaded(project, base))
 
 
+def test_a_file_that_came_in_part_is_named_once(project: Project, base: Path) -> None:
+    (base / "config.json").write_text('{"model_type": "llama",\n')
+    text = said(loaded(project, base))
+    assert "base_model" in text and "config.json is not valid JSON" in text and "copy the folder again" in text
+    assert "\n" not in text
+
+
 def gemma(base: Path) -> None:
     edit(base / "config.json", lambda config: config | {"architectures": ["Gemma3ForCausalLM"]})
 
