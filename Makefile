@@ -83,20 +83,20 @@ lint: $(READY)  ## style, types, formats, generated files, snakemake --lint
 
 # Bytecode is kept whatever the user's settings say: the tests start hundreds of processes of the same modules.
 test test-%: export PYTHONDONTWRITEBYTECODE :=
-PYTEST := pytest --durations 15 --numprocesses
+PYTEST := pytest --numprocesses $(CORES) --durations 30
 TESTS := tests/chain tests/wiring tests/unit tests/attacks
 
-# tests/tiers.py says what each tier holds. Fast tests often wait, for a server or a clock: one worker more than cores.
+# tests/tiers.py says what each tier holds.
 test: $(READY)  ## the fast tests, and one small run of the workflow up to its folds: for between two edits
-	$(PYTEST) $$(($(CORES) + 1)) --dist worksteal -m "fast or smoke" $(TESTS)
+	$(PYTEST) --dist worksteal -m "fast or smoke" $(TESTS)
 
 # In files that share what they prepare; the slowest files begin first, so that none is left alone at the end.
 SHARED := --dist loadfile --no-loadscope-reorder
 test-full: test  ## all tests that pip's packages are enough for, but the long ones
-	$(PYTEST) $(CORES) $(SHARED) -m "not (fast or smoke or long)" $(TESTS)
+	$(PYTEST) $(SHARED) -m "not (fast or smoke or long)" $(TESTS)
 
 evidence: $(READY)  ## the long tests: runs with three seeds, long fuzzing, tutorials at full size (hours; not in CI)
-	$(PYTEST) $(CORES) $(SHARED) -m long $(TESTS)
+	$(PYTEST) $(SHARED) -m long $(TESTS)
 
 # Root, as in a container, installs what is missing; everyone else is told the line.
 test-strace: $(READY)  ## the system calls of the call store: no lock, no file opened twice (wants strace)

@@ -1,7 +1,7 @@
 """The tiers of the tests: each test is in one, and a fast test that does what a slower tier is for fails.
 
 fast   imports no torch and starts no workflow
-heavy  imports torch or transformers, or compiles for many seconds
+heavy  imports torch or transformers, or works for many seconds: kills, fuzzing, full disks
 chain  starts Snakemake
 long   takes minutes: only `make evidence` runs it
 

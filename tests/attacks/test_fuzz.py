@@ -69,6 +69,7 @@ def fuzz_pages(count: int) -> None:
     assert all(isinstance(one, PageText) for one in outcomes), outcomes
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("fuzz", "count"), [(fuzz_pictures, 500), (fuzz_documents, 180), (fuzz_pages, 60)])
 def test_some_damaged_files_are_read_or_refused(fuzz: object, count: int) -> None:
     assert callable(fuzz)

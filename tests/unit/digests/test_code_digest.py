@@ -225,6 +225,7 @@ def strings_by_tokenizer(raw: bytes) -> list[str]:
     ]
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the tokenizer splits f-strings there")
 def test_strings_and_comments_are_found_where_the_standard_tokenizer_finds_them() -> None:
     """On real sources: this project's own, and some of the standard library's odder ones."""

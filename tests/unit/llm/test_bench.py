@@ -62,6 +62,7 @@ def test_figures_of_a_client_that_stood_still_are_refused(
     assert not (tmp_path / "llm.json").exists()
 
 
+@pytest.mark.heavy
 def test_every_row_has_an_answer_or_it_is_said_why_not() -> None:
     done = subprocess.run(
         [sys.executable, str(BENCH / "llm.py"), "--calls", "200", "--only", "engine", "bare_aiohttp"],

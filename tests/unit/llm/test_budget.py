@@ -218,6 +218,7 @@ def pay_until_spent(folder: Path, url: str, store: Path, first: int) -> None:
     Harness(server, store).run(requests, budget=Budget(calls=200, folder=folder), max_concurrency=AT_ONCE)
 
 
+@pytest.mark.heavy
 def test_parallel_jobs_exceed_the_budget_by_what_is_in_flight_only(server: FakeServer, tmp_path: Path) -> None:
     async def slow(number: int, body: dict[str, Any], request: web.Request) -> web.StreamResponse:
         await asyncio.sleep(0.06)

@@ -167,6 +167,7 @@ with CallStore(Path(sys.argv[1]), segment_bytes=20_000) as store:
 """
 
 
+@pytest.mark.heavy
 def test_four_processes_write_at_once(tmp_path: Path) -> None:
     here = str(Path(__file__).parent)
     command = [sys.executable, "-c", WRITER, str(tmp_path / "calls")]

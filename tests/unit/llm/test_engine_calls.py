@@ -110,6 +110,7 @@ def test_a_server_that_allows_few_at_once_loses_nothing(harness: Harness, ask: A
     assert 0 < harness.totals["rate_limited"] < 200
 
 
+@pytest.mark.heavy
 def test_a_call_that_waits_as_long_as_the_server_asks_holds_no_place(harness: Harness, ask: Ask) -> None:
     came: list[tuple[str, float]] = []
     far = "Fri, 31 Dec 2100 00:00:00 GMT"

@@ -31,6 +31,7 @@ def kept_calls(folder: Path) -> list[StoredCall]:
 
 
 # After some hundred, one, and no answer; and with room for the segment's first bytes only.
+@pytest.mark.heavy
 @pytest.mark.parametrize("most", [70_000, 1_000, 100, 0])
 def test_after_space_is_freed_only_what_was_not_kept_is_asked_again(
     server: FakeServer, tmp_path: Path, most: int

@@ -108,6 +108,7 @@ class Interrupter:
         return completion(GOOD_JSON if is_repair or int(asked(body)) % 5 else "no form at all")
 
 
+@pytest.mark.heavy
 def test_interrupts_at_any_call_pay_for_nothing_twice(server: FakeServer, tmp_path: Path) -> None:
     rows = 150
     interrupter = Interrupter(sorted(random.Random(18).sample(range(1, rows), 4)))

@@ -62,6 +62,7 @@ def run(server: FakeServer, store: Path, rows: int, assassin: Assassin | None = 
     return writer.status, given_out
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("rows", "kills"), [(200, 3), pytest.param(2000, 20, marks=pytest.mark.long)], ids=["some", "all"]
 )

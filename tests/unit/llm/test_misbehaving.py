@@ -205,6 +205,7 @@ def left_behind(folder: Path) -> str:
     )
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("name", CASES)
 def test_whatever_a_server_says_costs_no_row_no_call_and_no_key(
     job: Job, tmp_path: Path, capfd: pytest.CaptureFixture[str], name: str

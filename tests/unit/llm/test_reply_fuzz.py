@@ -164,6 +164,7 @@ def try_seeds(seeds: Iterable[int]) -> None:
             raise AssertionError(f"seed {seed}") from error
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("first", range(0, SEEDS, 500))
 def test_no_reply_ends_the_engine(first: int) -> None:
     try_seeds(range(first, first + 500))
@@ -178,6 +179,7 @@ def test_no_reply_of_very_many_ends_the_engine() -> None:
     try_seeds(range(SEEDS, 100_000))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("piece", [b"[],", b'{"a":1},'])
 def test_the_largest_body_that_is_read_takes_bounded_memory(piece: bytes) -> None:
     body = b'{"choices":[{"message":{"content":"x"}}],"more":[' + piece * (LEAST_BODY // len(piece)) + b"1]}"

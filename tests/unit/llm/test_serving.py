@@ -79,6 +79,7 @@ def test_server_and_its_children_end_with_the_block_also_on_errors() -> None:
     assert processes(mark) == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_server_ends_when_its_starter_is_killed(number: signal.Signals) -> None:
     mark = f"mark-killed-{os.getpid()}-{int(number)}"

@@ -2,6 +2,7 @@
 
 from itertools import accumulate, combinations
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ def test_no_choice_of_groups_is_nearer(sizes: list[int], count: int) -> None:
     assert abs(got - count) == min(abs(total - count) for total in sums)
 
 
+@pytest.mark.heavy
 def test_many_groups_reach_the_count_exactly() -> None:
     named = [(f"g{n}", n % 7 + 1) for n in range(60_000)]
     total = sum(size for _, size in named)

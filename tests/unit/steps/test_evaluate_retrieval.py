@@ -82,6 +82,7 @@ def test_bm25_is_as_good_as_an_independent_scorer(folder: Path, form: str) -> No
     assert comparison["models"]["bm25"]["groups"] == 28, "conversations are drawn, not turns"
 
 
+@pytest.mark.heavy
 def test_order_of_files_and_shards_change_no_byte(folder: Path, tmp_path: Path) -> None:
     assert steps(tmp_path, list(reversed(FORMS.values())), shards=3) == 0
     again, report = read_json(tmp_path / "retrieval.json"), read_json(folder / "retrieval.json")

@@ -34,6 +34,7 @@ def server() -> Iterator[FakeServer]:
     fake.close()
 
 
+@pytest.mark.heavy
 def test_a_step_on_a_full_disk_pays_only_for_the_rest_afterwards(
     server: FakeServer, namespace: list[str], folder: Path
 ) -> None:

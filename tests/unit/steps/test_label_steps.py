@@ -79,6 +79,7 @@ def answering(reply: Callable[[str], dict[str, Any]]) -> Any:
     return answer
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("script", "prompt", "scale"),
     [

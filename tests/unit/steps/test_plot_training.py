@@ -27,6 +27,7 @@ def draw(run_script: Run, folder: Path, log: list[dict[str, float]], **variables
     return (folder / "loss.svg").read_bytes()
 
 
+@pytest.mark.heavy
 def test_the_same_log_gives_the_same_picture(run_script: Run, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     (tmp_path / "matplotlibrc").write_text("lines.linewidth: 9\nsvg.fonttype: path\nfont.size: 30\n")

@@ -65,6 +65,7 @@ def rank(run_script: Run) -> "subprocess.CompletedProcess[str]":
     return call(run_script, "recall/rank_candidates.py", *inputs, "--out", "reranked.jsonl", "--weights", "fusion.json")
 
 
+@pytest.mark.heavy
 def test_the_retriever_is_reported_beside_bm25(folder: Path, passages: list[Row], run_script: Run) -> None:
     done = rank(run_script)
     assert done.returncode == 0, done.stderr

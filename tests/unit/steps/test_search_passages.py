@@ -515,6 +515,7 @@ def test_a_day_is_not_waited_for(there: Web, capsys: pytest.CaptureFixture[str])
     assert "it says: HTTP 429: come back tomorrow" in capsys.readouterr().err
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupts_at_any_search_pay_for_nothing_twice(there: Web, number: signal.Signals) -> None:
     rows = [

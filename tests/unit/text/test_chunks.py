@@ -59,6 +59,7 @@ def test_spans_are_ordered_bounded_and_leave_out_only_white_space(text: str, siz
         assert len(chunk.split()) <= size
 
 
+@pytest.mark.heavy
 def test_a_hostile_line_of_megabytes_takes_no_time() -> None:
     began = time.process_time()
     for text in ("." * 1_000_000, '."' * 500_000, "a " * 500_000, "x" * 1_000_000, "\u3002\u201d" * 500_000):

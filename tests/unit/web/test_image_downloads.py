@@ -204,6 +204,7 @@ def sleep_over_some(item: tuple[bytes, int]) -> Checked:
     return check_within(item)
 
 
+@pytest.mark.heavy
 def test_a_picture_that_never_decodes_costs_itself_only(site: Site, tmp_path: Path) -> None:
     noise = Image.frombytes("RGB", (64, 64), random.Random(0).randbytes(64 * 64 * 3))
     file = io.BytesIO()
@@ -227,6 +228,7 @@ def slow_jpeg(side: int, scans: int) -> bytes:
     return content[:end] + content[last:end] * scans + content[end:]
 
 
+@pytest.mark.heavy
 def test_a_small_jpeg_of_many_scans_ends_at_its_time_limit() -> None:
     most = 40_000_000
     content = slow_jpeg(4000, 3500)
