@@ -34,7 +34,7 @@ from finetrail.errors import FinetrailError
 from finetrail.preflight.base_checks import refuse_unfit_bases
 from finetrail.digests.code_digest import Names, code_digest, tree_digests
 from finetrail.digests.file_digest import env_digest, source_digest
-from finetrail.digests.kept_sources import KEPT_SOURCES, keep, take_kept
+from finetrail.digests.kept_sources import KEPT_SOURCES, keep_sources, take_kept_sources
 from finetrail.step.gate import DIGESTS_VARIABLE, check_rules, current_digests
 from finetrail.step.journal import RUN_VARIABLE, git_state
 from finetrail.serving.offline.teacher import teacher_digest
@@ -183,10 +183,10 @@ def run_digests():
     }
 
 
-take_kept(KEPT_SOURCES)
+take_kept_sources(KEPT_SOURCES)
 # A job on a cluster is held to what the master wrote; the rest its script checks.
 DIGESTS = {} if workflow.remote_exec else run_digests()
-keep(KEPT_SOURCES)
+keep_sources(KEPT_SOURCES)
 CODE_DIGEST = cache(partial(code_digest, root=SCRIPTS, names=Names()))
 
 if workflow.remote_exec and (started_with := current_digests()):

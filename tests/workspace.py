@@ -17,7 +17,7 @@ import psutil
 from filelock import FileLock
 
 from finetrail.digests.code_digest import tree_digests
-from finetrail.digests.kept_sources import KEPT_SOURCES, keep
+from finetrail.digests.kept_sources import KEPT_SOURCES, keep_sources
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path("results/tutorial/crag_mm")
@@ -146,7 +146,7 @@ def copy_project(target: Path) -> Workspace:
     workspace.git("commit", "-q", "-m", "copy")
     workspace.git("gc", "-q")  # few files to copy
     tree_digests((target / "scripts").rglob("*.py"), target / "scripts")
-    keep(target / KEPT_SOURCES)  # no workflow in a copy parses them again
+    keep_sources(target / KEPT_SOURCES)  # no workflow in a copy parses them again
     return workspace
 
 

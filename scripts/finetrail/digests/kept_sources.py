@@ -53,7 +53,7 @@ def know_source(raw: bytes, name: str) -> Known:
     return _KNOWN[digest]
 
 
-def take_kept(file: Path) -> None:
+def take_kept_sources(file: Path) -> None:
     """Take what a file keeps; nothing of one that is missing or damaged, or that another parser wrote."""
     with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
         kept = json.loads(file.read_text(encoding="utf-8"))
@@ -63,7 +63,7 @@ def take_kept(file: Path) -> None:
             _KEPT.update(found)
 
 
-def keep(file: Path) -> None:
+def keep_sources(file: Path) -> None:
     """Write what was asked for where some of it is new; a folder that cannot be written keeps nothing."""
     if _USED - _KEPT:
         sources = {digest: _KNOWN[digest] for digest in sorted(_USED)}

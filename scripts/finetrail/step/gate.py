@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from finetrail.digests.code_digest import digest_files
-from finetrail.digests.kept_sources import KEPT_SOURCES, take_kept
+from finetrail.digests.kept_sources import KEPT_SOURCES, take_kept_sources
 from finetrail.digests.prompt_text import read_prompt
 from finetrail.errors import FinetrailError
 from finetrail.rows.artifacts import read_json
@@ -49,7 +49,7 @@ def check_code(digests: Mapping[str, Any], script: Path, root: Path) -> None:
     Raises:
         FinetrailError: names the first file that was edited.
     """
-    take_kept(KEPT_SOURCES)
+    take_kept_sources(KEPT_SOURCES)
     for name, digest in digest_files(script, root).items():
         if digests["code"].get(name) != digest:
             raise FinetrailError(EDITED, where=f"{root.name}/{name}", hint=AGAIN)

@@ -17,9 +17,9 @@ from finetrail.digests.code_digest import tree_digests
 read, parsed = kept_sources.read_source, []
 kept_sources.read_source = lambda raw, name: parsed.append(name) or read(raw, name)
 tree, kept = Path(sys.argv[1]), Path(sys.argv[2])
-kept_sources.take_kept(kept)
+kept_sources.take_kept_sources(kept)
 digests = tree_digests(tree.rglob("*.py"), tree)
-kept_sources.keep(kept)
+kept_sources.keep_sources(kept)
 print(json.dumps([digests, parsed]))
 """
 

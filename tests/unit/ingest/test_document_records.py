@@ -241,23 +241,20 @@ def test_a_table_is_read_whatever_divides_its_columns(
     assert "a.csv: columns that are only kept (`extra`): My Tag" in caplog.text
 
 
+def only_record(reader: str) -> dict[str, Any]:
+    """Ingest `a.jsonl` and return its one record."""
+    settings = json.dumps({"limit": None, "source": {"format": reader, "images": None, "fetch": None}})
+    made = ["--out", "records.jsonl", "--meta", "r.meta.json", "--settings", settings, "--files", "a.jsonl"]
+    assert ingest_records.main(made) == 0
+    (row,) = read_rows(Path("records.jsonl"))
+    return row
+
+
 def test_control_characters_are_taken_out_of_every_kind_of_record() -> None:
     Path("a.jsonl").write_text(
         '{"question": "Wh\\u0000en?\\u001b[0m", "answer": "At\\u0007 seven\\n.", "tag": "\\u0001x"}\n'
     )
-    settings = {"limit": None, "source": {"format": "documents", "images": None, "fetch": None}}
-    files = [
-        "--out",
-        "records.jsonl",
-        "--meta",
-        "r.meta.json",
-        "--settings",
-        json.dumps(settings),
-        "--files",
-        "a.jsonl",
-    ]
-    assert ingest_records.main(files) == 0
-    (row,) = read_rows(Path("records.jsonl"))
+    row = only_record("documents")
     assert (row["question"], row["answer"], row["extra"]) == ("When?[0m", "At seven\n.", {"tag": "x"})
     assert json.loads(Path("r.meta.json").read_text())["control_characters"] == 4
 
@@ -270,19 +267,7 @@ def test_control_characters_are_taken_out_of_a_case_but_not_of_the_name_of_its_f
     }
     case = {"case": "2020_md0001", "global_summary": "Storms\u001b.", "discussion": "Air\u0000 rises."}
     Path("a.jsonl").write_text(json.dumps(case | {"elements": [element]}) + "\n")
-    settings = {"limit": None, "source": {"format": "weatherqa", "images": None, "fetch": None}}
-    files = [
-        "--out",
-        "records.jsonl",
-        "--meta",
-        "r.meta.json",
-        "--settings",
-        json.dumps(settings),
-        "--files",
-        "a.jsonl",
-    ]
-    assert ingest_records.main(files) == 0
-    (row,) = read_rows(Path("records.jsonl"))
+    row = only_record("weatherqa")
     assert row["answer"] == row["case"]["summary"] == "Storms."
     held = json.dumps(row["case"])
     assert [name for name in ("\\u0000", "\\u0007", "\\u001b", "\\u0001") if name in held] == ["\\u0001"]
